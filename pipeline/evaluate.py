@@ -1,0 +1,36 @@
+"""Stages `evaluate@baseline` and `evaluate@temporal`: a model on held-out meshes -> metrics/NAME.json, reports/NAME."""
+
+import sys
+
+from pipeline import layout
+from tpifu import tracking
+from tpifu.checkpoint import load_model
+from tpifu.errors import exit_on_error
+from tpifu.evaluate import evaluate, flat, write_metrics
+from tpifu.train import device_from
+
+
+def main(name: str) -> None:
+    params = layout.params()
+    device = device_from(layout.device())
+    out = layout.REPORTS / name
+    metrics = evaluate(
+        load_model(layout.MODELS / name, device),
+        layout.VIEWS,
+        layout.POINTS,
+        out,
+        params.evaluate,
+        params.seed,
+        device,
+    )
+    write_metrics(layout.METRICS / f"{name}.json", metrics)
+    tags = {"profile": params.profile, "model": name, **layout.data_tags()}
+    with tracking.start_run(
+        f"evaluate {name}", root=layout.root(), params=params.evaluate.model_dump(), tags=tags
+    ) as tracker:
+        tracker.log_metrics(flat(metrics))
+
+
+if __name__ == "__main__":
+    with exit_on_error():
+        main(sys.argv[1])

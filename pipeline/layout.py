@@ -1,0 +1,59 @@
+"""Where this repository keeps things, and the machine settings, which come from the environment and change no result."""
+
+import os
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from tpifu import config
+from tpifu.config import Params
+from tpifu.errors import ConfigError
+
+SURREAL = Path("data/surreal")
+MESHES = Path("data/meshes")
+VIEWS = Path("data/views")
+POINTS = Path("data/points")
+MODELS = Path("models")
+METRICS = Path("metrics")
+REPORTS = Path("reports")
+
+NAMES = ("baseline", "temporal")
+
+
+def params() -> Params:
+    return config.load(Path("params.yaml"))
+
+
+def root() -> Path:
+    """The real repository: under `dvc exp run --temp` or `--queue` the stage runs in a throw-away copy."""
+    return Path(os.environ.get("DVC_ROOT", "."))
+
+
+def scratch() -> Path:
+    return root() / ".cache" / "train"
+
+
+def jobs() -> int:
+    """Worker processes of the data stages: TPIFU_WORKERS, or one a core."""
+    text = os.environ.get("TPIFU_WORKERS")
+    if text is None:
+        return len(os.sched_getaffinity(0))
+    if not text.isdigit() or int(text) < 1:
+        raise ConfigError(f"TPIFU_WORKERS is {text!r}: a number of processes, 1 or more")
+    return int(text)
+
+
+def device() -> str | None:
+    """TPIFU_DEVICE: cpu, cuda, cuda:1 ...; unset takes CUDA where there is one."""
+    return os.environ.get("TPIFU_DEVICE")
+
+
+def data_tags() -> dict[str, str]:
+    """What dvc.lock knows of the data: leads from a tracked run back to the very shards."""
+    lock = Path("dvc.lock")
+    stages = YAML(typ="safe", pure=True).load(lock.read_text())["stages"] if lock.exists() else {}
+    return {
+        f"dvc.{out['path'].replace('/', '.')}.md5": out["md5"]
+        for stage in ("render", "sample")
+        for out in stages.get(stage, {}).get("outs", [])
+    }

@@ -1,0 +1,28 @@
+"""Stage `render`: data/meshes -> data/views, every yaw view of every mesh."""
+
+import sys
+
+from pipeline import layout
+from tpifu import render
+from tpifu.errors import exit_on_error
+
+
+def main() -> None:
+    params = layout.params()
+    backend = render.choose_backend(params.render.backend)
+    if reason := render.explain(params.render.backend, backend):
+        print(reason, file=sys.stderr)
+    render.write_views(
+        layout.MESHES,
+        layout.VIEWS,
+        size=params.render.size,
+        views=params.render.views,
+        window=params.camera.window,
+        backend=backend,
+        jobs=layout.jobs(),
+    )
+
+
+if __name__ == "__main__":
+    with exit_on_error():
+        main()

@@ -1,0 +1,38 @@
+"""Stage `report`: both evaluations side by side -> reports/comparison (Table 2, Figures 4 and 5, loss curves)."""
+
+from pipeline import layout
+from tpifu import tracking
+from tpifu.errors import exit_on_error
+from tpifu.evaluate import flat, write_metrics
+from tpifu.report import Side, compare
+
+
+def main() -> None:
+    params = layout.params()
+    sides = [
+        Side(name, layout.REPORTS / name, layout.METRICS / f"{name}.json", layout.MODELS / name)
+        for name in layout.NAMES
+    ]
+    out = layout.REPORTS / "comparison"
+    difference = compare(
+        sides,
+        layout.MESHES,
+        layout.VIEWS,
+        layout.POINTS,
+        out,
+        params.evaluate,
+        seed=params.seed,
+        profile=params.profile,
+    )
+    write_metrics(layout.METRICS / "difference.json", difference)
+    with tracking.start_run(
+        "report", root=layout.root(), params={}, tags={"profile": params.profile, **layout.data_tags()}
+    ) as tracker:
+        tracker.log_metrics(flat(difference))
+        for picture in sorted(out.iterdir()):
+            tracker.log_artifact(picture)
+
+
+if __name__ == "__main__":
+    with exit_on_error():
+        main()

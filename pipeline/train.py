@@ -1,0 +1,31 @@
+"""Stages `train@baseline` and `train@temporal`: views and points -> models/NAME. Usage: NAME NEIGHBORHOOD."""
+
+import sys
+
+from pipeline import layout
+from tpifu import tracking
+from tpifu.errors import exit_on_error
+from tpifu.train import Machine, Run, device_from, fit
+
+
+def main(name: str, neighborhood: int) -> None:
+    params = layout.params()
+    run = Run(
+        views=layout.VIEWS,
+        points=layout.POINTS,
+        neighborhood=neighborhood,
+        model=params.model,
+        train=params.train,
+        seed=params.seed,
+    )
+    tags = {"profile": params.profile, "model": name, **layout.data_tags()}
+    with tracking.start_run(
+        f"train {name}", root=layout.root(), params=run.settings(), tags=tags
+    ) as tracker:
+        machine = Machine(device=device_from(layout.device()))
+        fit(run, layout.MODELS / name, layout.scratch(), machine, tracker.log_metrics)
+
+
+if __name__ == "__main__":
+    with exit_on_error():
+        main(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,131 @@
+"""Model files and training checkpoints: written whole, read with `weights_only`, resumed only when they fit."""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tpifu.config import Model
+from tpifu.errors import DataError
+from tpifu.pifu import PIFu
+
+FORMAT = "tpifu-1"
+MODEL_NAME = "model.pt"
+"""Always this stem: torch.save writes the stem into the archive, so another name gives other bytes."""
+_STATE_NAME = "state.pt"
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A network with all that is needed to use it outside this repository."""
+
+    network: PIFu
+    config: Model
+    neighborhood: int
+    window: float
+    """Metres across the image."""
+    size: int
+    """Image width and height, pixels."""
+
+
+def save_model(folder: Path, model: TrainedModel) -> None:
+    """Write `folder`/model.pt."""
+    _write(
+        folder / MODEL_NAME,
+        {
+            "format": FORMAT,
+            "config": model.config.model_dump(),
+            "neighborhood": model.neighborhood,
+            "window": model.window,
+            "size": model.size,
+            "network": {name: value.cpu() for name, value in model.network.state_dict().items()},
+        },
+    )
+
+
+def load_model(path: Path, device: torch.device) -> TrainedModel:
+    """Read a model file, or the model.pt of a folder, in evaluation mode. Raises DataError if it is not ours."""
+    if path.is_dir():
+        path = path / MODEL_NAME
+    state = _read(path)
+    if state.get("format") != FORMAT:
+        raise DataError(f"{path}: not a model of this project ({FORMAT}); train one with tpifu train")
+    config = Model.model_validate(state["config"])
+    network = PIFu(config, state["neighborhood"], state["window"])
+    network.load_state_dict(state["network"])
+    return TrainedModel(
+        network=network.to(device).eval(),
+        config=config,
+        neighborhood=state["neighborhood"],
+        window=state["window"],
+        size=state["size"],
+    )
+
+
+def fingerprint(config: dict[str, Any], data: str) -> str:
+    """Twelve hex digits that two runs share only if their effective settings and data are equal."""
+    text = json.dumps({"config": config, "data": data}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class Checkpoints:
+    """The scratch folder of one training run, named by its fingerprint and outside every stage's outputs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process; DataError if another trainer has it. A dead process holds no lock."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise DataError(
+                    f"{self.folder}: another process is training this very run; wait for it or stop it"
+                ) from error
+            yield
+
+    def save(self, state: dict[str, Any]) -> None:
+        _write(self.folder / _STATE_NAME, state)
+
+    def load(self) -> dict[str, Any] | None:
+        """The last checkpoint, or None if there is none."""
+        path = self.folder / _STATE_NAME
+        return _read(path) if path.exists() else None
+
+    def delete(self) -> None:
+        """Forget the run: its result is safe elsewhere."""
+        for path in sorted(self.folder.glob("*")):
+            path.unlink()
+        self.folder.rmdir()
+
+
+def _write(path: Path, state: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The archive's stem must not depend on the temporary name: write in a folder of its own.
+    part = path.parent / ".part"
+    part.mkdir(exist_ok=True)
+    torch.save(state, part / path.name)
+    os.replace(part / path.name, path)
+    part.rmdir()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise DataError(f"{path}: no such model file")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # zip, pickle and torch errors alike mean: not a file that save() wrote
+        raise DataError(f"{path}: not a model file of this project, or damaged") from error
+    if not isinstance(state, dict):
+        raise DataError(f"{path}: not a model file of this project")
+    return state

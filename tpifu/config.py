@@ -1,0 +1,234 @@
+"""Parameters: the paper's Table 1 as defaults, checked once, frozen, with a profile laid over them.
+
+`load` reads a params file (YAML 1.2), checks the base values and the chosen profile's overlay, and returns the
+effective `Params`. Lengths are metres, angles degrees, times steps. Rows the paper leaves out are marked so.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from tpifu.errors import ConfigError
+
+Count = Annotated[int, Field(ge=1)]
+Amount = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """Frozen; unknown keys and wrong types are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Synthetic(Section):
+    """The embedded stand-in: every subject performs every motion once. Not in the paper."""
+
+    train_subjects: Count = 20
+    test_subjects: Count = 10
+
+
+class Data(Section):
+    """Which motion, and how much of it."""
+
+    source: Literal["synthetic"] = "synthetic"
+    """Where motion comes from; `synthetic` needs no account."""
+    synthetic: Synthetic = Synthetic()
+    frame_step: Count = 5
+    """Every n-th frame of a clip is kept (Sec. 3.1)."""
+    train_meshes: Count = 892
+    test_meshes: Count = 100
+    unseen: Annotated[tuple[str, ...], Field(strict=False)] = ("*_kick", "*_lunge")
+    """Shell patterns of sequences kept out of training and evaluated on their own. Not in the paper."""
+    unseen_meshes: Amount = 50
+    """Meshes of unseen motions. Not in the paper."""
+    max_skipped: Share = 0.05
+    """Largest share of unreadable clips that is tolerated. Not in the paper."""
+
+
+class Camera(Section):
+    window: Positive = 2.56
+    """Width of the image and of the sampling box, metres. PIFu: 2.048, which crops raised arms."""
+
+
+class Render(Section):
+    """Images. Not in the paper, which says only that PIFu's camera is used (512 px)."""
+
+    size: Annotated[int, Field(ge=16, multiple_of=16)] = 512
+    """Image width and height, pixels."""
+    views: Count = 4
+    """Yaw views of each frame, evenly spaced over 360 degrees."""
+    backend: Literal["auto", "pyrender", "embree"] = "auto"
+
+
+class Sample(Section):
+    """The pool of labelled points of each mesh. Not in the paper, which says that it mimics PIFu's scheme."""
+
+    near_surface: Count = 16000
+    uniform: Count = 1000
+    """Near-surface to uniform is 16:1 in PIFu."""
+    sigma: Positive = 0.05
+    """Standard deviation of near-surface points, metres."""
+    grid: Count = 64
+    """Resolution of the uniform grid labelled for held-out meshes (volumetric IoU)."""
+
+
+class Hourglass(Section):
+    stacks: Count = 4
+    depth: Count = 2
+    """`Num stacked layers`: the recursion depth of each hourglass, not a count of layers."""
+    skip: bool = True
+    """The branch around each level's down- and up-sampling."""
+    dim: Annotated[int, Field(ge=4, multiple_of=4)] = 256
+
+
+class Model(Section):
+    z_normalization: Positive = 2.0
+    """Depth feature = metres / z_normalization."""
+    norm: Literal["group", "batch"] = "group"
+    hourglass: Hourglass = Hourglass()
+    mlp: Annotated[tuple[Count, ...], Field(strict=False, min_length=1)] = (1024, 512, 256, 129)
+    """Hidden widths. The input width is neighborhood * dim + 1, the output width 1."""
+    last_activation: Literal["tanh", "sigmoid"] = "tanh"
+    neighborhood: Count = 3
+    """Frames the temporal model sees, centred on the frame it reconstructs."""
+
+    @field_validator("neighborhood")
+    @classmethod
+    def _odd(cls, value: int) -> int:
+        if value % 2 == 0:
+            raise ValueError("must be odd: the window is centred on one frame")
+        return value
+
+
+class Train(Section):
+    learning_rate: Positive = 1e-4
+    optimizer: Literal["adam", "rmsprop"] = "adam"
+    batch_size: Count = 2
+    """Windows a step, each of another mesh."""
+    points: Annotated[int, Field(ge=2, multiple_of=2)] = 1000
+    """`Num samples`: points a window, half of them inside."""
+    steps: Count = 44600
+    """100 epochs of 892 meshes. Not in the paper."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup: Amount = 0
+    """Steps over which the learning rate rises linearly. Not in the paper."""
+    checkpoint_every: Count = 500
+    """Steps between checkpoints. Not in the paper."""
+
+
+class Evaluate(Section):
+    """How the test set is measured and shown. Not in the paper, but for the 50/50 points of PIFu's Table 2 measures."""
+
+    points: Annotated[int, Field(ge=2, multiple_of=2)] = 5000
+    """Points a mesh, half of them inside."""
+    frames: Count = 6
+    """Frames of each held-out split that are reconstructed and pictured (Figure 4)."""
+    sequence: Amount = 5
+    """Consecutive test frames that are reconstructed and pictured (Figure 5)."""
+    resolution: Annotated[int, Field(ge=8)] = 128
+    """Grid of the reconstructed meshes."""
+
+
+class Params(Section):
+    profile: str = "paper"
+    seed: Amount = 0
+    data: Data = Data()
+    camera: Camera = Camera()
+    render: Render = Render()
+    sample: Sample = Sample()
+    model: Model = Model()
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+
+    @model_validator(mode="after")
+    def _enough_points(self) -> "Params":
+        pool = self.sample.near_surface + self.sample.uniform
+        for name, wanted in (("train", self.train.points), ("evaluate", self.evaluate.points)):
+            if wanted > pool:
+                raise ValueError(
+                    f"{name}.points is {wanted}, but sample.near_surface + sample.uniform is {pool}: "
+                    "raise the pool or lower the draw"
+                )
+        return self
+
+
+def load(path: Path) -> Params:
+    """The effective parameters of a params file: its base values under its chosen profile's overlay.
+
+    Raises ConfigError in one line for an unreadable file, an unknown or mistyped key, an impossible value, or an
+    overlay that would hide a value somebody has set.
+    """
+    try:
+        document = YAML(typ="safe", pure=True).load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: must hold parameters as `key: value` lines")
+    profiles = document.pop("profiles", {"paper": {}})
+    base = parse(document, path.name)
+    if not isinstance(profiles, dict) or base.profile not in profiles:
+        known = ", ".join(profiles) if isinstance(profiles, dict) else "none"
+        raise ConfigError(f"{path.name}: profile is {base.profile!r}; profiles holds {known}")
+    overlay = profiles[base.profile] or {}
+    where = f"{path.name}: profiles.{base.profile}"
+    _refuse_hidden(base.model_dump(), Params().model_dump(), overlay, where)
+    return parse(_merge(base.model_dump(), overlay), where)
+
+
+def parse(values: dict[str, Any], where: str) -> Params:
+    """Check nested values; ConfigError names the first key that is wrong, its value and what is allowed."""
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            message = f"unknown parameter; known here: {', '.join(_known(first['loc'][:-1]))}"
+        elif first["loc"]:
+            message = f"is {first['input']!r}: {message[0].lower()}{message[1:]}"
+        raise ConfigError(f"{where}: {key + ': ' if key else ''}{message}") from error
+
+
+def _known(location: tuple[int | str, ...]) -> list[str]:
+    section: Any = Params
+    for part in location:
+        section = section.model_fields[part].annotation
+    return list(section.model_fields)
+
+
+def _merge(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in overlay.items():
+        nested = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _merge(base[key], value) if nested else value
+    return merged
+
+
+def _refuse_hidden(
+    base: dict[str, Any], table: dict[str, Any], overlay: dict[str, Any], where: str, key: str = ""
+) -> None:
+    """The base holds Table 1; a base value that differs was set by somebody and must not vanish under an overlay."""
+    if not isinstance(overlay, dict):
+        raise ConfigError(f"{where}{key}: must be `key: value` lines")
+    for name, value in overlay.items():
+        path = f"{key}.{name}"
+        if path in (".profile", ".model.neighborhood"):
+            raise ConfigError(f"{where}{path}: set {path[1:]} at the top level, not in a profile")
+        if name not in base:
+            raise ConfigError(f"{where}{path}: unknown parameter; known here: {', '.join(base)}")
+        if isinstance(base[name], dict):
+            _refuse_hidden(base[name], table[name], value or {}, where, path)
+        elif base[name] != table[name] and base[name] != value:
+            profile = where.rsplit("profiles.", 1)[1]
+            raise ConfigError(
+                f"{path[1:]}={base[name]} would be hidden by profile {profile!r}: "
+                f"set profiles.{profile}{path} instead, or profile=paper"
+            )

@@ -1,0 +1,192 @@
+"""Shards -> windows of frames with labelled points, as tensors.
+
+A window is `neighborhood` frames of one clip and view around a centre frame, oldest first; at the ends of a clip the
+last frame repeats. Every draw is a function of (seed, position), so workers, restarts and machines agree.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from tpifu.errors import ConfigError, DataError
+from tpifu.occupancy import dequantise
+from tpifu.shards import Shards, decode_png, item_seed, unpack_bits
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`b` windows of `k` frames over `m` distinct images, with `n` points each; a training step or one clip's test."""
+
+    images: UInt8[Tensor, "m h w c"]
+    frames: Int[Tensor, "b k"]
+    """Which images make up each window."""
+    calib: Float[Tensor, "b 3 4"]
+    points: Float[Tensor, "b n 3"]
+    """World metres."""
+    labels: Float[Tensor, "b n"]
+    """1 inside, 0 outside."""
+
+    def to(self, device: torch.device) -> "Batch":
+        moved = {name: value.to(device, non_blocking=True) for name, value in vars(self).items()}
+        return replace(self, **moved)
+
+
+def network_input(images: UInt8[Tensor, "m h w c"]) -> Float[Tensor, "m 3 h w"]:
+    """(grey, mask) or (r, g, b, mask) pixels -> colours in [-1, 1] times the mask: the background is exactly 0."""
+    pixels = images.movedim(-1, 1).float() / 255
+    colour, mask = pixels[:, :-1], pixels[:, -1:]
+    return ((colour * 2 - 1) * mask).expand(-1, 3, -1, -1).contiguous()
+
+
+def window_frames(length: int, neighborhood: int) -> Int[np.ndarray, "t k"]:
+    """For each frame of a clip, the frames of its window, oldest first; clip ends repeat the last frame."""
+    reach = neighborhood // 2
+    offsets = np.arange(-reach, reach + 1)
+    return np.clip(np.arange(length)[:, None] + offsets, 0, length - 1)
+
+
+def balanced_draw(
+    inside: Bool[np.ndarray, " pool"], count: int, rng: np.random.Generator
+) -> Int[np.ndarray, " n"]:
+    """`count` point numbers, half of them inside; where one kind is too few, the other fills up (as PIFu does)."""
+    within, without = np.flatnonzero(inside), np.flatnonzero(~inside)
+    first = min(count // 2, len(within))
+    first = max(first, count - len(without))
+    return np.concatenate(
+        [
+            rng.choice(within, first, replace=False),
+            rng.choice(without, count - first, replace=False),
+        ]
+    )
+
+
+class Windows:
+    """All windows of one split: every kept frame of every clip is a centre, in every view."""
+
+    def __init__(self, views: Path, points: Path, split: str, neighborhood: int) -> None:
+        """Raises DataError for missing, empty or mismatched folders, ConfigError for a window longer than any clip."""
+        self.views, self.points = Shards(views, "views"), Shards(points, "points")
+        self.neighborhood = neighborhood
+        seen, pool = self.views.index, self.points.index
+        rows = np.flatnonzero(pool["split"] == split)
+        if not len(rows):
+            raise DataError(f"{points}: no rows of split {split!r}")
+        self.clips: list[tuple[str, Int[np.ndarray, " t"]]] = []
+        """Clip name and the rows of its points, frame by frame."""
+        starts = np.flatnonzero(pool["frame"][rows] == 0)
+        for clip_rows in np.split(rows, starts[1:]):
+            self.clips.append((str(pool["clip"][clip_rows[0]]), clip_rows))
+        self.centres = [(clip, t) for clip, (_, own) in enumerate(self.clips) for t in range(len(own))]
+        """(clip number, frame) of every window."""
+        self._view_rows: dict[str, list[Int[np.ndarray, " t"]]] = {}
+        of_split = np.flatnonzero(seen["split"] == split)
+        for view_rows in np.split(of_split, np.flatnonzero(seen["frame"][of_split] == 0)[1:]):
+            if len(view_rows):
+                self._view_rows.setdefault(str(seen["clip"][view_rows[0]]), []).append(view_rows)
+        for name, own in self.clips:
+            if any(len(view) != len(own) for view in self._view_rows.get(name, [[]])):
+                raise DataError(
+                    f"{views} and {points} differ in clip {name} ({split}): write both from the same meshes"
+                )
+        longest = max(len(own) for _, own in self.clips)
+        if neighborhood > longest:
+            raise ConfigError(
+                f"model.neighborhood is {neighborhood}, but the longest {split} clip has {longest} frames: "
+                "choose a smaller odd number"
+            )
+
+    def __len__(self) -> int:
+        return len(self.centres)
+
+    def view_count(self, clip: int) -> int:
+        return len(self._view_rows[self.clips[clip][0]])
+
+    def pixels(
+        self, clip: int, view: int, frames: Int[np.ndarray, " m"]
+    ) -> tuple[UInt8[np.ndarray, "m h w c"], Float[np.ndarray, "3 4"]]:
+        """Images of some frames of one view, and its camera."""
+        rows = self._view_rows[self.clips[clip][0]][view][frames]
+        found = self.views.read(list(rows), ["image", "calib"])
+        images = np.stack([decode_png(row["image"]) for row in found])
+        return images, found[0]["calib"].reshape(3, 4)
+
+    def pool(
+        self, clip: int, frame: int
+    ) -> tuple[Float[np.ndarray, "pool 3"], Bool[np.ndarray, " pool"]]:
+        """All stored points of a frame, and whether they are inside."""
+        (row,) = self.points.read([self.clips[clip][1][frame]], ["points", "inside"])
+        codes = row["points"].reshape(-1, 3)
+        return dequantise(codes), unpack_bits(row["inside"], len(codes))
+
+    def drawn(
+        self, clip: int, frame: int, count: int, rng: np.random.Generator
+    ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, " n"]]:
+        """A balanced draw of `count` points and their labels 0 or 1."""
+        points, inside = self.pool(clip, frame)
+        chosen = balanced_draw(inside, count, rng)
+        return points[chosen], inside[chosen].astype(np.float32)
+
+    def clip_batch(self, clip: int, view: int, points: int, seed: int) -> Batch:
+        """Every window of a clip in one view; a frame's points are the same in every view and for every model."""
+        name, rows = self.clips[clip]
+        length = len(rows)
+        images, calib = self.pixels(clip, view, np.arange(length))
+        drawn = [
+            self.drawn(clip, t, points, np.random.default_rng(item_seed(seed, name, t)))
+            for t in range(length)
+        ]
+        return Batch(
+            images=torch.from_numpy(images),
+            frames=torch.from_numpy(window_frames(length, self.neighborhood)),
+            calib=torch.from_numpy(np.repeat(calib[None], length, axis=0)),
+            points=torch.from_numpy(np.stack([chosen for chosen, _ in drawn])),
+            labels=torch.from_numpy(np.stack([labels for _, labels in drawn])),
+        )
+
+
+class TrainingSteps(Dataset[Batch]):
+    """The endless sequence of training batches; item `step` depends on (seed, step) alone.
+
+    Each epoch visits every centre frame once, in a new order; view and points are drawn anew each time. Neither
+    depends on `neighborhood`: the baseline and the temporal model see the same centres, views and points.
+    """
+
+    def __init__(self, windows: Windows, batch_size: int, points: int, seed: int) -> None:
+        if batch_size > len(windows):
+            raise ConfigError(f"train.batch_size is {batch_size}, the data has {len(windows)} meshes")
+        self.windows, self.batch_size, self.points, self.seed = windows, batch_size, points, seed
+
+    def __getitem__(self, step: int) -> Batch:
+        windows = self.windows
+        images, frames, calibs, points, labels = [], [], [], [], []
+        offset = 0
+        for position in range(step * self.batch_size, (step + 1) * self.batch_size):
+            clip, frame = windows.centres[self._centre(position)]
+            rng = np.random.default_rng([self.seed, 1, position])
+            view = int(rng.integers(windows.view_count(clip)))
+            window = window_frames(len(windows.clips[clip][1]), windows.neighborhood)[frame]
+            distinct, places = np.unique(window, return_inverse=True)
+            pixels, calib = windows.pixels(clip, view, distinct)
+            drawn, inside = windows.drawn(clip, frame, self.points, rng)
+            images.append(pixels)
+            frames.append(offset + places)
+            offset += len(distinct)
+            calibs.append(calib)
+            points.append(drawn)
+            labels.append(inside)
+        return Batch(
+            images=torch.from_numpy(np.concatenate(images)),
+            frames=torch.from_numpy(np.stack(frames)),
+            calib=torch.from_numpy(np.stack(calibs)),
+            points=torch.from_numpy(np.stack(points)),
+            labels=torch.from_numpy(np.stack(labels)),
+        )
+
+    def _centre(self, position: int) -> int:
+        epoch, place = divmod(position, len(self.windows))
+        return int(np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.windows))[place])

@@ -1,0 +1,81 @@
+"""Triangle meshes: vertices in metres, y up; faces counter-clockwise seen from outside."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import trimesh
+from jaxtyping import Float, Int
+
+from tpifu.errors import DataError
+
+
+@dataclass(frozen=True)
+class Mesh:
+    vertices: Float[np.ndarray, "v 3"]
+    faces: Int[np.ndarray, "f 3"]
+
+    def vertex_normals(self) -> Float[np.ndarray, "v 3"]:
+        """Unit normals, area-weighted over the faces around each vertex."""
+        corners = self.vertices[self.faces]
+        face = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        normals = np.stack(
+            [
+                np.bincount(
+                    self.faces.ravel(), np.repeat(face[:, axis], 3), minlength=len(self.vertices)
+                )
+                for axis in range(3)
+            ],
+            axis=1,
+        )
+        return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
+
+    def trimesh(self) -> trimesh.Trimesh:
+        """The same mesh for trimesh, nothing merged or reordered."""
+        return trimesh.Trimesh(self.vertices, self.faces, process=False)
+
+
+def watertight_fault(faces: Int[np.ndarray, "f 3"]) -> str | None:
+    """Why these faces do not bound a volume, in words; None if they do.
+
+    Every directed edge must occur once and its reverse once. That is a property of the faces alone: posing
+    or self-intersection cannot break it.
+    """
+    edges = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2).astype(np.int64)
+    count = int(faces.max(initial=0)) + 1
+    forward = np.sort(edges[:, 0] * count + edges[:, 1])
+    backward = np.sort(edges[:, 1] * count + edges[:, 0])
+    if np.array_equal(forward, backward) and len(np.unique(forward)) == len(forward):
+        return None
+    undirected, uses = np.unique(np.sort(edges, axis=1), axis=0, return_counts=True)
+    if holes := int((uses == 1).sum()):
+        return f"{holes} edges belong to one face only (holes)"
+    if branches := int((uses > 2).sum()):
+        return f"{branches} edges belong to more than two faces"
+    return "neighbouring faces disagree about which side is outside (flipped faces)"
+
+
+def load_mesh(path: Path, *, scale: float = 1.0) -> Mesh:
+    """Read any mesh file trimesh knows, multiply by `scale` (metres per unit), put the centre of mass at 0.
+
+    Raises DataError if the file is missing, unreadable, or its surface does not bound a volume.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such mesh file")
+    try:
+        # Merge what the file format split (STL has no shared vertices; OBJ splits at texture seams).
+        loaded = trimesh.load(path, force="mesh", process=True, merge_tex=True, merge_norm=True)
+    except Exception as error:  # trimesh raises whatever the parser of the format raises
+        raise DataError(f"{path}: not a mesh that trimesh can read ({error})") from error
+    if not isinstance(loaded, trimesh.Trimesh) or not len(loaded.faces):
+        raise DataError(f"{path}: holds no triangles")
+    faces = np.asarray(loaded.faces, dtype=np.int64)
+    if fault := watertight_fault(faces):
+        raise DataError(
+            f"{path}: not watertight: {fault}; inside and outside are undefined. "
+            "Close it (Blender: 3D-Print Toolbox, Make Manifold) and try again"
+        )
+    if loaded.volume < 0:  # wound inside out as a whole: turning it is safe and unambiguous
+        faces = faces[:, ::-1]
+    vertices = (np.asarray(loaded.vertices) - loaded.center_mass) * scale
+    return Mesh(vertices=vertices.astype(np.float32), faces=faces.astype(np.int32))

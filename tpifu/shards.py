@@ -1,0 +1,293 @@
+"""Parquet shards: how meshes, views and points lie on disk.
+
+A folder holds one kind of rows in few files, `SPLIT-00000.parquet`, ...; rows are sorted, a row group holds what is
+read together, nothing depends on the time or the machine, so that shards written twice are byte-equal. Schema
+version, units and provenance stand as JSON under the key `tpifu` of each file's metadata. A frame's key is
+(split, clip, frame): `clip` names the SURREAL clip ("run0/03_walk_c0001"), `frame` counts its kept frames from 0.
+"""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Bool, Float, Int, UInt8
+from PIL import Image
+
+from tpifu.errors import DataError
+from tpifu.mesh import Mesh
+
+Kind = Literal["meshes", "views", "points"]
+VERSION = 1
+SPLITS = ("train", "test", "unseen_motion")
+SHARD_BYTES = 100 * 2**20
+
+_KEY: list[Any] = [("split", pa.string()), ("sequence", pa.string()), ("clip", pa.string())]
+SCHEMAS: dict[Kind, pa.Schema] = {
+    "meshes": pa.schema(
+        [
+            *_KEY,
+            ("frame", pa.int32()),
+            ("source_frame", pa.int32()),  # index in the SURREAL clip
+            ("gender", pa.string()),
+            ("topology", pa.int32()),  # row of faces.parquet
+            ("vertices", pa.list_(pa.float32())),  # x0 y0 z0 x1 ..., metres, pelvis at the origin
+        ]
+    ),
+    "views": pa.schema(
+        [
+            *_KEY,
+            ("view", pa.int16()),
+            ("frame", pa.int32()),
+            ("yaw", pa.float32()),  # degrees about +y
+            ("calib", pa.list_(pa.float32())),  # 3x4 row by row, world -> ndc
+            ("image", pa.binary()),  # PNG: grey (or RGB) and mask as alpha
+        ]
+    ),
+    "points": pa.schema(
+        [
+            *_KEY,
+            ("frame", pa.int32()),
+            ("points", pa.list_(pa.int16())),  # x0 y0 z0 x1 ..., in steps of metadata `point_step` metres
+            ("inside", pa.binary()),  # one bit a point, first point in the highest bit
+            ("grid", pa.binary()),  # held-out splits: one bit a cell, x slowest; else null
+        ]
+    ),
+}
+
+
+@dataclass(frozen=True)
+class MeshFrame:
+    """One posed mesh and where it comes from."""
+
+    split: str
+    sequence: str
+    clip: str
+    frame: int
+    source_frame: int
+    gender: str
+    mesh: Mesh
+
+
+def item_seed(seed: int, clip: str, frame: int) -> list[int]:
+    """Seed of everything random about one frame, whatever process or order it is handled in."""
+    return [seed, zlib.crc32(clip.encode()), frame]
+
+
+def png(pixels: UInt8[np.ndarray, "h w c"]) -> bytes:
+    """Encode (grey, mask) or (r, g, b, mask) pixels losslessly."""
+    mode = {2: "LA", 4: "RGBA"}[pixels.shape[2]]
+    buffer = io.BytesIO()
+    Image.frombytes(mode, pixels.shape[1::-1], np.ascontiguousarray(pixels).tobytes()).save(
+        buffer, "PNG"
+    )
+    return buffer.getvalue()
+
+
+def decode_png(data: bytes) -> UInt8[np.ndarray, "h w c"]:
+    """Inverse of `png`."""
+    return np.array(Image.open(io.BytesIO(data)))
+
+
+def unpack_bits(bits: bytes, count: int) -> Bool[np.ndarray, " n"]:
+    return np.unpackbits(np.frombuffer(bits, np.uint8), count=count).astype(bool)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A scratch folder that takes `folder`'s place when the block ends well, and vanishes when it does not."""
+    scratch = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        yield scratch
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(scratch, folder)
+
+
+def write(
+    folder: Path, kind: Kind, groups: Iterable[list[dict[str, Any]]], metadata: dict[str, Any]
+) -> None:
+    """Write `groups` (each a row group of one split; sorted) to `folder`, which appears whole or not at all."""
+    schema = SCHEMAS[kind].with_metadata(
+        {"tpifu": json.dumps({"kind": kind, "version": VERSION, **metadata}, sort_keys=True)}
+    )
+    with whole_folder(folder) as scratch:
+        writer: pq.ParquetWriter | None = None
+        split, number = "", 0
+        for rows in groups:
+            # A table's size is near its size on disk: images are compressed, coordinates hardly compress.
+            if writer is None or rows[0]["split"] != split or written > SHARD_BYTES:
+                if writer is not None:
+                    writer.close()
+                number = number + 1 if rows[0]["split"] == split else 0
+                split, written = rows[0]["split"], 0
+                writer = pq.ParquetWriter(
+                    scratch / f"{split}-{number:05d}.parquet",
+                    schema,
+                    compression="zstd",
+                    use_dictionary=["split", "sequence", "clip"],
+                )
+            table = pa.Table.from_pylist(rows, schema=schema)
+            writer.write_table(table, row_group_size=len(rows))
+            written += table.nbytes
+        if writer is None:
+            raise DataError(f"{folder}: nothing to write")
+        writer.close()
+
+
+def write_meshes(
+    folder: Path, clips: Iterable[list[MeshFrame]], metadata: dict[str, Any]
+) -> None:
+    """Write posed meshes, a row group a clip, each distinct `faces` once in faces.parquet."""
+    topologies: dict[bytes, int] = {}
+
+    def rows(clip: list[MeshFrame]) -> list[dict[str, Any]]:
+        return [
+            {
+                "split": frame.split,
+                "sequence": frame.sequence,
+                "clip": frame.clip,
+                "frame": frame.frame,
+                "source_frame": frame.source_frame,
+                "gender": frame.gender,
+                "topology": topologies.setdefault(
+                    frame.mesh.faces.astype(np.int32).tobytes(), len(topologies)
+                ),
+                "vertices": frame.mesh.vertices.ravel(),
+            }
+            for frame in clip
+        ]
+
+    with whole_folder(folder) as scratch:
+        write(scratch / "shards", "meshes", (rows(clip) for clip in clips), metadata)
+        for shard in sorted((scratch / "shards").iterdir()):
+            shard.rename(scratch / shard.name)
+        (scratch / "shards").rmdir()
+        faces = [np.frombuffer(code, np.int32) for code in topologies]
+        table = pa.table(
+            {"topology": range(len(faces)), "faces": faces},
+            schema=pa.schema([("topology", pa.int32()), ("faces", pa.list_(pa.int32()))]),
+        )
+        pq.write_table(table, scratch / "faces.parquet", compression="zstd")
+
+
+class Shards:
+    """A shard folder opened for reading: `index` has every row's key, `read` fetches rows when asked."""
+
+    def __init__(self, folder: Path, kind: Kind) -> None:
+        """Raises DataError if `folder` is missing, empty, or holds another kind or version of rows."""
+        self.folder = folder
+        self.paths = [
+            path for split in SPLITS for path in sorted(folder.glob(f"{split}-*.parquet"))
+        ]
+        if not self.paths:
+            state = "holds no *.parquet shards" if folder.is_dir() else "no such folder"
+            raise DataError(f"{folder}: {state}; write {kind} there first (dvc repro, or tpifu render)")
+        keys = ["split", "sequence", "clip", *(["view"] if kind == "views" else []), "frame"]
+        self._files: dict[int, pq.ParquetFile] = {}
+        self.metadata: dict[str, Any] = {}
+        columns: dict[str, list[Any]] = {key: [] for key in keys}
+        self._locations: list[tuple[int, int, int]] = []  # file, row group, row in it
+        for number, path in enumerate(self.paths):
+            try:
+                file = pq.ParquetFile(path)
+                header = json.loads((file.schema_arrow.metadata or {}).get(b"tpifu", b"{}"))
+                if (header.get("kind"), header.get("version")) != (kind, VERSION):
+                    found = f"{header.get('kind', 'foreign')} version {header.get('version', '?')}"
+                    raise DataError(f"{path}: {found}, expected {kind} version {VERSION}; write it anew")
+                table = file.read(columns=keys)
+            except (pa.ArrowException, OSError) as error:
+                raise DataError(f"{path}: not a readable Parquet file ({error}); write it anew") from error
+            self.metadata = header
+            for key in keys:
+                columns[key] += table[key].to_pylist()
+            for group in range(file.num_row_groups):
+                rows = file.metadata.row_group(group).num_rows
+                self._locations += [(number, group, row) for row in range(rows)]
+            file.close()
+        self.index: dict[str, np.ndarray] = {key: np.array(column) for key, column in columns.items()}
+
+    def __len__(self) -> int:
+        return len(self._locations)
+
+    def read(self, rows: Sequence[int], columns: list[str]) -> list[dict[str, Any]]:
+        """Rows by number, in the order asked; each row group is read once."""
+        groups: dict[tuple[int, int], pa.Table] = {}
+        result = []
+        for row in rows:
+            number, group, offset = self._locations[row]
+            if (number, group) not in groups:
+                groups[number, group] = self._open(number).read_row_group(group, columns=columns)
+            table = groups[number, group]
+            result.append({column: _value(table[column][offset]) for column in columns})
+        return result
+
+    def _open(self, number: int) -> pq.ParquetFile:
+        # Opened on first use, so that a Shards sent to a worker process opens its own handles.
+        if number not in self._files:
+            self._files[number] = pq.ParquetFile(self.paths[number], memory_map=True)
+        return self._files[number]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_files": {}}
+
+
+def _value(scalar: Any) -> Any:
+    if isinstance(scalar, pa.ListScalar):
+        return scalar.values.to_numpy() if scalar.values is not None else None
+    return scalar.as_py()
+
+
+class MeshReader:
+    """Posed meshes of a `meshes` folder, read clip by clip."""
+
+    def __init__(self, folder: Path) -> None:
+        self.shards = Shards(folder, "meshes")
+        table = pq.read_table(folder / "faces.parquet")
+        self.faces = [np.array(faces.values).reshape(-1, 3) for faces in table["faces"]]
+
+    def clips(self) -> list[list[int]]:
+        """Row numbers of each clip, in the order they are stored."""
+        index = self.shards.index
+        starts = np.flatnonzero(index["frame"] == 0)
+        return [list(rows) for rows in np.split(np.arange(len(self.shards)), starts[1:])]
+
+    def read(self, rows: Sequence[int]) -> list[MeshFrame]:
+        index = self.shards.index
+        columns = ["source_frame", "gender", "topology", "vertices"]
+        return [
+            MeshFrame(
+                split=str(index["split"][row]),
+                sequence=str(index["sequence"][row]),
+                clip=str(index["clip"][row]),
+                frame=int(index["frame"][row]),
+                source_frame=values["source_frame"],
+                gender=values["gender"],
+                mesh=Mesh(values["vertices"].reshape(-1, 3), self.faces[values["topology"]]),
+            )
+            for row, values in zip(rows, self.shards.read(rows, columns), strict=True)
+        ]
+
+
+def digest(folders: Sequence[Path]) -> str:
+    """SHA-256 over the shards' bytes: tells whether two runs had the same data."""
+    total = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(folder.glob("*.parquet")):
+            with path.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()

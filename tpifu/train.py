@@ -1,0 +1,206 @@
+"""Training: the mean squared error of every stack's occupancy (Sec. 3.3), Adam, one batch of windows a step.
+
+Everything random is a function of the seed and the step, so a run that was interrupted and resumed gives the same
+weights and losses, bit for bit on a CPU, as one that was not.
+"""
+
+import csv
+import io
+import math
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import tqdm
+from jaxtyping import Float
+from ruamel.yaml import YAML
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from tpifu import shards
+from tpifu.checkpoint import Checkpoints, TrainedModel, fingerprint, save_model
+from tpifu.config import Model, Train
+from tpifu.dataset import Batch, TrainingSteps, Windows, network_input
+from tpifu.errors import ConfigError, DataError
+from tpifu.pifu import PIFu
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
+LOSS_NAME = "loss.csv"
+SETTINGS_NAME = "config.yaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What is trained on what. Machine settings are apart: they change no result."""
+
+    views: Path
+    points: Path
+    neighborhood: int
+    model: Model
+    train: Train
+    seed: int
+
+    def settings(self) -> dict[str, Any]:
+        """The effective settings, for the fingerprint, config.yaml and the tracker."""
+        return {
+            "seed": self.seed,
+            "model": {**self.model.model_dump(mode="json"), "neighborhood": self.neighborhood},
+            "train": self.train.model_dump(mode="json"),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where it runs."""
+
+    device: torch.device
+    workers: int = 0
+    """Processes that read batches ahead; 0 reads in the training process."""
+
+
+def device_from(name: str | None) -> torch.device:
+    """'cpu', 'cuda', 'cuda:1' ...; None takes CUDA where there is one. ConfigError if it cannot be used."""
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise ConfigError(f"device {name!r} is unknown: use cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device {name!r} asked for, but torch finds no CUDA here: use cpu")
+    return device
+
+
+def loss_of_stacks(
+    occupancies: Float[Tensor, "s b n"], labels: Float[Tensor, "b n"]
+) -> Float[Tensor, ""]:
+    """Sec. 3.3: the loss is taken at every stack, not only the last; the mean over stacks."""
+    return F.mse_loss(occupancies, labels.expand_as(occupancies))
+
+
+def learning_rate(config: Train, step: int) -> float:
+    """The rate of step 0, 1, ...: linear warm-up, then constant, or a cosine that reaches 0 after the last step."""
+    rate = config.learning_rate * min(1.0, (step + 1) / (config.warmup + 1))
+    if config.schedule == "cosine":
+        done = max(0, step - config.warmup) / max(1, config.steps - config.warmup)
+        rate *= 0.5 * (1 + math.cos(math.pi * done))
+    return rate
+
+
+def training_step(
+    network: PIFu, optimizer: torch.optim.Optimizer, batch: Batch, rate: float
+) -> Float[Tensor, ""]:
+    """One optimiser step; returns its loss, still on the device."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad(set_to_none=True)
+    images = network_input(batch.images).to(memory_format=torch.channels_last)
+    loss = loss_of_stacks(network(images, batch.frames, batch.points, batch.calib), batch.labels)
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+def fit(
+    run: Run,
+    out: Path,
+    scratch: Path,
+    machine: Machine,
+    log: Callable[[dict[str, float], int], None],
+) -> None:
+    """Train and write model.pt, loss.csv and config.yaml to `out`; an interrupted call goes on from `scratch` when repeated.
+
+    `scratch` must outlive the call and may be shared: each run has a folder in it, named by its fingerprint.
+    `log(metrics, step)` is called at every step with the loss and the learning rate. Raises ConfigError or DataError for what the
+    data cannot give, and DataError when another process trains the same run or the loss stops being finite.
+    """
+    windows = Windows(run.views, run.points, "train", run.neighborhood)
+    steps = TrainingSteps(windows, run.train.batch_size, run.train.points, run.seed)
+    camera = windows.views.metadata
+    identity = fingerprint(run.settings(), shards.digest([run.views, run.points]))
+    checkpoints = Checkpoints(scratch / identity)
+    with checkpoints.locked():
+        torch.manual_seed(run.seed)
+        network = PIFu(run.model, run.neighborhood, camera["window"]).to(machine.device).train()
+        # Channels-last is how the convolution kernels of CPUs and tensor cores want it; the values are the same.
+        network.image_filter.to(memory_format=torch.channels_last)
+        optimizer = OPTIMIZERS[run.train.optimizer](network.parameters())
+        losses: list[float] = []
+        if state := checkpoints.load():
+            network.load_state_dict(state["network"])
+            optimizer.load_state_dict(state["optimizer"])
+            losses = state["losses"]
+            tqdm.tqdm.write(f"resuming after step {len(losses)} of {run.train.steps}")
+        with closing(_batches(steps, len(losses), run.train.steps, machine)) as batches:
+            for step, batch in batches:
+                rate = learning_rate(run.train, step)
+                loss = float(training_step(network, optimizer, batch, rate))
+                if not math.isfinite(loss):
+                    raise DataError(
+                        f"the loss is {loss} at step {step}: lower train.learning_rate "
+                        f"({run.train.learning_rate:g}) or raise train.warmup; the last good checkpoint is in "
+                        f"{checkpoints.folder}"
+                    )
+                losses.append(loss)
+                log({"loss": loss, "learning_rate": rate}, step)
+                if len(losses) % run.train.checkpoint_every == 0 and len(losses) < run.train.steps:
+                    checkpoints.save(
+                        {
+                            "network": network.state_dict(),
+                            "optimizer": optimizer.state_dict(),
+                            "losses": losses,
+                        }
+                    )
+        out.mkdir(parents=True, exist_ok=True)
+        save_model(
+            out,
+            TrainedModel(
+                network=network,
+                config=run.model,
+                neighborhood=run.neighborhood,
+                window=camera["window"],
+                size=camera["size"],
+            ),
+        )
+        _write_text(out / LOSS_NAME, _loss_table(losses, run.train))
+        settings = io.StringIO()
+        YAML(typ="safe", pure=True).dump(run.settings(), settings)
+        _write_text(out / SETTINGS_NAME, settings.getvalue())
+        checkpoints.delete()
+
+
+def _batches(
+    steps: TrainingSteps, start: int, stop: int, machine: Machine
+) -> Iterator[tuple[int, Batch]]:
+    """Batches of steps start .. stop-1 on the device, read ahead; a progress bar on a terminal."""
+    loader: DataLoader[Batch] = DataLoader(
+        steps,
+        batch_size=None,
+        sampler=range(start, stop),
+        num_workers=machine.workers,
+        collate_fn=lambda batch: batch,
+        pin_memory=False,
+    )
+    progress = tqdm.tqdm(
+        loader, desc="train", initial=start, total=stop, unit="step", disable=None
+    )
+    for step, batch in enumerate(progress, start):
+        yield step, batch.to(machine.device)
+
+
+def _loss_table(losses: list[float], config: Train) -> str:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["step", "loss", "learning_rate"])
+    for step, loss in enumerate(losses):
+        rows.writerow([step, f"{loss:.6g}", f"{learning_rate(config, step):.6g}"])
+    return text.getvalue()
+
+
+def _write_text(path: Path, text: str) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(text)
+    os.replace(part, path)
