@@ -1,1 +1,2 @@
-"""This repository's DVC stages: one module each, run from the repository root as `python -m pipeline.STAGE`."""
+"""This repository's DVC stages: one module each, run from the repository root as `python -m
+pipeline.STAGE`."""

@@ -7,9 +7,7 @@ from tpifu.errors import exit_on_error
 
 def main() -> None:
     params = layout.params()
-    synthetic.write_tree(
-        layout.SURREAL, params.data.synthetic, params.seed, jobs=layout.jobs()
-    )
+    synthetic.write_tree(layout.SURREAL, params.data.synthetic, params.seed, jobs=layout.jobs())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Stages `evaluate@baseline` and `evaluate@temporal`: a model on held-out meshes -> metrics/NAME.json, reports/NAME."""
+"""Stages `evaluate@baseline` and `evaluate@temporal`: a model on held-out meshes ->
+metrics/NAME.json, reports/NAME."""
 
 import sys
 

@@ -1,4 +1,5 @@
-"""Where this repository keeps things, and the machine settings, which come from the environment and change no result."""
+"""Where this repository keeps things, and the machine settings, which come from the environment and
+change no result."""
 
 import os
 from pathlib import Path
@@ -25,7 +26,8 @@ def params() -> Params:
 
 
 def root() -> Path:
-    """The real repository: under `dvc exp run --temp` or `--queue` the stage runs in a throw-away copy."""
+    """The real repository: under `dvc exp run --temp` or `--queue` the stage runs in a throw-away
+    copy."""
     return Path(os.environ.get("DVC_ROOT", "."))
 
 

@@ -13,7 +13,9 @@ def main() -> None:
         layout.SURREAL, layout.MESHES, params.data, params.seed, jobs=layout.jobs()
     )
     if choice.skipped:
-        print(f"{len(choice.skipped)} clips skipped; the first: {choice.skipped[0]}", file=sys.stderr)
+        print(
+            f"{len(choice.skipped)} clips skipped; the first: {choice.skipped[0]}", file=sys.stderr
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Stage `report`: both evaluations side by side -> reports/comparison (Table 2, Figures 4 and 5, loss curves)."""
+"""Stage `report`: both evaluations side by side -> reports/comparison (Table 2, Figures 4 and 5,
+loss curves)."""
 
 from pipeline import layout
 from tpifu import tracking
@@ -26,7 +27,10 @@ def main() -> None:
     )
     write_metrics(layout.METRICS / "difference.json", difference)
     with tracking.start_run(
-        "report", root=layout.root(), params={}, tags={"profile": params.profile, **layout.data_tags()}
+        "report",
+        root=layout.root(),
+        params={},
+        tags={"profile": params.profile, **layout.data_tags()},
     ) as tracker:
         tracker.log_metrics(flat(difference))
         for picture in sorted(out.iterdir()):

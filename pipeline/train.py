@@ -1,4 +1,5 @@
-"""Stages `train@baseline` and `train@temporal`: views and points -> models/NAME. Usage: NAME NEIGHBORHOOD."""
+"""Stages `train@baseline` and `train@temporal`: views and points -> models/NAME. Usage: NAME
+NEIGHBORHOOD."""
 
 import sys
 

@@ -1,1 +1,2 @@
-"""Temporal PIFu: pixel-aligned implicit functions on bodies in motion (Agarwal and Shevchuk 2020)."""
+"""Temporal PIFu: pixel-aligned implicit functions on bodies in motion (Agarwal and Shevchuk
+2020)."""

@@ -1,9 +1,10 @@
-"""Orthographic camera. World: metres, y up. Image: [-1, 1], x right, y up, z grows towards the viewer.
+"""Orthographic camera. World: metres, y up. Image: [-1, 1], x right, y up, z grows towards the
+viewer.
 
 A view is a yaw about +y applied to the body in front of a fixed camera that looks along -z:
 `ndc = R_y(yaw) world / (window / 2)`. Pixel (u, v) of a W x H image: `u = (x + 1) / 2 W`,
-`v = (1 - y) / 2 H`, with pixel centres at half-integers. The functions of points take NumPy arrays and
-torch tensors alike.
+`v = (1 - y) / 2 H`, with pixel centres at half-integers. The functions of points take NumPy arrays
+and torch tensors alike.
 """
 
 from typing import Any
@@ -13,7 +14,8 @@ from jaxtyping import Float
 
 
 def calibration(yaw: float, window: float) -> Float[np.ndarray, "3 4"]:
-    """World -> ndc for a body turned by `yaw` degrees about +y, seen through a `window` metres wide image."""
+    """World -> ndc for a body turned by `yaw` degrees about +y, seen through a `window` metres wide
+    image."""
     c, s = np.cos(np.radians(yaw)), np.sin(np.radians(yaw))
     rotation = np.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
     return np.concatenate([rotation / (window / 2), np.zeros((3, 1))], axis=1).astype(np.float32)
@@ -34,7 +36,8 @@ def unproject(
 def ndc_to_pixel(
     ndc: Float[np.ndarray, "n 3"], width: int, height: int
 ) -> Float[np.ndarray, "n 2"]:
-    """ndc -> continuous pixel coordinates (u right, v down); the first pixel's centre is (0.5, 0.5)."""
+    """ndc -> continuous pixel coordinates (u right, v down); the first pixel's centre is (0.5,
+    0.5)."""
     return np.stack([(ndc[:, 0] + 1) / 2 * width, (1 - ndc[:, 1]) / 2 * height], axis=1)
 
 

@@ -1,4 +1,5 @@
-"""Model files and training checkpoints: written whole, read with `weights_only`, resumed only when they fit."""
+"""Model files and training checkpoints: written whole, read with `weights_only`, resumed only when
+they fit."""
 
 import fcntl
 import hashlib
@@ -18,7 +19,8 @@ from tpifu.pifu import PIFu
 
 FORMAT = "tpifu-1"
 MODEL_NAME = "model.pt"
-"""Always this stem: torch.save writes the stem into the archive, so another name gives other bytes."""
+"""Always this stem: torch.save writes the stem into the archive, so another name gives other
+bytes."""
 _STATE_NAME = "state.pt"
 
 
@@ -51,12 +53,15 @@ def save_model(folder: Path, model: TrainedModel) -> None:
 
 
 def load_model(path: Path, device: torch.device) -> TrainedModel:
-    """Read a model file, or the model.pt of a folder, in evaluation mode. Raises DataError if it is not ours."""
+    """Read a model file, or the model.pt of a folder, in evaluation mode. Raises DataError if it is
+    not ours."""
     if path.is_dir():
         path = path / MODEL_NAME
     state = _read(path)
     if state.get("format") != FORMAT:
-        raise DataError(f"{path}: not a model of this project ({FORMAT}); train one with tpifu train")
+        raise DataError(
+            f"{path}: not a model of this project ({FORMAT}); train one with tpifu train"
+        )
     config = Model.model_validate(state["config"])
     network = PIFu(config, state["neighborhood"], state["window"])
     network.load_state_dict(state["network"])
@@ -76,21 +81,23 @@ def fingerprint(config: dict[str, Any], data: str) -> str:
 
 
 class Checkpoints:
-    """The scratch folder of one training run, named by its fingerprint and outside every stage's outputs."""
+    """The scratch folder of one training run, named by its fingerprint and outside every stage's
+    outputs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run for this process; DataError if another trainer has it. A dead process holds no lock."""
+        """Hold the run for this process; DataError if another trainer has it. A dead process holds
+        no lock."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise DataError(
-                    f"{self.folder}: another process is training this very run; wait for it or stop it"
+                    f"{self.folder}: another process trains this very run; wait for it or stop it"
                 ) from error
             yield
 
@@ -124,7 +131,9 @@ def _read(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: no such model file")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # zip, pickle and torch errors alike mean: not a file that save() wrote
+    except (
+        Exception
+    ) as error:  # zip, pickle and torch errors alike mean: not a file that save() wrote
         raise DataError(f"{path}: not a model file of this project, or damaged") from error
     if not isinstance(state, dict):
         raise DataError(f"{path}: not a model file of this project")

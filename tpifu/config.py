@@ -1,7 +1,8 @@
 """Parameters: the paper's Table 1 as defaults, checked once, frozen, with a profile laid over them.
 
-`load` reads a params file (YAML 1.2), checks the base values and the chosen profile's overlay, and returns the
-effective `Params`. Lengths are metres, angles degrees, times steps. Rows the paper leaves out are marked so.
+`load` reads a params file (YAML 1.2), checks the base values and the chosen profile's overlay, and
+returns the effective `Params`. Lengths are metres, angles degrees, times steps. Rows the paper
+leaves out are marked so.
 """
 
 from pathlib import Path
@@ -43,7 +44,8 @@ class Data(Section):
     train_meshes: Count = 892
     test_meshes: Count = 100
     unseen: Annotated[tuple[str, ...], Field(strict=False)] = ("*_kick", "*_lunge")
-    """Shell patterns of sequences kept out of training and evaluated on their own. Not in the paper."""
+    """Shell patterns of sequences kept out of training and evaluated on their own. Not in the
+    paper."""
     unseen_meshes: Amount = 50
     """Meshes of unseen motions. Not in the paper."""
     max_skipped: Share = 0.05
@@ -66,7 +68,8 @@ class Render(Section):
 
 
 class Sample(Section):
-    """The pool of labelled points of each mesh. Not in the paper, which says that it mimics PIFu's scheme."""
+    """The pool of labelled points of each mesh. Not in the paper, which says that it mimics PIFu's
+    scheme."""
 
     near_surface: Count = 16000
     uniform: Count = 1000
@@ -122,7 +125,8 @@ class Train(Section):
 
 
 class Evaluate(Section):
-    """How the test set is measured and shown. Not in the paper, but for the 50/50 points of PIFu's Table 2 measures."""
+    """How the test set is measured and shown. Not in the paper, but for the 50/50 points of PIFu's
+    Table 2 measures."""
 
     points: Annotated[int, Field(ge=2, multiple_of=2)] = 5000
     """Points a mesh, half of them inside."""
@@ -151,17 +155,18 @@ class Params(Section):
         for name, wanted in (("train", self.train.points), ("evaluate", self.evaluate.points)):
             if wanted > pool:
                 raise ValueError(
-                    f"{name}.points is {wanted}, but sample.near_surface + sample.uniform is {pool}: "
-                    "raise the pool or lower the draw"
+                    f"{name}.points is {wanted}, but sample.near_surface + sample.uniform is "
+                    f"{pool}: raise the pool or lower the draw"
                 )
         return self
 
 
 def load(path: Path) -> Params:
-    """The effective parameters of a params file: its base values under its chosen profile's overlay.
+    """The effective parameters of a params file: its base values under its chosen profile's
+    overlay.
 
-    Raises ConfigError in one line for an unreadable file, an unknown or mistyped key, an impossible value, or an
-    overlay that would hide a value somebody has set.
+    Raises ConfigError in one line for an unreadable file, an unknown or mistyped key, an impossible
+    value, or an overlay that would hide a value somebody has set.
     """
     try:
         document = YAML(typ="safe", pure=True).load(path.read_text())
@@ -183,7 +188,8 @@ def load(path: Path) -> Params:
 
 
 def parse(values: dict[str, Any], where: str) -> Params:
-    """Check nested values; ConfigError names the first key that is wrong, its value and what is allowed."""
+    """Check nested values; ConfigError names the first key that is wrong, its value and what is
+    allowed."""
     try:
         return Params.model_validate(values)
     except ValidationError as error:
@@ -215,7 +221,8 @@ def _merge(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
 def _refuse_hidden(
     base: dict[str, Any], table: dict[str, Any], overlay: dict[str, Any], where: str, key: str = ""
 ) -> None:
-    """The base holds Table 1; a base value that differs was set by somebody and must not vanish under an overlay."""
+    """The base holds Table 1; a base value that differs was set by somebody and must not vanish
+    under an overlay."""
     if not isinstance(overlay, dict):
         raise ConfigError(f"{where}{key}: must be `key: value` lines")
     for name, value in overlay.items():

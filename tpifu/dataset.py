@@ -1,7 +1,8 @@
 """Shards -> windows of frames with labelled points, as tensors.
 
-A window is `neighborhood` frames of one clip and view around a centre frame, oldest first; at the ends of a clip the
-last frame repeats. Every draw is a function of (seed, position), so workers, restarts and machines agree.
+A window is `neighborhood` frames of one clip and view around a centre frame, oldest first; at the
+ends of a clip the last frame repeats. Every draw is a function of (seed, position), so workers,
+restarts and machines agree.
 """
 
 from dataclasses import dataclass, replace
@@ -20,7 +21,8 @@ from tpifu.shards import Shards, decode_png, item_seed, unpack_bits
 
 @dataclass(frozen=True)
 class Batch:
-    """`b` windows of `k` frames over `m` distinct images, with `n` points each; a training step or one clip's test."""
+    """`b` windows of `k` frames over `m` distinct images, with `n` points each; a training step or
+    one clip's test."""
 
     images: UInt8[Tensor, "m h w c"]
     frames: Int[Tensor, "b k"]
@@ -37,14 +39,16 @@ class Batch:
 
 
 def network_input(images: UInt8[Tensor, "m h w c"]) -> Float[Tensor, "m 3 h w"]:
-    """(grey, mask) or (r, g, b, mask) pixels -> colours in [-1, 1] times the mask: the background is exactly 0."""
+    """(grey, mask) or (r, g, b, mask) pixels -> colours in [-1, 1] times the mask: the background
+    is exactly 0."""
     pixels = images.movedim(-1, 1).float() / 255
     colour, mask = pixels[:, :-1], pixels[:, -1:]
     return ((colour * 2 - 1) * mask).expand(-1, 3, -1, -1).contiguous()
 
 
 def window_frames(length: int, neighborhood: int) -> Int[np.ndarray, "t k"]:
-    """For each frame of a clip, the frames of its window, oldest first; clip ends repeat the last frame."""
+    """For each frame of a clip, the frames of its window, oldest first; clip ends repeat the last
+    frame."""
     reach = neighborhood // 2
     offsets = np.arange(-reach, reach + 1)
     return np.clip(np.arange(length)[:, None] + offsets, 0, length - 1)
@@ -53,7 +57,8 @@ def window_frames(length: int, neighborhood: int) -> Int[np.ndarray, "t k"]:
 def balanced_draw(
     inside: Bool[np.ndarray, " pool"], count: int, rng: np.random.Generator
 ) -> Int[np.ndarray, " n"]:
-    """`count` point numbers, half of them inside; where one kind is too few, the other fills up (as PIFu does)."""
+    """`count` point numbers, half of them inside; where one kind is too few, the other fills up (as
+    PIFu does)."""
     within, without = np.flatnonzero(inside), np.flatnonzero(~inside)
     first = min(count // 2, len(within))
     first = max(first, count - len(without))
@@ -69,7 +74,8 @@ class Windows:
     """All windows of one split: every kept frame of every clip is a centre, in every view."""
 
     def __init__(self, views: Path, points: Path, split: str, neighborhood: int) -> None:
-        """Raises DataError for missing, empty or mismatched folders, ConfigError for a window longer than any clip."""
+        """Raises DataError for missing, empty or mismatched folders, ConfigError for a window
+        longer than any clip."""
         self.views, self.points = Shards(views, "views"), Shards(points, "points")
         self.neighborhood = neighborhood
         seen, pool = self.views.index, self.points.index
@@ -81,7 +87,9 @@ class Windows:
         starts = np.flatnonzero(pool["frame"][rows] == 0)
         for clip_rows in np.split(rows, starts[1:]):
             self.clips.append((str(pool["clip"][clip_rows[0]]), clip_rows))
-        self.centres = [(clip, t) for clip, (_, own) in enumerate(self.clips) for t in range(len(own))]
+        self.centres = [
+            (clip, t) for clip, (_, own) in enumerate(self.clips) for t in range(len(own))
+        ]
         """(clip number, frame) of every window."""
         self._view_rows: dict[str, list[Int[np.ndarray, " t"]]] = {}
         of_split = np.flatnonzero(seen["split"] == split)
@@ -89,15 +97,16 @@ class Windows:
             if len(view_rows):
                 self._view_rows.setdefault(str(seen["clip"][view_rows[0]]), []).append(view_rows)
         for name, own in self.clips:
-            if any(len(view) != len(own) for view in self._view_rows.get(name, [[]])):
+            if any(len(view) != len(own) for view in self._view_rows.get(name, [rows[:0]])):
                 raise DataError(
-                    f"{views} and {points} differ in clip {name} ({split}): write both from the same meshes"
+                    f"{views} and {points} differ in clip {name} ({split}): "
+                    "write both from the same meshes"
                 )
         longest = max(len(own) for _, own in self.clips)
         if neighborhood > longest:
             raise ConfigError(
-                f"model.neighborhood is {neighborhood}, but the longest {split} clip has {longest} frames: "
-                "choose a smaller odd number"
+                f"model.neighborhood is {neighborhood}, but the longest {split} clip has "
+                f"{longest} frames: choose a smaller odd number"
             )
 
     def __len__(self) -> int:
@@ -132,7 +141,8 @@ class Windows:
         return points[chosen], inside[chosen].astype(np.float32)
 
     def clip_batch(self, clip: int, view: int, points: int, seed: int) -> Batch:
-        """Every window of a clip in one view; a frame's points are the same in every view and for every model."""
+        """Every window of a clip in one view; a frame's points are the same in every view and for
+        every model."""
         name, rows = self.clips[clip]
         length = len(rows)
         images, calib = self.pixels(clip, view, np.arange(length))
@@ -152,13 +162,16 @@ class Windows:
 class TrainingSteps(Dataset[Batch]):
     """The endless sequence of training batches; item `step` depends on (seed, step) alone.
 
-    Each epoch visits every centre frame once, in a new order; view and points are drawn anew each time. Neither
-    depends on `neighborhood`: the baseline and the temporal model see the same centres, views and points.
+    Each epoch visits every centre frame once, in a new order; view and points are drawn anew each
+    time. Neither depends on `neighborhood`: the baseline and the temporal model see the same
+    centres, views and points.
     """
 
     def __init__(self, windows: Windows, batch_size: int, points: int, seed: int) -> None:
         if batch_size > len(windows):
-            raise ConfigError(f"train.batch_size is {batch_size}, the data has {len(windows)} meshes")
+            raise ConfigError(
+                f"train.batch_size is {batch_size}, the data has {len(windows)} meshes"
+            )
         self.windows, self.batch_size, self.points, self.seed = windows, batch_size, points, seed
 
     def __getitem__(self, step: int) -> Batch:
@@ -189,4 +202,6 @@ class TrainingSteps(Dataset[Batch]):
 
     def _centre(self, position: int) -> int:
         epoch, place = divmod(position, len(self.windows))
-        return int(np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.windows))[place])
+        return int(
+            np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.windows))[place]
+        )

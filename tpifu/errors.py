@@ -1,4 +1,5 @@
-"""Errors for people: one line that says what, where, and what to do. Entry points print it and exit 2."""
+"""Errors for people: one line that says what, where, and what to do. Entry points print it and exit
+2."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,5 @@
-"""A trained model over held-out windows: numbers per mesh, their means as in Table 2, reconstructed meshes."""
+"""A trained model over held-out windows: numbers per mesh, their means as in Table 2, reconstructed
+meshes."""
 
 import json
 import os
@@ -49,8 +50,8 @@ def open_windows(model: TrainedModel, views: Path, points: Path, split: str) -> 
     camera = windows.views.metadata
     if (camera["size"], camera["window"]) != (model.size, model.window):
         raise DataError(
-            f"{views}: images of {camera['size']} px over {camera['window']} m, but the model was trained on "
-            f"{model.size} px over {model.window} m; render them so"
+            f"{views}: images of {camera['size']} px over {camera['window']} m, but the model was "
+            f"trained on {model.size} px over {model.window} m; render them so"
         )
     return windows
 
@@ -65,10 +66,12 @@ def splits_of(points: Path) -> list[str]:
 def measure(
     model: TrainedModel, windows: Windows, config: Evaluate, seed: int, device: torch.device
 ) -> Iterator[dict[str, Any]]:
-    """One row a mesh: its key and the means over its views of the point measures, and its volumetric IoU.
+    """One row a mesh: its key and the means over its views of the point measures, and its
+    volumetric IoU.
 
-    Points are 50/50 inside and outside, drawn once a mesh, the same for every view and model. The volumetric IoU is taken in
-    one view, which differs from clip to clip, on the uniform grid stored with the points.
+    Points are 50/50 inside and outside, drawn once a mesh, the same for every view and model. The
+    volumetric IoU is taken in one view, which differs from clip to clip, on the uniform grid stored
+    with the points.
     """
     for clip in tqdm.trange(len(windows.clips), desc="evaluate", unit="clip", disable=None):
         name, point_rows = windows.clips[clip]
@@ -150,7 +153,8 @@ def predicted_grid(
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The metrics file: the test set's means at the top, other splits under their names; six digits."""
+    """The metrics file: the test set's means at the top, other splits under their names; six
+    digits."""
     result: dict[str, Any] = {}
     for split in dict.fromkeys(row["split"] for row in rows):
         own = [row for row in rows if row["split"] == split]
@@ -168,7 +172,8 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def spread_frames(windows: Windows, split: str, count: int) -> list[Shown]:
-    """`count` frames spread evenly over the clips, in turning views (Figure 4). They depend on the data alone."""
+    """`count` frames spread evenly over the clips, in turning views (Figure 4). They depend on the
+    data alone."""
     clips = np.linspace(0, len(windows.clips) - 1, min(count, len(windows.clips)))
     shown = []
     for number, clip in enumerate(clips.round().astype(int)):
@@ -178,7 +183,8 @@ def spread_frames(windows: Windows, split: str, count: int) -> list[Shown]:
 
 
 def sequence_frames(windows: Windows, split: str, length: int) -> list[Shown]:
-    """Up to `length` consecutive frames from the middle of the middle clip, in one view (Figure 5)."""
+    """Up to `length` consecutive frames from the middle of the middle clip, in one view (Figure
+    5)."""
     name, rows = windows.clips[len(windows.clips) // 2]
     start = max(0, (len(rows) - length) // 2)
     return [Shown(split, name, t, 0) for t in range(start, min(len(rows), start + length))]
@@ -193,7 +199,8 @@ def reconstruct_shown(
     device: torch.device,
     folder: Path,
 ) -> int:
-    """Write STEM.glb for each frame to `folder`; returns how many fields were empty and have no mesh."""
+    """Write STEM.glb for each frame to `folder`; returns how many fields were empty and have no
+    mesh."""
     numbers = {name: clip for clip, (name, _) in enumerate(windows.clips)}
     empty = 0
     for item in tqdm.tqdm(shown, desc="reconstruct", unit="mesh", disable=None):
@@ -217,7 +224,8 @@ def evaluate(
     seed: int,
     device: torch.device,
 ) -> dict[str, Any]:
-    """Measure every held-out split; write per_mesh.parquet and meshes/*.glb to `out`; returns `summary`."""
+    """Measure every held-out split; write per_mesh.parquet and meshes/*.glb to `out`; returns
+    `summary`."""
     rows: list[dict[str, Any]] = []
     (out / MESHES_NAME).mkdir(parents=True, exist_ok=True)
     for split in splits_of(points):

@@ -1,6 +1,8 @@
-"""Stacked hourglass (Newell 2016) as PIFu uses it: an image -> one feature map a stack, a quarter of its size."""
+"""Stacked hourglass (Newell 2016) as PIFu uses it: an image -> one feature map a stack, a quarter
+of its size."""
 
 import math
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -18,7 +20,8 @@ def norm(kind: str, channels: int) -> nn.Module:
 
 
 class ConvBlock(nn.Module):
-    """Three pre-activated 3x3 convolutions to 1/2, 1/4, 1/4 of the channels, concatenated, plus a shortcut."""
+    """Three pre-activated 3x3 convolutions to 1/2, 1/4, 1/4 of the channels, concatenated, plus a
+    shortcut."""
 
     def __init__(self, inputs: int, outputs: int, kind: str) -> None:
         super().__init__()
@@ -27,10 +30,11 @@ class ConvBlock(nn.Module):
         self.convs = nn.ModuleList(
             [
                 nn.Conv2d(before, after, 3, padding=1, bias=False)
-                for before, after in zip(widths, widths[1:], strict=False)
+                for before, after in pairwise(widths)
             ]
         )
-        # PIFu registers the shortcut's norm even when it is unused: 16,640 parameters without a gradient at Table 1.
+        # PIFu registers the shortcut's norm even when it is unused: 16,640 parameters without a
+        # gradient at Table 1.
         self.shortcut: nn.Module = nn.Identity()
         if inputs != outputs:
             self.shortcut = nn.Sequential(
@@ -46,11 +50,14 @@ class ConvBlock(nn.Module):
 
 
 class HourglassLevels(nn.Module):
-    """One hourglass: `depth` times down by average pooling and up again (bicubic), with a branch at each level."""
+    """One hourglass: `depth` times down by average pooling and up again (bicubic), with a branch at
+    each level."""
 
     def __init__(self, depth: int, dim: int, kind: str, *, skip: bool) -> None:
         super().__init__()
-        self.branches = nn.ModuleList([ConvBlock(dim, dim, kind) for _ in range(depth if skip else 0)])
+        self.branches = nn.ModuleList(
+            [ConvBlock(dim, dim, kind) for _ in range(depth if skip else 0)]
+        )
         self.down = nn.ModuleList([ConvBlock(dim, dim, kind) for _ in range(depth)])
         self.bottom = ConvBlock(dim, dim, kind)
         self.up = nn.ModuleList([ConvBlock(dim, dim, kind) for _ in range(depth)])
@@ -74,7 +81,10 @@ class StackedHourglass(nn.Module):
         super().__init__()
         dim = config.dim
         self.stem = nn.Sequential(
-            nn.Conv2d(3, 64, 7, stride=2, padding=3), norm(kind, 64), nn.ReLU(), ConvBlock(64, 128, kind)
+            nn.Conv2d(3, 64, 7, stride=2, padding=3),
+            norm(kind, 64),
+            nn.ReLU(),
+            ConvBlock(64, 128, kind),
         )
         self.stem_low = nn.Sequential(ConvBlock(128, 128, kind), ConvBlock(128, dim, kind))
         self.hourglasses = nn.ModuleList(
@@ -85,7 +95,9 @@ class StackedHourglass(nn.Module):
         )
         self.heads = nn.ModuleList(
             [
-                nn.Sequential(ConvBlock(dim, dim, kind), nn.Conv2d(dim, dim, 1), norm(kind, dim), nn.ReLU())
+                nn.Sequential(
+                    ConvBlock(dim, dim, kind), nn.Conv2d(dim, dim, 1), norm(kind, dim), nn.ReLU()
+                )
                 for _ in range(config.stacks)
             ]
         )

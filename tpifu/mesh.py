@@ -38,8 +38,8 @@ class Mesh:
 def watertight_fault(faces: Int[np.ndarray, "f 3"]) -> str | None:
     """Why these faces do not bound a volume, in words; None if they do.
 
-    Every directed edge must occur once and its reverse once. That is a property of the faces alone: posing
-    or self-intersection cannot break it.
+    Every directed edge must occur once and its reverse once. That is a property of the faces alone:
+    posing or self-intersection cannot break it.
     """
     edges = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2).astype(np.int64)
     count = int(faces.max(initial=0)) + 1
@@ -47,7 +47,7 @@ def watertight_fault(faces: Int[np.ndarray, "f 3"]) -> str | None:
     backward = np.sort(edges[:, 1] * count + edges[:, 0])
     if np.array_equal(forward, backward) and len(np.unique(forward)) == len(forward):
         return None
-    undirected, uses = np.unique(np.sort(edges, axis=1), axis=0, return_counts=True)
+    _, uses = np.unique(np.sort(edges, axis=1), axis=0, return_counts=True)
     if holes := int((uses == 1).sum()):
         return f"{holes} edges belong to one face only (holes)"
     if branches := int((uses > 2).sum()):
@@ -56,14 +56,16 @@ def watertight_fault(faces: Int[np.ndarray, "f 3"]) -> str | None:
 
 
 def load_mesh(path: Path, *, scale: float = 1.0) -> Mesh:
-    """Read any mesh file trimesh knows, multiply by `scale` (metres per unit), put the centre of mass at 0.
+    """Read any mesh file trimesh knows, multiply by `scale` (metres per unit), put the centre of
+    mass at 0.
 
     Raises DataError if the file is missing, unreadable, or its surface does not bound a volume.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such mesh file")
     try:
-        # Merge what the file format split (STL has no shared vertices; OBJ splits at texture seams).
+        # Merge what the file format split (STL has no shared vertices; OBJ splits at texture
+        # seams).
         loaded = trimesh.load(path, force="mesh", process=True, merge_tex=True, merge_norm=True)
     except Exception as error:  # trimesh raises whatever the parser of the format raises
         raise DataError(f"{path}: not a mesh that trimesh can read ({error})") from error

@@ -1,7 +1,9 @@
-"""Pixel-aligned implicit function: filter images, then query points (Sec. 3.2). neighborhood 1 is PIFu, k Temporal PIFu.
+"""Pixel-aligned implicit function: filter images, then query points (Sec. 3.2). neighborhood 1 is
+PIFu, k Temporal PIFu.
 
-`frames` says which images make up a window: row w holds the image numbers of frames t-k/2 .. t+k/2, oldest first, so
-windows that overlap share the filtering of their frames. Points are in world metres; `calib` takes them to ndc.
+`frames` says which images make up a window: row w holds the image numbers of frames t-k/2 .. t+k/2,
+oldest first, so windows that overlap share the filtering of their frames. Points are in world
+metres; `calib` takes them to ndc.
 """
 
 import torch
@@ -54,7 +56,8 @@ class PIFu(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def filter(self, images: Float[Tensor, "m 3 h w"]) -> list[Float[Tensor, "m c h4 w4"]]:
-        """A feature map for each image and stack, last stack last. Images: [-1, 1] times the mask."""
+        """A feature map for each image and stack, last stack last. Images: [-1, 1] times the
+        mask."""
         return self.image_filter(images)
 
     def query(
@@ -64,7 +67,8 @@ class PIFu(nn.Module):
         points: Float[Tensor, "b n 3"],
         calib: Float[Tensor, "b 3 4"],
     ) -> Float[Tensor, "b n"]:
-        """Occupancy of `points` from one stack's features; 0 outside the box [-1, 1]^3, which no image covers."""
+        """Occupancy of `points` from one stack's features; 0 outside the box [-1, 1]^3, which no
+        image covers."""
         b, k = frames.shape
         n = points.shape[1]
         ndc = project(calib, points)

@@ -1,4 +1,5 @@
-"""Two evaluated models side by side: Table 2 with the paper's numbers, Figures 4 and 5, loss curves."""
+"""Two evaluated models side by side: Table 2 with the paper's numbers, Figures 4 and 5, loss
+curves."""
 
 import csv
 import json
@@ -36,13 +37,14 @@ from tpifu.shards import MeshReader
 from tpifu.train import LOSS_NAME
 
 matplotlib.use("Agg")  # no display is needed, and none may be asked for
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import pyplot as plt
 
 PAPER = {
     "iou": (0.8118, 0.8599),
     "mse": (0.0649, 0.0462),
     "precision": (0.8565, 0.8980),
-    # Table 2 prints these as "Accuracy"; its own IoU and precision imply a recall of .940 and .953 (docs/paper.md).
+    # Table 2 prints these as "Accuracy"; its own IoU and precision imply a recall of .940 and .953
+    # (docs/paper.md).
     "recall": (0.9381, 0.9515),
 }
 """The paper's Table 2: baseline, temporal."""
@@ -73,9 +75,11 @@ def compare(
     seed: int,
     profile: str,
 ) -> dict[str, Any]:
-    """Write table2.md, figure4_SPLIT.png, figure5.png, loss.png and the true meshes to `out`; returns the differences.
+    """Write table2.md, figure4_SPLIT.png, figure5.png, loss.png and the true meshes to `out`;
+    returns the differences.
 
-    The difference is second minus first side, per mesh, with a 95 % bootstrap interval that resamples whole clips.
+    The difference is second minus first side, per mesh, with a 95 % bootstrap interval that
+    resamples whole clips.
     """
     out.mkdir(parents=True, exist_ok=True)
     tables = [pq.read_table(side.report / PER_MESH_NAME).to_pylist() for side in sides]
@@ -145,13 +149,14 @@ def table2(
     profile: str,
     seed: int,
 ) -> str:
-    """Table 2 as text: ours and the paper's, the difference per mesh with its interval, and what was run."""
+    """Table 2 as text: ours and the paper's, the difference per mesh with its interval, and what
+    was run."""
     first, second = (side.name for side in sides)
     lines = [
         f"Table 2, profile {profile}, seed {seed}",
         "",
-        f"| {'metric':<24} | {first:>8} | {second:>8} | {'difference per mesh [95 % interval]':<36} | paper |",
-        f"|{'-' * 26}|{'-' * 9}:|{'-' * 9}:|{'-' * 38}|---|",
+        f"| {'metric':<28} | {first:>8} | {second:>8} | {'difference [95 %]':<26} | paper |",
+        f"|{'-' * 30}|{'-' * 9}:|{'-' * 9}:|{'-' * 28}|---|",
     ]
     unseen = [split for split, value in metrics[0].items() if isinstance(value, dict)]
     for split in ["", *unseen]:
@@ -161,26 +166,33 @@ def table2(
             if measure not in values[0]:
                 continue
             if measure == "meshes":
-                row = [f"{values[0][measure]}", f"{values[1][measure]}", "", "" if split else "100, 100"]
+                row = [
+                    f"{values[0][measure]}",
+                    f"{values[1][measure]}",
+                    "",
+                    "" if split else "100, 100",
+                ]
             else:
                 found = change[measure]
                 row = [f"{side[measure]:.4f}" for side in values]
-                row.append(f"{found['difference']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}]")
+                row.append(
+                    f"{found['difference']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}]"
+                )
                 printed = PAPER.get(measure) if not split else None
                 row.append("{:.4f}, {:.4f}".format(*printed) if printed else "")
             label = f"{split}: {measure}" if split else measure
-            lines.append(
-                f"| {label:<24} | {row[0]:>8} | {row[1]:>8} | {row[2]:<36} | {row[3]} |"
-            )
+            lines.append(f"| {label:<28} | {row[0]:>8} | {row[1]:>8} | {row[2]:<26} | {row[3]} |")
     lines += [
         "",
-        "Points are 50/50 inside and outside, per mesh, then averaged (Table 2's setting); volumetric_iou is on a uniform",
-        "grid and is not comparable with it. The interval resamples whole clips. The paper's row 'Accuracy' stands",
-        "beside recall, which it very probably is (docs/paper.md).",
+        "Points are 50/50 inside and outside, per mesh, then averaged (Table 2's setting);",
+        "volumetric_iou is on a uniform grid and not comparable with it. The interval (95 %",
+        "bootstrap) resamples whole clips. The paper's row 'Accuracy' stands beside recall,",
+        "which it very probably is (docs/paper.md).",
     ]
     if profile != "paper":
         lines.append(
-            f"The {profile} profile is a small network on synthetic motion: its numbers are not the paper's."
+            f"The {profile} profile is a small network on synthetic motion: "
+            "its numbers are not the paper's."
         )
     return "\n".join(lines) + "\n"
 
@@ -225,7 +237,7 @@ def _frame_row(
 def _load(path: Path) -> Mesh | None:
     if not path.exists():
         return None
-    loaded = trimesh.load(path, force="mesh", process=False)
+    loaded = trimesh.load_mesh(path, process=False)
     return Mesh(np.asarray(loaded.vertices, np.float32), np.asarray(loaded.faces, np.int32))
 
 
@@ -256,7 +268,11 @@ def _plot_losses(sides: Sequence[Side], path: Path) -> None:
         with (side.model / LOSS_NAME).open() as file:
             losses = np.array([float(row["loss"]) for row in csv.DictReader(file)])
         width = max(1, len(losses) // 50)
-        axes.plot(np.arange(len(smoothed := _moving_mean(losses, width))) + width, smoothed, label=side.name)
+        axes.plot(
+            np.arange(len(smoothed := _moving_mean(losses, width))) + width,
+            smoothed,
+            label=side.name,
+        )
     axes.set_xlabel("step")
     axes.set_ylabel("loss (mean squared error, all stacks)")
     axes.set_title(f"Training loss, mean over {width} steps")

@@ -1,9 +1,10 @@
 """Parquet shards: how meshes, views and points lie on disk.
 
-A folder holds one kind of rows in few files, `SPLIT-00000.parquet`, ...; rows are sorted, a row group holds what is
-read together, nothing depends on the time or the machine, so that shards written twice are byte-equal. Schema
-version, units and provenance stand as JSON under the key `tpifu` of each file's metadata. A frame's key is
-(split, clip, frame): `clip` names the SURREAL clip ("run0/03_walk_c0001"), `frame` counts its kept frames from 0.
+A folder holds one kind of rows in few files, `SPLIT-00000.parquet`, ...; rows are sorted, a row
+group holds what is read together, nothing depends on the time or the machine, so that shards
+written twice are byte-equal. Schema version, units and provenance stand as JSON under the key
+`tpifu` of each file's metadata. A frame's key is (split, clip, frame): `clip` names the SURREAL
+clip ("run0/03_walk_c0001"), `frame` counts its kept frames from 0.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, UInt8
 from PIL import Image
 
 from tpifu.errors import DataError
@@ -58,7 +59,10 @@ SCHEMAS: dict[Kind, pa.Schema] = {
         [
             *_KEY,
             ("frame", pa.int32()),
-            ("points", pa.list_(pa.int16())),  # x0 y0 z0 x1 ..., in steps of metadata `point_step` metres
+            (
+                "points",
+                pa.list_(pa.int16()),
+            ),  # x0 y0 z0 x1 ..., in steps of metadata `point_step` metres
             ("inside", pa.binary()),  # one bit a point, first point in the highest bit
             ("grid", pa.binary()),  # held-out splits: one bit a cell, x slowest; else null
         ]
@@ -105,7 +109,8 @@ def unpack_bits(bits: bytes, count: int) -> Bool[np.ndarray, " n"]:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """A scratch folder that takes `folder`'s place when the block ends well, and vanishes when it does not."""
+    """A scratch folder that takes `folder`'s place when the block ends well, and vanishes when it
+    does not."""
     scratch = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
@@ -121,15 +126,18 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 def write(
     folder: Path, kind: Kind, groups: Iterable[list[dict[str, Any]]], metadata: dict[str, Any]
 ) -> None:
-    """Write `groups` (each a row group of one split; sorted) to `folder`, which appears whole or not at all."""
+    """Write `groups`, each a row group of one split; `folder` appears whole or not at all.
+
+    Rows come sorted: by split, clip, (view,) frame. Raises DataError if there are none.
+    """
     schema = SCHEMAS[kind].with_metadata(
         {"tpifu": json.dumps({"kind": kind, "version": VERSION, **metadata}, sort_keys=True)}
     )
     with whole_folder(folder) as scratch:
         writer: pq.ParquetWriter | None = None
-        split, number = "", 0
+        split, number, written = "", 0, 0
         for rows in groups:
-            # A table's size is near its size on disk: images are compressed, coordinates hardly compress.
+            # A table is about as large as its file: images are compressed, coordinates resist.
             if writer is None or rows[0]["split"] != split or written > SHARD_BYTES:
                 if writer is not None:
                     writer.close()
@@ -149,9 +157,7 @@ def write(
         writer.close()
 
 
-def write_meshes(
-    folder: Path, clips: Iterable[list[MeshFrame]], metadata: dict[str, Any]
-) -> None:
+def write_meshes(folder: Path, clips: Iterable[list[MeshFrame]], metadata: dict[str, Any]) -> None:
     """Write posed meshes, a row group a clip, each distinct `faces` once in faces.parquet."""
     topologies: dict[bytes, int] = {}
 
@@ -186,17 +192,21 @@ def write_meshes(
 
 
 class Shards:
-    """A shard folder opened for reading: `index` has every row's key, `read` fetches rows when asked."""
+    """A shard folder opened for reading: `index` has every row's key, `read` fetches rows when
+    asked."""
 
     def __init__(self, folder: Path, kind: Kind) -> None:
-        """Raises DataError if `folder` is missing, empty, or holds another kind or version of rows."""
+        """Raises DataError if `folder` is missing, empty, or holds another kind or version of
+        rows."""
         self.folder = folder
         self.paths = [
             path for split in SPLITS for path in sorted(folder.glob(f"{split}-*.parquet"))
         ]
         if not self.paths:
             state = "holds no *.parquet shards" if folder.is_dir() else "no such folder"
-            raise DataError(f"{folder}: {state}; write {kind} there first (dvc repro, or tpifu render)")
+            raise DataError(
+                f"{folder}: {state}; write {kind} there first (dvc repro, or tpifu render)"
+            )
         keys = ["split", "sequence", "clip", *(["view"] if kind == "views" else []), "frame"]
         self._files: dict[int, pq.ParquetFile] = {}
         self.metadata: dict[str, Any] = {}
@@ -208,10 +218,14 @@ class Shards:
                 header = json.loads((file.schema_arrow.metadata or {}).get(b"tpifu", b"{}"))
                 if (header.get("kind"), header.get("version")) != (kind, VERSION):
                     found = f"{header.get('kind', 'foreign')} version {header.get('version', '?')}"
-                    raise DataError(f"{path}: {found}, expected {kind} version {VERSION}; write it anew")
+                    raise DataError(
+                        f"{path}: {found}, expected {kind} version {VERSION}; write it anew"
+                    )
                 table = file.read(columns=keys)
             except (pa.ArrowException, OSError) as error:
-                raise DataError(f"{path}: not a readable Parquet file ({error}); write it anew") from error
+                raise DataError(
+                    f"{path}: not a readable Parquet file ({error}); write it anew"
+                ) from error
             self.metadata = header
             for key in keys:
                 columns[key] += table[key].to_pylist()
@@ -219,7 +233,9 @@ class Shards:
                 rows = file.metadata.row_group(group).num_rows
                 self._locations += [(number, group, row) for row in range(rows)]
             file.close()
-        self.index: dict[str, np.ndarray] = {key: np.array(column) for key, column in columns.items()}
+        self.index: dict[str, np.ndarray] = {
+            key: np.array(column) for key, column in columns.items()
+        }
 
     def __len__(self) -> int:
         return len(self._locations)

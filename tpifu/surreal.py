@@ -1,8 +1,9 @@
-"""SURREAL-shaped trees: `cmu/{train,test}/run*/SEQUENCE/SEQUENCE_c0001_info.mat` and SMPL-format bodies in `smpl/`.
+"""SURREAL-shaped trees: `cmu/{train,test}/run*/SEQUENCE/SEQUENCE_c0001_info.mat` and SMPL-format
+bodies in `smpl/`.
 
-SURREAL's own conventions stay inside this module: poses are stored z-up with the yaw `zrot` apart, joints in a
-y-down world, gender 0 female and 1 male, singleton axes dropped by MATLAB. Everything that leaves it is y-up,
-metres, SMPL's frame: `R_root = Rx(-90) Rz(zrot) R(pose[:3])`.
+SURREAL's own conventions stay inside this module: poses are stored z-up with the yaw `zrot` apart,
+joints in a y-down world, gender 0 female and 1 male, singleton axes dropped by MATLAB. Everything
+that leaves it is y-up, metres, SMPL's frame: `R_root = Rx(-90) Rz(zrot) R(pose[:3])`.
 """
 
 import fnmatch
@@ -61,7 +62,8 @@ def clip_name(path: Path) -> str:
 
 
 def write_clip(path: Path, clip: Clip, *, zrot: float, camera_distance: float) -> None:
-    """Write `clip` as SURREAL stores it: every field of a real `*_info.mat`. `zrot` in radians, distance in metres."""
+    """Write `clip` as SURREAL stores it: every field of a real `*_info.mat`. `zrot` in radians,
+    distance in metres."""
     frames = len(clip.pose)
     stored = clip.pose.astype(np.float64)
     spin = Rotation.from_euler("z", zrot)
@@ -96,23 +98,29 @@ def write_clip(path: Path, clip: Clip, *, zrot: float, camera_distance: float) -
     part = path.with_suffix(".part")
     with part.open("wb") as file:
         scipy.io.savemat(file, fields)
-    # MATLAB stamps the date into the first 116 bytes; SURREAL-shaped files must be byte-equal when written twice.
+    # MATLAB stamps the date into the first 116 bytes; SURREAL-shaped files must be byte-equal when
+    # written twice.
     with part.open("r+b") as file:
         file.write(b"MATLAB 5.0 MAT-file, Platform: posix".ljust(116))
     os.replace(part, path)
 
 
 def read_clip(path: Path) -> Clip:
-    """Read one `*_info.mat`. Raises DataError, naming the file and the fault, for anything unusable."""
+    """Read one `*_info.mat`. Raises DataError, naming the file and the fault, for anything
+    unusable."""
     try:
-        fields = scipy.io.loadmat(path, variable_names=["pose", "shape", "gender", "zrot", "joints3D"])
+        fields = scipy.io.loadmat(
+            path, variable_names=["pose", "shape", "gender", "zrot", "joints3D"]
+        )
         pose = np.asarray(fields["pose"], np.float64).reshape(72, -1).T
         frames = len(pose)
         betas = np.asarray(fields["shape"], np.float64).reshape(-1, frames)[:10, 0]
         gender = int(np.ravel(fields["gender"])[0])
         zrot = np.broadcast_to(np.ravel(fields["zrot"]).astype(np.float64), frames)
         # MATLAB drops the last axis of a clip of one frame.
-        joints = np.asarray(fields["joints3D"], np.float64).reshape(3, 24, frames).transpose(2, 1, 0)
+        joints = (
+            np.asarray(fields["joints3D"], np.float64).reshape(3, 24, frames).transpose(2, 1, 0)
+        )
     except Exception as error:  # scipy's reader raises many kinds for truncated or foreign files
         raise DataError(f"{path}: not a readable SURREAL clip ({_first_line(error)})") from error
     if gender not in (0, 1):
@@ -151,23 +159,31 @@ class Choice:
 
 
 def choose_clips(tree: Path, data: Data, seed: int) -> Choice:
-    """Whole clips in a seeded order until each split has its number of meshes; the last clip is cut to fit.
+    """Whole clips in a seeded order until each split has its number of meshes; the last clip is cut
+    to fit.
 
-    A sequence that matches `data.unseen` is never trained on; those of the test subjects make `unseen_motion`.
-    Raises DataError if the tree is missing or too small, if too many clips are unreadable, or if one sequence
-    occurs in two splits.
+    A sequence that matches `data.unseen` is never trained on; those of the test subjects make
+    `unseen_motion`. Raises DataError if the tree is missing or too small, if too many clips are
+    unreadable, or if one sequence occurs in two splits.
     """
     wanted = {
         "train": data.train_meshes,
         "test": data.test_meshes,
         "unseen_motion": data.unseen_meshes,
     }
-    found = {split: sorted((tree / "cmu" / split).glob("run*/*/*_info.mat")) for split in ("train", "test")}
+    found = {
+        split: sorted((tree / "cmu" / split).glob("run*/*/*_info.mat"))
+        for split in ("train", "test")
+    }
     for split, paths in found.items():
         if not paths:
-            raise DataError(f"{tree}/cmu/{split}: no *_info.mat there; run the download stage first")
+            raise DataError(
+                f"{tree}/cmu/{split}: no *_info.mat there; run the download stage first"
+            )
     if both := {p.parent.name for p in found["train"]} & {p.parent.name for p in found["test"]}:
-        raise DataError(f"{tree}: sequence {min(both)} is in train and in test; a split is by subject")
+        raise DataError(
+            f"{tree}: sequence {min(both)} is in train and in test; a split is by subject"
+        )
 
     def unseen(path: Path) -> bool:
         return any(fnmatch.fnmatchcase(path.parent.name, pattern) for pattern in data.unseen)
@@ -209,11 +225,15 @@ def choose_clips(tree: Path, data: Data, seed: int) -> Choice:
 
 
 def export_meshes(tree: Path, out: Path, data: Data, seed: int, *, jobs: int) -> Choice:
-    """SMPL meshes of every `data.frame_step`-th frame of the chosen clips, pelvis-centred, one scale a clip."""
+    """SMPL meshes of every `data.frame_step`-th frame of the chosen clips, pelvis-centred, one
+    scale a clip."""
     choice = choose_clips(tree, data, seed)
     bodies = {gender: tree / "smpl" / f"{gender}.npz" for gender in GENDERS}
     clips = parallel_map(
-        partial(_pose_clip, bodies=bodies, step=data.frame_step), choice.clips, jobs=jobs, label="meshes"
+        partial(_pose_clip, bodies=bodies, step=data.frame_step),
+        choice.clips,
+        jobs=jobs,
+        label="meshes",
     )
     metadata = {
         "source": data.source,
@@ -251,9 +271,11 @@ def _pose_clip(
 def centred_meshes(
     body: Body, pose: Float[np.ndarray, "t 72"], betas: Float[np.ndarray, "10"]
 ) -> Iterator[Mesh]:
-    """Posed meshes with the pelvis at the origin, scaled so that the subject's rest pose is 1.8 m high.
+    """Posed meshes with the pelvis at the origin, scaled so that the subject's rest pose is 1.8 m
+    high.
 
-    Never scaled by the posed mesh: a crouching person keeps their size, and neighbouring frames share one camera.
+    Never scaled by the posed mesh: a crouching person keeps their size, and neighbouring frames
+    share one camera.
     """
     rest, _ = body.rest(betas)
     scale = REST_HEIGHT / np.ptp(rest[:, 1])

@@ -1,4 +1,5 @@
-"""The embedded stand-in for SURREAL: procedural motion on the embedded body, written as a SURREAL-shaped tree."""
+"""The embedded stand-in for SURREAL: procedural motion on the embedded body, written as a
+SURREAL-shaped tree."""
 
 import math
 import shutil
@@ -78,7 +79,8 @@ def _write_subject(subject: Subject, *, tree: Path, seed: int) -> None:
 
 
 def perform(subject: Subject, sequence: str, motion: Motion, heading: float) -> surreal.Clip:
-    """`motion` by `subject`, turned by `heading` radians about +y, feet (or hands) on the floor at y = 0."""
+    """`motion` by `subject`, turned by `heading` radians about +y, feet (or hands) on the floor at
+    y = 0."""
     turn = Rotation.from_euler("y", heading)
     pose = motion.pose.astype(np.float64)
     pose[:, :3] = (turn * Rotation.from_rotvec(pose[:, :3])).as_rotvec()

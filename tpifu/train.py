@@ -1,14 +1,15 @@
-"""Training: the mean squared error of every stack's occupancy (Sec. 3.3), Adam, one batch of windows a step.
+"""Training: the mean squared error of every stack's occupancy (Sec. 3.3), Adam, one batch of
+windows a step.
 
-Everything random is a function of the seed and the step, so a run that was interrupted and resumed gives the same
-weights and losses, bit for bit on a CPU, as one that was not.
+Everything random is a function of the seed and the step, so a run that was interrupted and resumed
+gives the same weights and losses, bit for bit on a CPU, as one that was not.
 """
 
 import csv
 import io
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,8 @@ class Machine:
 
 
 def device_from(name: str | None) -> torch.device:
-    """'cpu', 'cuda', 'cuda:1' ...; None takes CUDA where there is one. ConfigError if it cannot be used."""
+    """'cpu', 'cuda', 'cuda:1' ...; None takes CUDA where there is one. ConfigError if it cannot be
+    used."""
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError as error:
@@ -82,7 +84,8 @@ def loss_of_stacks(
 
 
 def learning_rate(config: Train, step: int) -> float:
-    """The rate of step 0, 1, ...: linear warm-up, then constant, or a cosine that reaches 0 after the last step."""
+    """The rate of step 0, 1, ...: linear warm-up, then constant, or a cosine that reaches 0 after
+    the last step."""
     rate = config.learning_rate * min(1.0, (step + 1) / (config.warmup + 1))
     if config.schedule == "cosine":
         done = max(0, step - config.warmup) / max(1, config.steps - config.warmup)
@@ -111,11 +114,13 @@ def fit(
     machine: Machine,
     log: Callable[[dict[str, float], int], None],
 ) -> None:
-    """Train and write model.pt, loss.csv and config.yaml to `out`; an interrupted call goes on from `scratch` when repeated.
+    """Train and write model.pt, loss.csv and config.yaml to `out`; an interrupted call goes on from
+    `scratch` when repeated.
 
-    `scratch` must outlive the call and may be shared: each run has a folder in it, named by its fingerprint.
-    `log(metrics, step)` is called at every step with the loss and the learning rate. Raises ConfigError or DataError for what the
-    data cannot give, and DataError when another process trains the same run or the loss stops being finite.
+    `scratch` must outlive the call and may be shared: each run has a folder in it, named by its
+    fingerprint. `log(metrics, step)` is called at every step with the loss and the learning rate.
+    Raises ConfigError or DataError for what the data cannot give, and DataError when another
+    process trains the same run or the loss stops being finite.
     """
     windows = Windows(run.views, run.points, "train", run.neighborhood)
     steps = TrainingSteps(windows, run.train.batch_size, run.train.points, run.seed)
@@ -125,8 +130,9 @@ def fit(
     with checkpoints.locked():
         torch.manual_seed(run.seed)
         network = PIFu(run.model, run.neighborhood, camera["window"]).to(machine.device).train()
-        # Channels-last is how the convolution kernels of CPUs and tensor cores want it; the values are the same.
-        network.image_filter.to(memory_format=torch.channels_last)
+        # Channels-last is how the convolution kernels of CPUs and tensor cores want it; the values
+        # are the same.
+        network.image_filter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = OPTIMIZERS[run.train.optimizer](network.parameters())
         losses: list[float] = []
         if state := checkpoints.load():
@@ -141,8 +147,8 @@ def fit(
                 if not math.isfinite(loss):
                     raise DataError(
                         f"the loss is {loss} at step {step}: lower train.learning_rate "
-                        f"({run.train.learning_rate:g}) or raise train.warmup; the last good checkpoint is in "
-                        f"{checkpoints.folder}"
+                        f"({run.train.learning_rate:g}) or raise train.warmup; "
+                        f"the last good checkpoint is in {checkpoints.folder}"
                     )
                 losses.append(loss)
                 log({"loss": loss, "learning_rate": rate}, step)
@@ -174,7 +180,7 @@ def fit(
 
 def _batches(
     steps: TrainingSteps, start: int, stop: int, machine: Machine
-) -> Iterator[tuple[int, Batch]]:
+) -> Generator[tuple[int, Batch]]:
     """Batches of steps start .. stop-1 on the device, read ahead; a progress bar on a terminal."""
     loader: DataLoader[Batch] = DataLoader(
         steps,
@@ -184,9 +190,7 @@ def _batches(
         collate_fn=lambda batch: batch,
         pin_memory=False,
     )
-    progress = tqdm.tqdm(
-        loader, desc="train", initial=start, total=stop, unit="step", disable=None
-    )
+    progress = tqdm.tqdm(loader, desc="train", initial=start, total=stop, unit="step", disable=None)
     for step, batch in enumerate(progress, start):
         yield step, batch.to(machine.device)
 

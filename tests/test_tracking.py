@@ -1,0 +1,264 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tpifu import tracking
+from tpifu.tracking import MlflowRun, NullRun, Run, flatten, start_run
+
+PROJECT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory):
+    """A migrated database without experiments: creating one takes seconds, copying it does not."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def root(tmp_path, empty_store, monkeypatch):
+    """A folder with a store of its own, and no setting of the machine that would divert from it."""
+    for name in ("MLFLOW_TRACKING_URI", "TPIFU_TRACKING", "DVC_STAGE", "DVC_EXP_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "project"
+    root.mkdir()
+    shutil.copy(empty_store, root / "mlflow.db")
+    return root
+
+
+def client_of(root):
+    from mlflow import MlflowClient
+
+    return MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
+
+
+def only_run(root):
+    client = client_of(root)
+    experiment = client.get_experiment_by_name("tpifu")
+    [run] = client.search_runs([experiment.experiment_id])
+    return run
+
+
+def test_a_run_holds_what_was_logged(root, tmp_path, capfd):
+    picture = tmp_path / "figure.png"
+    picture.write_bytes(b"png")
+    folder = tmp_path / "meshes"
+    folder.mkdir()
+    (folder / "a.glb").write_bytes(b"glb")
+    nested = {"seed": 0, "model": {"mlp": [1024, 129], "hourglass": {"dim": 256}}}
+    with start_run("train temporal", root=root, params=nested, tags={"profile": "laptop"}) as run:
+        assert isinstance(run, Run)
+        for step in range(120):
+            run.log_metrics({"loss": 1 / (step + 1), "learning_rate": 1e-3}, step)
+        run.set_tags({"model": "temporal"})
+        run.log_artifact(picture)
+        run.log_artifact(folder)
+    stored = only_run(root)
+    assert stored.info.run_id == run.id
+    assert stored.info.run_name == "train temporal"
+    assert stored.info.status == "FINISHED"
+    assert stored.data.params == {
+        "seed": "0",
+        "model.mlp": "[1024, 129]",
+        "model.hourglass.dim": "256",
+    }
+    assert {"profile": "laptop", "model": "temporal"}.items() <= stored.data.tags.items()
+    client = client_of(root)
+    losses = sorted((m.step, m.value) for m in client.get_metric_history(run.id, "loss"))
+    assert losses == [(step, 1 / (step + 1)) for step in range(120)]
+    assert sorted(f.path for f in client.list_artifacts(run.id)) == ["figure.png", "meshes"]
+    assert [path.name for path in root.glob("mlruns/**/*.*")].count("a.glb") == 1
+    assert not (tmp_path / "mlruns").exists()  # not in the working directory
+    assert capfd.readouterr() == ("", "")
+
+
+def test_metrics_are_written_in_batches(root, monkeypatch):
+    with start_run("train", root=root, params={}, tags={}) as run:
+        batches = []
+        monkeypatch.setattr(
+            run._client, "log_batch", lambda run_id, metrics: batches.append(len(metrics))
+        )
+        for step in range(101):
+            run.log_metrics({"loss": 0.0, "iou": 1.0}, step)
+        assert batches == [100, 100]
+        monkeypatch.setattr(tracking, "FLUSH_SECONDS", 0.0)
+        run.log_metrics({"loss": 0.0}, 101)
+        assert batches == [100, 100, 3]
+        run.log_metrics(dict.fromkeys(map(str, range(2500)), 0.0))
+        assert batches[3:] == [1000, 1000, 500]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(ValueError, "FAILED"), (SystemExit, "FAILED"), (KeyboardInterrupt, "KILLED")],
+)
+def test_a_run_that_stops_early_says_how_and_keeps_its_metrics(root, error, status):
+    def train():
+        with start_run("train", root=root, params={}, tags={}) as run:
+            run.log_metrics({"loss": 0.25}, 3)
+            raise error
+
+    with pytest.raises(error):
+        train()
+    assert only_run(root).info.status == status
+    assert only_run(root).data.metrics == {"loss": 0.25}
+
+
+def test_an_earlier_run_goes_on(root, capfd):
+    settings = {"root": root, "params": {"seed": 0}, "tags": {}}
+    with start_run("train", **settings) as run:
+        run.log_metrics({"loss": 1.0}, 0)
+    with start_run("train", resume_id=run.id, **settings) as resumed:
+        assert only_run(root).info.status == "RUNNING"
+        resumed.log_metrics({"loss": 0.5}, 1)
+    assert resumed.id == run.id
+    assert only_run(root).info.status == "FINISHED"
+    assert [m.value for m in client_of(root).get_metric_history(run.id, "loss")] == [1.0, 0.5]
+    # A store that was deleted meanwhile does not know the run: a new one, no complaint.
+    with start_run("train", resume_id="0" * 32, **settings) as new:
+        assert new.id not in (None, run.id, "0" * 32)
+    assert capfd.readouterr() == ("", "")
+
+
+def git(root, *command):
+    identity = ["-c", "user.name=n", "-c", "user.email=e@x"]
+    done = subprocess.run(
+        ["git", "-C", str(root), *identity, *command], check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+def test_tags_lead_back_to_commit_stage_and_experiment(root, monkeypatch):
+    monkeypatch.setenv("DVC_STAGE", "train@temporal")
+    monkeypatch.setenv("DVC_EXP_NAME", "fancy-name")
+    (root / ".gitignore").write_text("mlflow.db*\nmlruns\n")
+    git(root, "init", "-q")
+    git(root, "add", ".")
+    git(root, "commit", "-qm", "first")
+    expected = {
+        "git.commit": git(root, "rev-parse", "HEAD"),
+        "git.dirty": "false",
+        "dvc.stage": "train@temporal",
+        "dvc.exp": "fancy-name",
+    }
+    for dirty in ("false", "true"):
+        with start_run("train", root=root, params={}, tags={}) as run:
+            tags = client_of(root).get_run(run.id).data.tags
+        assert (expected | {"git.dirty": dirty}).items() <= tags.items()
+        (root / "new.py").write_text("")
+
+
+def test_no_git_tags_outside_git(root, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(root.parent))
+    with start_run("train", root=root, params={}, tags={}):
+        pass
+    assert not [tag for tag in only_run(root).data.tags if tag.startswith(("git.", "dvc."))]
+
+
+def test_another_store_can_be_named(root, tmp_path, monkeypatch, empty_store):
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(empty_store, other / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{other / 'mlflow.db'}")
+    with start_run("train", root=root, params={}, tags={}) as run:
+        pass
+    assert only_run(other).info.run_id == run.id
+    assert client_of(root).get_experiment_by_name("tpifu") is None
+
+
+@pytest.mark.parametrize(
+    "uri", ["sqlite:///{file}/mlflow.db", "sqlite:///{file}", "http://127.0.0.1:9"]
+)
+def test_an_unusable_store_is_one_warning(root, tmp_path, monkeypatch, capfd, uri):
+    file = tmp_path / "file"
+    file.write_text("no database, and no folder either " * 100)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri.format(file=file))
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with start_run("train", root=root, params={"seed": 0}, tags={"a": "b"}) as run:
+        assert run.id is None
+        run.log_metrics({"loss": 1.0}, 0)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("warning: MLflow ")
+    assert err.count("\n") == 1
+
+
+def test_a_store_that_breaks_later_is_one_warning(root, tmp_path, capfd):
+    with start_run("train", root=root, params={}, tags={}) as run:
+        assert isinstance(run, MlflowRun)
+        run.log_artifact(tmp_path / "missing.png")
+        for step in range(200):
+            run.log_metrics({"loss": 1.0}, step)
+        run.set_tags({"a": "b"})
+        run.log_params({"c": 1})
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("warning: MLflow ")
+    assert err.count("\n") == 1
+    assert "c" not in only_run(root).data.params
+
+
+def test_null_run_has_every_method_of_a_run():
+    assert isinstance(NullRun(), Run)
+    assert NullRun().id is None
+
+
+def test_flatten():
+    assert flatten({"a": {"b": {"c": 1}, "d": [2, 3]}, "e": None, "f": {}}) == {
+        "a.b.c": 1,
+        "a.d": [2, 3],
+        "e": None,
+    }
+
+
+def python(code, root, **environment):
+    """Start a fresh interpreter on `code`, in `root`."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "TPIFU_"))}
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=root,
+        env={**inherited, "PYTHONPATH": str(PROJECT), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_off_does_not_even_import_mlflow(tmp_path):
+    code = """
+import sys
+from pathlib import Path
+from tpifu import tracking
+with tracking.start_run("train", root=Path("."), params={"a": {"b": 1}}, tags={"c": "d"}) as run:
+    run.log_metrics({"loss": 1.0}, 0)
+    run.log_params({"e": 1})
+    run.log_artifact(Path("missing"))
+    run.set_tags({"f": "g"})
+print(run.id, "mlflow" in sys.modules)
+"""
+    assert python(code, tmp_path, TPIFU_TRACKING="off").communicate() == ("None False\n", "")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_processes_may_create_the_store_at_the_same_time(tmp_path):
+    code = """
+from pathlib import Path
+from tpifu import tracking
+with tracking.start_run("train", root=Path("."), params={}, tags={}) as run:
+    run.log_metrics({"loss": 1.0}, 0)
+"""
+    processes = [python(code, tmp_path) for _ in range(2)]
+    # Not a word on the terminal either: neither the migrations nor the end of a run are news.
+    assert [process.communicate() for process in processes] == [("", "")] * 2
+    client = client_of(tmp_path)
+    experiment = client.get_experiment_by_name("tpifu").experiment_id
+    assert [r.info.status for r in client.search_runs([experiment])] == ["FINISHED"] * 2

@@ -1,0 +1,680 @@
+"""The `tpifu` command: the library on a person's own files, without DVC.
+
+Heavy modules are imported inside the commands, so that `tpifu --help` answers at once.
+"""
+
+import errno
+import functools
+import json
+import shutil
+import sys
+from contextlib import nullcontext, suppress
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from tpifu.errors import ConfigError, DataError, exit_on_error
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tpifu.config import Params
+    from tpifu.mesh import Mesh
+
+
+class Unit(StrEnum):
+    """Of a mesh file's coordinates."""
+
+    m = "m"
+    cm = "cm"
+    mm = "mm"
+
+
+METRES = {Unit.m: 1.0, Unit.cm: 0.01, Unit.mm: 0.001}
+
+
+class Split(StrEnum):
+    train = "train"
+    test = "test"
+
+
+FOLDERS = ("meshes", "views", "points", "png")
+"""What `tpifu render` writes."""
+
+_NO_DRAW = {"train.points": 2, "evaluate.points": 2}
+"""For commands that draw no points: any pool is large enough."""
+
+# Somebody's disk or permissions, not a bug.
+_NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR)
+
+
+class _Commands(TyperGroup):
+    """A mistake ends in one line and exit code 2, an interruption in one line and 130.
+
+    Bugs keep their traceback.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            with exit_on_error():
+                return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(130) from None
+        except OSError as error:
+            if error.errno not in _NOT_OURS:
+                raise
+            typer.echo(f"error: {error.filename or 'output'}: {error.strerror}", err=True)
+            raise typer.Exit(2) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="PIFu and Temporal PIFu on your own files: pictures of a person in motion to 3D meshes.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    app()
+
+
+def _print_version(asked: bool) -> bool:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"tpifu {version('tpifu')}")
+        raise typer.Exit
+    return asked
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+Device = Annotated[
+    str | None,
+    typer.Option(
+        help="cpu, cuda or cuda:N.", metavar="NAME", show_default="CUDA where there is one"
+    ),
+]
+ModelFile = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="model.pt, or the folder that holds it.")
+]
+
+
+@app.command("render")
+def render_clip(
+    meshes: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="MESH...",
+            help="Watertight meshes of any format trimesh reads, y up, facing +z: consecutive "
+            "frames of one clip, in order. Each is centred on its centre of mass.",
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            file_okay=False,
+            help="Where meshes/, views/ and points/ are written.",
+        ),
+    ],
+    unit: Annotated[Unit, typer.Option(help="Unit of the mesh files' coordinates.")] = Unit.m,
+    size: Annotated[
+        int, typer.Option(help="Image width and height, pixels; a multiple of 16.")
+    ] = 512,
+    views: Annotated[
+        int, typer.Option(help="Yaw views of each mesh, evenly spaced over 360 degrees; 1 or more.")
+    ] = 4,
+    window: Annotated[
+        float,
+        typer.Option(help="Width of the image and of the sampling box, metres; above 0, to 5.12."),
+    ] = 2.56,
+    backend: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|pyrender|embree",
+            help="Who draws: Pyrender needs OpenGL; auto takes it where it works, else Embree.",
+        ),
+    ] = "auto",
+    split: Annotated[Split, typer.Option(help="What the meshes are for.")] = Split.test,
+    clip: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Name of the clip.", show_default="DIR's name"),
+    ] = None,
+    near_surface: Annotated[
+        int, typer.Option(help="Points of each mesh that lie near its surface; 1 or more.")
+    ] = 16000,
+    uniform: Annotated[
+        int, typer.Option(help="Points of each mesh spread over the box; 1 or more.")
+    ] = 1000,
+    sigma: Annotated[
+        float,
+        typer.Option(help="Standard deviation of near-surface points, metres; above 0."),
+    ] = 0.05,
+    grid: Annotated[
+        int,
+        typer.Option(help="Grid for the volumetric IoU (split test), cells a side; 1 or more."),
+    ] = 64,
+    seed: Annotated[int, typer.Option(help="Seed of the points; 0 or more.")] = 0,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes; 1 or more.", show_default="one a core"),
+    ] = None,
+    png: Annotated[
+        bool, typer.Option("--png", help="Also write the pictures: DIR/png/vVIEW/FRAME_MESH.png.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace what DIR holds.")] = False,
+) -> None:
+    """Meshes of a clip -> pictures and labelled points, for `tpifu eval` and `tpifu train`."""
+    params = _checked(
+        "render",
+        {
+            "seed": seed,
+            "camera.window": window,
+            "render.size": size,
+            "render.views": views,
+            "render.backend": backend,
+            "sample.near_surface": near_surface,
+            "sample.uniform": uniform,
+            "sample.sigma": sigma,
+            "sample.grid": grid,
+            **_NO_DRAW,
+        },
+    )
+    if not force and any((out / name).exists() for name in FOLDERS):
+        raise DataError(f"{out}: holds shards already: choose another folder, or add --force")
+
+    import joblib
+
+    from tpifu import occupancy, render, shards
+    from tpifu.mesh import load_mesh
+
+    if window > 2 * occupancy.POINT_HALF:
+        raise ConfigError(
+            f"--window is {window:g} m: stored points reach {2 * occupancy.POINT_HALF:g} m"
+        )
+    chosen = render.choose_backend(params.render.backend)
+    name = clip or out.resolve().name
+    frames = []
+    for number, path in enumerate(meshes):
+        mesh = load_mesh(path, scale=METRES[unit])
+        _check_size(path, mesh, views, window)
+        frames.append(shards.MeshFrame(split, name, name, number, number, "unknown", mesh))
+
+    if reason := render.explain(params.render.backend, chosen):
+        print(reason, file=sys.stderr)
+    jobs = jobs or joblib.cpu_count()
+    # All folders or none take the place of older ones.
+    fresh = out / ".fresh"
+    with shards.whole_folder(fresh) as scratch:
+        shards.write_meshes(
+            scratch / "meshes",
+            [frames],
+            {"source": "files", "units": "metres, y up, centre of mass at the origin"},
+        )
+        render.write_views(
+            scratch / "meshes",
+            scratch / "views",
+            size=size,
+            views=views,
+            window=window,
+            backend=chosen,
+            jobs=jobs,
+        )
+        occupancy.write_points(
+            scratch / "meshes",
+            scratch / "points",
+            params.sample,
+            half=window / 2,
+            seed=seed,
+            jobs=jobs,
+        )
+        if png:
+            _write_pictures(
+                scratch / "views",
+                scratch / "png",
+                [f"{i:04d}_{p.stem}" for i, p in enumerate(meshes)],
+            )
+    for folder in FOLDERS:
+        shutil.rmtree(out / folder, ignore_errors=True)
+        if (fresh / folder).exists():
+            (fresh / folder).rename(out / folder)
+    fresh.rmdir()
+    print(f"{out}: {len(meshes)} meshes of clip {name} ({split}), {views} views each")
+
+
+def _check_size(path: Path, mesh: "Mesh", views: int, window: float) -> None:
+    """DataError if `mesh` sticks out of the window in a view, or is lost in it."""
+    import numpy as np
+
+    from tpifu import camera, occupancy
+
+    # A window of 2 m makes ndc metres. Depth counts as well: points are queried in the box alone.
+    turned = [
+        camera.project(camera.calibration(360 * view / views, 2.0), mesh.vertices)
+        for view in range(views)
+    ]
+    needed = 2 * float(np.abs(turned).max())
+    if needed > 2 * occupancy.POINT_HALF or needed < 0.1 * window:
+        raise DataError(
+            f"{path}: would need a window of {needed:.3g} m, which is no person's size: "
+            "say its unit with --unit"
+        )
+    if needed > window:
+        raise DataError(
+            f"{path}: does not fit the window of {window:g} m: "
+            f"--window {np.ceil(100 * needed) / 100:g} holds it"
+        )
+
+
+def _write_pictures(views: Path, out: Path, names: list[str]) -> None:
+    """The stored PNGs of one clip as files, a folder a view."""
+    from tpifu.shards import Shards
+
+    stored = Shards(views, "views")
+    for row, (view, frame) in enumerate(
+        zip(stored.index["view"], stored.index["frame"], strict=True)
+    ):
+        path = out / f"v{view}" / f"{names[frame]}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(stored.read([row], ["image"])[0]["image"])
+
+
+@app.command()
+def train(
+    shards: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SHARDS", help="Folder with views/ and points/ of split train (tpifu render)."
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="MODEL_DIR",
+            file_okay=False,
+            help="Where model.pt, loss.csv and config.yaml are written.",
+        ),
+    ],
+    params: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A params.yaml; its profile is applied, the options below go over it.",
+            show_default="the paper's Table 1",
+        ),
+    ] = None,
+    neighborhood: Annotated[
+        int | None,
+        typer.Option(
+            help="Frames the model sees at once; odd; 1 is PIFu.",
+            show_default="3",
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Training steps; 1 or more.", show_default="44600")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Windows a step; 1 or more.", show_default="2")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Adam's step size; above 0.", show_default="0.0001")
+    ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            metavar="constant|cosine",
+            help="Course of the learning rate over the steps.",
+            show_default="constant",
+        ),
+    ] = None,
+    warmup: Annotated[
+        int | None,
+        typer.Option(help="Steps over which the learning rate rises; 0 or more.", show_default="0"),
+    ] = None,
+    points: Annotated[
+        int | None,
+        typer.Option(
+            help="Points a window, half of them inside; even, 2 or more.", show_default="1000"
+        ),
+    ] = None,
+    stacks: Annotated[
+        int | None, typer.Option(help="Hourglass stacks; 1 or more.", show_default="4")
+    ] = None,
+    dim: Annotated[
+        int | None,
+        typer.Option(help="Hourglass channels; a multiple of 4.", show_default="256"),
+    ] = None,
+    z_normalization: Annotated[
+        float | None,
+        typer.Option(help="Metres of depth that make a feature of 1; above 0.", show_default="2.0"),
+    ] = None,
+    checkpoint_every: Annotated[
+        int | None,
+        typer.Option(help="Steps between checkpoints; 1 or more.", show_default="500"),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Seed of weights and draws; 0 or more.", show_default="0"),
+    ] = None,
+    device: Device = None,
+    workers: Annotated[
+        int,
+        typer.Option(min=0, help="Processes that read ahead; 0 reads in the training process."),
+    ] = 0,
+    scratch: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            file_okay=False,
+            help="Where checkpoints are kept; may be shared by many runs.",
+            show_default="MODEL_DIR/../.tpifu-train",
+        ),
+    ] = None,
+    track: Annotated[
+        bool,
+        typer.Option(
+            "--track", help="Track with MLflow: MLFLOW_TRACKING_URI, or mlflow.db in this folder."
+        ),
+    ] = False,
+) -> None:
+    """Train a model; an interrupted training goes on when the command is repeated."""
+    from tpifu import config
+
+    base = config.load(params) if params else config.Params()
+    given = {
+        **_NO_DRAW,
+        **_pool(shards / "points"),
+        "seed": seed,
+        "model.neighborhood": neighborhood,
+        "model.z_normalization": z_normalization,
+        "model.hourglass.stacks": stacks,
+        "model.hourglass.dim": dim,
+        "train.steps": steps,
+        "train.batch_size": batch_size,
+        "train.learning_rate": learning_rate,
+        "train.schedule": schedule,
+        "train.warmup": warmup,
+        "train.points": points if points is not None else base.train.points,
+        "train.checkpoint_every": checkpoint_every,
+    }
+    chosen = _checked("train", given, base)
+
+    from tpifu import tracking
+    from tpifu.train import Machine, Run, device_from, fit
+
+    run = Run(
+        views=shards / "views",
+        points=shards / "points",
+        neighborhood=chosen.model.neighborhood,
+        model=chosen.model,
+        train=chosen.train,
+        seed=chosen.seed,
+    )
+    machine = Machine(device=device_from(device), workers=workers)
+    scratch = scratch or out.resolve().parent / ".tpifu-train"
+    name = f"train {out.resolve().name}"
+    last: dict[str, float] = {}
+    with (
+        tracking.start_run(name, root=Path(), params=run.settings(), tags={})
+        if track
+        else nullcontext(tracking.NullRun())
+    ) as tracker:
+
+        def log(metrics: dict[str, float], step: int) -> None:
+            last.update(metrics)
+            tracker.log_metrics(metrics, step)
+
+        fit(run, out, scratch, machine, log)
+    with suppress(OSError):  # other runs may have checkpoints there
+        scratch.rmdir()
+    loss = f", last loss {last['loss']:.4g}" if last else ""
+    print(f"{out}/model.pt: {chosen.train.steps} steps{loss}")
+
+
+@app.command("eval")
+def evaluate_model(
+    model: ModelFile,
+    shards: Annotated[
+        Path,
+        typer.Argument(metavar="SHARDS", help="Folder with views/ and points/ (tpifu render)."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            file_okay=False,
+            help="Also write metrics.json, per_mesh.parquet and meshes/*.glb there.",
+        ),
+    ] = None,
+    points: Annotated[
+        int, typer.Option(help="Points a mesh, half of them inside; even, 2 or more.")
+    ] = 5000,
+    resolution: Annotated[
+        int, typer.Option(help="Grid of the meshes written with -o, cells a side; 8 or more.")
+    ] = 128,
+    frames: Annotated[
+        int,
+        typer.Option(
+            help="Meshes of each split written with -o, and 5 consecutive ones of test; 1 or more."
+        ),
+    ] = 6,
+    seed: Annotated[int, typer.Option(help="Seed of the points drawn; 0 or more.")] = 0,
+    device: Device = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON on stdout instead of the table.")
+    ] = False,
+) -> None:
+    """Measure a model: IoU, precision, recall, accuracy, MSE (Table 2) and volumetric IoU."""
+    given = {
+        **_NO_DRAW,
+        **_pool(shards / "points"),
+        "seed": seed,
+        "evaluate.points": points,
+        "evaluate.resolution": resolution,
+        "evaluate.frames": frames,
+    }
+    params = _checked("eval", given)
+
+    from tpifu import evaluate
+    from tpifu.checkpoint import load_model
+    from tpifu.train import device_from
+
+    on = device_from(device)
+    trained = load_model(model, on)
+    places = shards / "views", shards / "points"
+    if out:
+        metrics = evaluate.evaluate(trained, *places, out, params.evaluate, seed, on)
+        evaluate.write_metrics(out / "metrics.json", metrics)
+    else:
+        rows: list[dict[str, Any]] = []
+        for split in evaluate.splits_of(shards / "points"):
+            windows = evaluate.open_windows(trained, *places, split)
+            rows += evaluate.measure(trained, windows, params.evaluate, seed, on)
+        metrics = evaluate.summary(rows)
+    if as_json:
+        print(json.dumps(metrics, indent=2))
+    else:
+        _print_table(metrics, evaluate.MEASURES)
+
+
+def _print_table(metrics: dict[str, Any], measures: tuple[str, ...]) -> None:
+    """The nested dictionary of `evaluate.summary`, a row a split."""
+    from rich.console import Console
+    from rich.table import Table
+
+    splits = {name: value for name, value in metrics.items() if isinstance(value, dict)}
+    own = {name: value for name, value in metrics.items() if name not in splits}
+    if own:
+        splits = {"test": own} | splits
+    table = Table("split", "meshes")
+    for measure in measures:
+        table.add_column(measure.replace("_", " "), justify="right")
+    for split, values in splits.items():
+        cells = [f"{values[m]:.4f}" if m in values else "-" for m in measures]
+        table.add_row(split, str(values["meshes"]), *cells)
+    Console().print(table)
+
+
+@app.command()
+def reconstruct(
+    model: ModelFile,
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="IMAGE...",
+            help="Consecutive frames of one clip, in order: square, of the model's size, with the "
+            "person's mask as alpha channel (PNG or what else Pillow reads).",
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="MESH",
+            help="A .glb, .obj, .ply or .stl file for the mesh of the middle frame, or a folder "
+            "for one .glb an image. Metres, y up, z towards the viewer.",
+        ),
+    ],
+    resolution: Annotated[
+        int, typer.Option(help="Grid cells a side; 8 or more. 128 cells of 2.56 m are 2 cm each.")
+    ] = 128,
+    largest: Annotated[
+        bool, typer.Option("--largest/--no-largest", help="Keep the largest connected part only.")
+    ] = False,
+    device: Device = None,
+) -> None:
+    """Pictures of a clip -> meshes, in the frame of the camera."""
+    _checked("reconstruct", {"evaluate.resolution": resolution})
+
+    import numpy as np
+    import torch
+    import tqdm
+
+    from tpifu import camera
+    from tpifu import reconstruct as rebuild
+    from tpifu.checkpoint import load_model
+    from tpifu.dataset import network_input, window_frames
+    from tpifu.train import device_from
+
+    single = bool(out.suffix) and not out.is_dir()
+    if single and out.suffix.lower() not in rebuild.SUFFIXES:
+        raise DataError(
+            f"{out}: cannot write a mesh as {out.suffix}: use {', '.join(rebuild.SUFFIXES)}"
+        )
+    stems = [path.stem for path in images]
+    if not single and len(set(stems)) < len(stems):
+        raise DataError(f"{out}: several images have one name: each mesh is named by its image")
+    on = device_from(device)
+    trained = load_model(model, on)
+    pixels = np.stack([_read_picture(path, trained.size) for path in images])
+
+    # Each image is filtered once, and only as many maps are kept as a window has frames.
+    @functools.lru_cache(maxsize=trained.neighborhood)
+    def features(frame: int) -> torch.Tensor:
+        image = torch.from_numpy(pixels[frame : frame + 1]).to(on)
+        filtered = network_input(image).to(memory_format=torch.channels_last)
+        return trained.network.filter(filtered)[-1]
+
+    half = trained.window / 2
+    calib = torch.from_numpy(camera.calibration(0, trained.window))[None].to(on)
+    order = torch.arange(trained.neighborhood, device=on)[None]
+
+    def occupancy(maps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+        return trained.network.query(maps, order, points[None].to(maps), calib)[0]
+
+    windows = window_frames(len(images), trained.neighborhood)
+    centres = [len(images) // 2] if single else range(len(images))
+    with torch.no_grad():
+        for centre in tqdm.tqdm(centres, desc="reconstruct", unit="mesh", disable=None):
+            maps = torch.cat([features(int(frame)) for frame in windows[centre]])
+            grid = rebuild.evaluate_grid(functools.partial(occupancy, maps), resolution, half)
+            try:
+                mesh = rebuild.extract_surface(grid, half)
+            except rebuild.EmptyField as error:
+                raise DataError(f"{images[centre]}: {error}") from error
+            if largest:
+                mesh = rebuild.largest_component(mesh)
+            rebuild.save_mesh(mesh, out if single else out / f"{stems[centre]}.glb")
+    print(f"{out}: mesh of {images[centres[0]]}" if single else f"{out}: {len(images)} meshes")
+
+
+def _read_picture(path: Path, size: int) -> "np.ndarray":
+    """RGBA pixels, (size, size, 4), the mask as alpha; DataError if the file is anything else."""
+    import numpy as np
+    from PIL import Image
+
+    if not path.is_file():
+        raise DataError(f"{path}: no such image file")
+    try:
+        with Image.open(path) as file:
+            file.load()
+            has_alpha = "A" in file.getbands() or "transparency" in file.info
+            pixels = np.array(file.convert("RGBA"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: not an image that Pillow can read") from error
+    height, width = pixels.shape[:2]
+    if not has_alpha:
+        raise DataError(
+            f"{path}: has no alpha channel: the mask of the person must be its alpha channel "
+            "(255 on the person, 0 elsewhere)"
+        )
+    if (width, height) != (size, size):
+        raise DataError(
+            f"{path}: is {width} x {height} pixels, the model wants {size} x {size}: "
+            "crop and resize it"
+        )
+    if (mask := pixels[..., 3]).min() == mask.max():
+        state = "transparent" if mask.max() == 0 else "the same"
+        raise DataError(
+            f"{path}: its alpha channel is {state} everywhere: it must be the mask of the person "
+            "(255 on the person, 0 elsewhere)"
+        )
+    return pixels
+
+
+def _checked(command: str, given: dict[str, Any], base: "Params | None" = None) -> "Params":
+    """`base` (Table 1) under the options given, by dotted key; checked as a params.yaml is."""
+    from tpifu import config
+
+    values = (base or config.Params()).model_dump()
+    for key, value in given.items():
+        if value is None:
+            continue
+        section = values
+        *path, name = key.split(".")
+        for part in path:
+            section = section[part]
+        section[name] = value
+    return config.parse(values, f"tpifu {command}")
+
+
+def _pool(points: Path) -> dict[str, int]:
+    """The points written of each mesh, under params.yaml's keys: a draw is checked against them."""
+    from tpifu.shards import Shards
+
+    metadata = Shards(points, "points").metadata
+    return {f"sample.{kind}": metadata[kind] for kind in ("near_surface", "uniform")}

@@ -1,0 +1,205 @@
+"""Mesh + camera -> image and mask: a white Lambert body lit from the camera, in front of nothing.
+
+A vertex has shade `AMBIENT + (1 - AMBIENT) * max(0, n.z)`, n its normal in view space; a pixel
+takes the shade interpolated over the nearest triangle at its centre, as grey = round(255 * shade)
+with mask 255; elsewhere both are 0. Pyrender (OpenGL through EGL) and Embree (rays, no OpenGL
+needed) draw the same picture.
+"""
+
+import functools
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+from embreex.mesh_construction import TriangleMesh
+from embreex.rtcore_scene import EmbreeScene
+from jaxtyping import Float, Float64, UInt8
+
+from tpifu import camera
+from tpifu.errors import ConfigError
+from tpifu.mesh import Mesh
+
+Backend = Literal["pyrender", "embree"]
+
+AMBIENT = 0.2
+"""Shade of a surface seen edge-on, 0..1: the silhouette stays apart from the black background."""
+
+_APT = "apt-get install libegl1 libgl1"
+
+
+def render(
+    mesh: Mesh, calibs: Float[np.ndarray, "n 3 4"], size: int, backend: Backend
+) -> UInt8[np.ndarray, "n size size 2"]:
+    """Every view of a mesh: grey, mask (0 or 255). Cropped at the image's edges, never in depth."""
+    vertices = mesh.vertices.astype(np.float64)
+    normals = mesh.vertex_normals()
+    draw = {"pyrender": _pyrender_views, "embree": _embree_views}[backend](mesh, size)
+    images = np.zeros((len(calibs), size, size, 2), dtype=np.uint8)
+    for image, calib in zip(images, np.asarray(calibs, dtype=np.float64), strict=True):
+        towards_camera = calib[2, :3] / np.linalg.norm(calib[2, :3])
+        shade = AMBIENT + (1 - AMBIENT) * np.maximum(0, normals @ towards_camera)
+        image[...] = draw(calib, camera.project(calib, vertices), shade)
+    return images
+
+
+# One view of a mesh made ready: (calib, its vertices in ndc, their shades) -> grey and mask.
+_Draw = Callable[
+    [Float64[np.ndarray, "3 4"], Float64[np.ndarray, "v 3"], Float64[np.ndarray, " v"]],
+    UInt8[np.ndarray, "size size 2"],
+]
+
+
+def choose_backend(requested: Literal["auto", "pyrender", "embree"]) -> Backend:
+    """What `requested` means here: auto is Pyrender where OpenGL works, else Embree.
+
+    Raises ConfigError if Pyrender is asked for by name and cannot draw.
+    """
+    if requested == "embree" or (requested == "auto" and not _opengl_works()):
+        return "embree"
+    if not _opengl_works():
+        raise ConfigError(
+            "render.backend is pyrender, but no OpenGL/EGL context can be created here: "
+            f"{_APT}, or set render.backend=embree"
+        )
+    return "pyrender"
+
+
+def explain(requested: Literal["auto", "pyrender", "embree"], chosen: Backend) -> str | None:
+    """The line to print about a choice the user did not make; None if there is nothing to say."""
+    if requested == "auto" and chosen == "embree":
+        return f"Embree renders: no usable OpenGL/EGL library was found (for pyrender: {_APT})"
+    return None
+
+
+@functools.cache
+def _opengl_works() -> bool:
+    # Asked in another process: a failed or crashed start of EGL leaves PyOpenGL unusable for good.
+    probe = "import pyrender; pyrender.OffscreenRenderer(8, 8)"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", probe],
+            env=_opengl_platform() | os.environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
+
+
+def _opengl_platform() -> dict[str, str]:
+    # EGL needs no display and works beside one; Pyrender itself would open a window.
+    return {"PYOPENGL_PLATFORM": "egl"} if sys.platform == "linux" else {}
+
+
+def _pyrender_views(mesh: Mesh, size: int) -> _Draw:
+    pyrender, renderer, scene = _pyrender()
+    renderer.viewport_width = renderer.viewport_height = size
+    flags = pyrender.RenderFlags.FLAT | pyrender.RenderFlags.SKIP_CULL_FACES
+
+    def draw(
+        _calib: Float64[np.ndarray, "3 4"],
+        ndc: Float64[np.ndarray, "v 3"],
+        shade: Float64[np.ndarray, " v"],
+    ) -> UInt8[np.ndarray, "size size 2"]:
+        # Depth fitted to the fixed camera's range: only its order matters, and nothing is clipped.
+        near, far = ndc[:, 2].max(), ndc[:, 2].min()
+        depth = (ndc[:, 2] - near) / max(near - far, 1e-6) - 1
+        primitive = pyrender.Primitive(
+            positions=np.column_stack([ndc[:, :2], depth]),
+            indices=mesh.faces,
+            color_0=np.repeat(shade[:, None], 3, axis=1),
+            mode=pyrender.GLTF.TRIANGLES,
+        )
+        node = scene.add(pyrender.Mesh([primitive]))
+        try:
+            colour, distance = renderer.render(scene, flags)
+        finally:
+            scene.remove_node(node)
+            primitive.delete()  # its buffers stay on the OpenGL side otherwise
+        return np.stack([colour[..., 0], np.where(distance > 0, 255, 0)], axis=-1).astype(np.uint8)
+
+    return draw
+
+
+@functools.cache
+def _pyrender() -> tuple[Any, Any, Any]:
+    """Pyrender, and this process's one OpenGL context and scene, both reused for every image."""
+    for name, value in _opengl_platform().items():
+        os.environ.setdefault(name, value)  # read once, when OpenGL is imported
+    # Imported here: without OpenGL the import itself fails, and Embree must still work.
+    import pyrender
+    from OpenGL import GL
+    from pyrender.renderer import Renderer
+
+    class PointSampled(Renderer):
+        """Pyrender's renderer without multisampling, which mixes body and background at edges."""
+
+        def _configure_main_framebuffer(self) -> None:
+            fresh = self._main_fb is None or self._main_fb_dims != (
+                self.viewport_width,
+                self.viewport_height,
+            )
+            super()._configure_main_framebuffer()
+            if not fresh:
+                return
+            for buffer, kind in (
+                (self._main_cb_ms, GL.GL_RGBA8),
+                (self._main_db_ms, GL.GL_DEPTH_COMPONENT24),
+            ):
+                GL.glBindRenderbuffer(GL.GL_RENDERBUFFER, buffer)
+                GL.glRenderbufferStorage(GL.GL_RENDERBUFFER, kind, *self._main_fb_dims)
+
+    renderer = pyrender.OffscreenRenderer(1, 1)
+    renderer._renderer = PointSampled(1, 1)
+    scene = pyrender.Scene(bg_color=(0.0, 0.0, 0.0, 0.0))
+    scene.add(pyrender.OrthographicCamera(xmag=1.0, ymag=1.0, znear=0.5, zfar=2.5))
+    return pyrender, renderer, scene
+
+
+def _embree_views(mesh: Mesh, size: int) -> _Draw:
+    # Robust: no ray slips through between two triangles that share an edge.
+    scene = EmbreeScene(robust=True)
+    TriangleMesh(
+        scene,
+        np.ascontiguousarray(mesh.vertices, dtype=np.float32),
+        np.ascontiguousarray(mesh.faces, dtype=np.int32),
+    )
+    centres = camera.pixel_centres(size, size).reshape(size, size, 2)
+
+    def draw(
+        calib: Float64[np.ndarray, "3 4"],
+        ndc: Float64[np.ndarray, "v 3"],
+        shade: Float64[np.ndarray, " v"],
+    ) -> UInt8[np.ndarray, "size size 2"]:
+        image = np.zeros((size, size, 2), dtype=np.uint8)
+        low, high = ndc.min(axis=0), ndc.max(axis=0)
+        corners = np.stack([[low[0], high[1], 0], [high[0], low[1], 0]])
+        (left, top), (right, bottom) = camera.ndc_to_pixel(corners, size, size).clip(0, size)
+        box = np.s_[int(top) : int(np.ceil(bottom)), int(left) : int(np.ceil(right))]
+        xy = centres[box].reshape(-1, 2)
+        if len(xy) == 0:
+            return image
+        # The view turns the rays, not the mesh: one Embree scene serves every view.
+        start = np.column_stack([xy, np.full(len(xy), high[2] + 0.1)])
+        inverse = np.linalg.inv(calib[:, :3])
+        origins = (start - calib[:, 3]) @ inverse.T
+        away = -inverse[:, 2] / np.linalg.norm(inverse[:, 2])
+        hits = scene.run(
+            origins.astype(np.float32), np.tile(away.astype(np.float32), (len(xy), 1)), output=True
+        )
+        hit = np.flatnonzero(hits["primID"] >= 0)
+        a, b, c = shade[mesh.faces[hits["primID"][hit]]].T
+        value = a + hits["u"][hit] * (b - a) + hits["v"][hit] * (c - a)
+        pixels = np.zeros((len(xy), 2), dtype=np.uint8)
+        pixels[hit, 0] = np.rint(255 * value)
+        pixels[hit, 1] = 255
+        image[box] = pixels.reshape(image[box].shape)
+        return image
+
+    return draw
