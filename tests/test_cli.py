@@ -277,6 +277,27 @@ def test_training_is_tracked_only_when_asked(trip, tmp_path, monkeypatch):
     assert recorder.steps == [0, 1]
 
 
+def test_a_network_that_sees_nobody_says_so(trip, tmp_path, monkeypatch):
+    from tpifu import reconstruct
+
+    command = ["reconstruct", trip.model, "--resolution", 16, "--device", "cpu"]
+    extract, seen = reconstruct.extract_surface, []
+
+    def sometimes(grid, half):
+        seen.append(1)
+        return extract(grid * (len(seen) > 1), half)
+
+    monkeypatch.setattr(reconstruct, "extract_surface", sometimes)
+    result = done(*command, *trip.images[:2], "-o", tmp_path / "meshes")
+    assert result.stdout.endswith(": 1 of 2 meshes\n")
+    assert f"1 images give no mesh; the first: {trip.images[0]}: " in result.stderr
+    assert [path.stem for path in (tmp_path / "meshes").iterdir()] == [trip.images[1].stem]
+    seen.clear()
+    line = refused(*command, trip.images[0], "-o", tmp_path / "mesh.glb")
+    assert "predicts nothing inside" in line
+    assert not (tmp_path / "mesh.glb").exists()
+
+
 # Mistakes: one line, exit code 2, nothing written.
 
 
@@ -419,7 +440,7 @@ def test_foreign_model_files_are_refused_and_run_nothing(command, trip, tmp_path
     proof = tmp_path / "executed"
     model = tmp_path / "model.pt"
     assert "no such model file" in refused(command, model, *rest)
-    for content in (bytes(range(256)), b"", pickle.dumps(Payload(proof))):
+    for content in (bytes(range(256)), b"", pickle.dumps(Payload(proof), 2)):
         model.write_bytes(content)
         assert "not a model file" in refused(command, model, *rest)
     assert list(tmp_path.iterdir()) == [model]
@@ -456,6 +477,8 @@ def test_outputs_of_reconstruct_that_cannot_be(trip, untouched):
     assert ".glb, .obj, .ply, .stl" in line
     line = refused("reconstruct", trip.model, image, image, "-o", untouched)
     assert "one name" in line
+    line = refused("reconstruct", trip.model, image, "-o", trip.model / "loss.csv")
+    assert "cannot write a mesh as .csv" in line
     line = refused("reconstruct", trip.model, image, "-o", untouched, "--resolution", 4)
     assert "evaluate.resolution: is 4" in line
 

@@ -7,18 +7,16 @@ from scipy.spatial import cKDTree
 
 from tpifu.mesh import Mesh
 from tpifu.occupancy import (
-    POINT_HALF,
     Inside,
-    dequantise,
     grid_occupancy,
     grid_points,
-    quantise,
     sample_near_surface,
     sample_points,
     sample_surface,
     sample_uniform,
     winding_number,
 )
+from tpifu.shards import POINT_HALF, dequantise, quantise
 
 
 def rng(seed=0):

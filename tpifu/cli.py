@@ -207,9 +207,9 @@ def render_clip(
     from tpifu import occupancy, render, shards
     from tpifu.mesh import load_mesh
 
-    if window > 2 * occupancy.POINT_HALF:
+    if window > 2 * shards.POINT_HALF:
         raise ConfigError(
-            f"--window is {window:g} m: stored points reach {2 * occupancy.POINT_HALF:g} m"
+            f"--window is {window:g} m: stored points reach {2 * shards.POINT_HALF:g} m"
         )
     chosen = render.choose_backend(params.render.backend)
     name = clip or out.resolve().name
@@ -265,7 +265,7 @@ def _check_size(path: Path, mesh: "Mesh", views: int, window: float) -> None:
     """DataError if `mesh` sticks out of the window in a view, or is lost in it."""
     import numpy as np
 
-    from tpifu import camera, occupancy
+    from tpifu import camera, shards
 
     # A window of 2 m makes ndc metres. Depth counts as well: points are queried in the box alone.
     turned = [
@@ -273,7 +273,7 @@ def _check_size(path: Path, mesh: "Mesh", views: int, window: float) -> None:
         for view in range(views)
     ]
     needed = 2 * float(np.abs(turned).max())
-    if needed > 2 * occupancy.POINT_HALF or needed < 0.1 * window:
+    if needed > 2 * shards.POINT_HALF or needed < 0.1 * window:
         raise DataError(
             f"{path}: would need a window of {needed:.3g} m, which is no person's size: "
             "say its unit with --unit"
@@ -585,6 +585,8 @@ def reconstruct(
         raise DataError(
             f"{out}: cannot write a mesh as {out.suffix}: use {', '.join(rebuild.SUFFIXES)}"
         )
+    if not single and out.is_file():
+        raise DataError(f"{out}: is a file: name a folder, or a file with a mesh's suffix")
     stems = [path.stem for path in images]
     if not single and len(set(stems)) < len(stems):
         raise DataError(f"{out}: several images have one name: each mesh is named by its image")
@@ -608,6 +610,7 @@ def reconstruct(
 
     windows = window_frames(len(images), trained.neighborhood)
     centres = [len(images) // 2] if single else range(len(images))
+    empty: list[str] = []
     with torch.no_grad():
         for centre in tqdm.tqdm(centres, desc="reconstruct", unit="mesh", disable=None):
             maps = torch.cat([features(int(frame)) for frame in windows[centre]])
@@ -615,11 +618,21 @@ def reconstruct(
             try:
                 mesh = rebuild.extract_surface(grid, half)
             except rebuild.EmptyField as error:
-                raise DataError(f"{images[centre]}: {error}") from error
+                empty.append(f"{images[centre]}: {error}")
+                continue
             if largest:
                 mesh = rebuild.largest_component(mesh)
             rebuild.save_mesh(mesh, out if single else out / f"{stems[centre]}.glb")
-    print(f"{out}: mesh of {images[centres[0]]}" if single else f"{out}: {len(images)} meshes")
+    if len(empty) == len(centres):
+        raise DataError(empty[0])
+    if empty:
+        print(f"{len(empty)} images give no mesh; the first: {empty[0]}", file=sys.stderr)
+    what = (
+        f"mesh of {images[centres[0]]}"
+        if single
+        else f"{len(images) - len(empty)} of {len(images)} meshes"
+    )
+    print(f"{out}: {what}")
 
 
 def _read_picture(path: Path, size: int) -> "np.ndarray":

@@ -15,8 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from tpifu.errors import ConfigError, DataError
-from tpifu.occupancy import dequantise
-from tpifu.shards import Shards, decode_png, item_seed, unpack_bits
+from tpifu.shards import Shards, decode_png, dequantise, item_seed, unpack_bits
 
 
 @dataclass(frozen=True)

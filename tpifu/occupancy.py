@@ -6,22 +6,79 @@ stored point and its label always agree.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int16
 
+from tpifu import shards
+from tpifu.config import Sample
+from tpifu.errors import ConfigError
 from tpifu.mesh import Mesh
-
-POINT_HALF = 2.56
-"""Metres: stored coordinates lie in [-2.56, 2.56], in steps of 78 micrometres."""
-
-_STEP = POINT_HALF / 32767
+from tpifu.parallel import parallel_map
+from tpifu.shards import POINT_HALF, MeshReader, dequantise, quantise
 
 
 @dataclass(frozen=True)
 class Samples:
     codes: Int16[np.ndarray, "n 3"]
     labels: Bool[np.ndarray, " n"]
+
+
+def write_points(
+    meshes: Path, out: Path, config: Sample, *, half: float, seed: int, jobs: int
+) -> None:
+    """Meshes -> a pool of labelled points a frame; for held-out splits a uniform grid's labels too.
+
+    `half` is half the width of the sampling box, metres. A row group a frame: training reads frames
+    at random.
+    """
+    if half > POINT_HALF:
+        raise ConfigError(
+            f"camera.window is {2 * half:g} m, but stored points reach {2 * POINT_HALF:g} m at most"
+        )
+    reader = MeshReader(meshes)
+    task = partial(_clip_points, reader=reader, config=config, half=half, seed=seed)
+    clips = parallel_map(task, reader.clips(), jobs=jobs, label="points")
+    metadata = {
+        "meshes": reader.shards.metadata,
+        "point_step": shards.POINT_STEP,
+        "half": half,
+        "sigma": config.sigma,
+        "near_surface": config.near_surface,
+        "uniform": config.uniform,
+        "grid": config.grid,
+        "units": "points: point_step metres; grid: cells over [-half, half]^3 metres, x slowest",
+    }
+    shards.write(out, "points", ([row] for clip in clips for row in clip), metadata)
+
+
+def _clip_points(
+    rows: list[int], *, reader: MeshReader, config: Sample, half: float, seed: int
+) -> list[dict[str, Any]]:
+    result = []
+    for frame in reader.read(rows):
+        rng = np.random.default_rng(shards.item_seed(seed, frame.clip, frame.frame))
+        samples = sample_points(
+            frame.mesh, config.near_surface, config.uniform, config.sigma, half, rng
+        )
+        grid = None
+        if frame.split != "train":
+            grid = np.packbits(grid_occupancy(frame.mesh, config.grid, half)).tobytes()
+        result.append(
+            {
+                "split": frame.split,
+                "sequence": frame.sequence,
+                "clip": frame.clip,
+                "frame": frame.frame,
+                "points": samples.codes.ravel(),
+                "inside": np.packbits(samples.labels).tobytes(),
+                "grid": grid,
+            }
+        )
+    return result
 
 
 def sample_points(
@@ -65,16 +122,6 @@ def sample_uniform(
 ) -> Float[np.ndarray, "count 3"]:
     """Points uniform in [-half, half]^3."""
     return rng.uniform(-half, half, (count, 3))
-
-
-def quantise(points: Float[np.ndarray, "n 3"]) -> Int16[np.ndarray, "n 3"]:
-    """Nearest code of each coordinate; what lies beyond POINT_HALF is moved onto it."""
-    return np.rint(points / _STEP).clip(-32767, 32767).astype(np.int16)
-
-
-def dequantise(codes: Int16[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
-    """float32 metres of stored codes."""
-    return codes.astype(np.float32) * np.float32(_STEP)
 
 
 class Inside:

@@ -11,6 +11,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,9 +20,11 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 from jaxtyping import Float, Float64, UInt8
 
-from tpifu import camera
+from tpifu import camera, shards
 from tpifu.errors import ConfigError
 from tpifu.mesh import Mesh
+from tpifu.parallel import parallel_map
+from tpifu.shards import MeshReader
 
 Backend = Literal["pyrender", "embree"]
 
@@ -43,6 +47,57 @@ def render(
         shade = AMBIENT + (1 - AMBIENT) * np.maximum(0, normals @ towards_camera)
         image[...] = draw(calib, camera.project(calib, vertices), shade)
     return images
+
+
+def write_views(
+    meshes: Path, out: Path, *, size: int, views: int, window: float, backend: Backend, jobs: int
+) -> None:
+    """Meshes -> PNG and camera rows of `views` evenly spaced yaws, a row group a clip and view.
+
+    `size` in pixels, `window` in metres. A clip keeps its cameras: neighbouring frames share them.
+    """
+    reader = MeshReader(meshes)
+    task = partial(
+        _clip_views, reader=reader, size=size, views=views, window=window, backend=backend
+    )
+    clips = parallel_map(task, reader.clips(), jobs=jobs, label="views")
+    metadata = {
+        "meshes": reader.shards.metadata,
+        "backend": backend,
+        "size": size,
+        "window": window,
+        "units": "yaw: degrees about +y; calib: world metres -> ndc [-1, 1], z towards the viewer",
+    }
+    shards.write(out, "views", (group for clip in clips for group in clip), metadata)
+
+
+def _clip_views(
+    rows: list[int],
+    *,
+    reader: MeshReader,
+    size: int,
+    views: int,
+    window: float,
+    backend: Backend,
+) -> list[list[dict[str, Any]]]:
+    yaws = [360.0 * view / views for view in range(views)]
+    calibs = np.stack([camera.calibration(yaw, window) for yaw in yaws])
+    groups: list[list[dict[str, Any]]] = [[] for _ in yaws]
+    for frame in reader.read(rows):
+        for view, image in enumerate(render(frame.mesh, calibs, size, backend)):
+            groups[view].append(
+                {
+                    "split": frame.split,
+                    "sequence": frame.sequence,
+                    "clip": frame.clip,
+                    "view": view,
+                    "frame": frame.frame,
+                    "yaw": yaws[view],
+                    "calib": calibs[view].ravel(),
+                    "image": shards.png(image),
+                }
+            )
+    return groups
 
 
 # One view of a mesh made ready: (calib, its vertices in ndc, their shades) -> grey and mask.

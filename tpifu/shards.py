@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float, Int16, UInt8
 from PIL import Image
 
 from tpifu.errors import DataError
@@ -32,6 +32,9 @@ Kind = Literal["meshes", "views", "points"]
 VERSION = 1
 SPLITS = ("train", "test", "unseen_motion")
 SHARD_BYTES = 100 * 2**20
+POINT_HALF = 2.56
+"""Metres: stored coordinates lie in [-2.56, 2.56], in steps of 78 micrometres."""
+POINT_STEP = POINT_HALF / 32767
 
 _KEY: list[Any] = [("split", pa.string()), ("sequence", pa.string()), ("clip", pa.string())]
 SCHEMAS: dict[Kind, pa.Schema] = {
@@ -101,6 +104,16 @@ def png(pixels: UInt8[np.ndarray, "h w c"]) -> bytes:
 def decode_png(data: bytes) -> UInt8[np.ndarray, "h w c"]:
     """Inverse of `png`."""
     return np.array(Image.open(io.BytesIO(data)))
+
+
+def quantise(points: Float[np.ndarray, "n 3"]) -> Int16[np.ndarray, "n 3"]:
+    """Nearest code of each coordinate; what lies beyond POINT_HALF is moved onto it."""
+    return np.rint(points / POINT_STEP).clip(-32767, 32767).astype(np.int16)
+
+
+def dequantise(codes: Int16[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
+    """float32 metres of stored codes."""
+    return codes.astype(np.float32) * np.float32(POINT_STEP)
 
 
 def unpack_bits(bits: bytes, count: int) -> Bool[np.ndarray, " n"]:
