@@ -5,10 +5,9 @@ import sys
 
 from pipeline import layout
 from tpifu import tracking
-from tpifu.checkpoint import load_model
+from tpifu.checkpoint import device_from, load_model
 from tpifu.errors import exit_on_error
 from tpifu.evaluate import evaluate, flat, write_metrics
-from tpifu.train import device_from
 
 
 def main(name: str) -> None:

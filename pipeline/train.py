@@ -5,8 +5,9 @@ import sys
 
 from pipeline import layout
 from tpifu import tracking
+from tpifu.checkpoint import device_from
 from tpifu.errors import exit_on_error
-from tpifu.train import Machine, Run, device_from, fit
+from tpifu.train import Machine, Run, fit
 
 
 def main(name: str, neighborhood: int) -> None:

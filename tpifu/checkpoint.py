@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from tpifu.config import Model
-from tpifu.errors import DataError
+from tpifu.errors import ConfigError, DataError
 from tpifu.pifu import PIFu
 
 FORMAT = "tpifu-1"
@@ -35,6 +35,18 @@ class TrainedModel:
     """Metres across the image."""
     size: int
     """Image width and height, pixels."""
+
+
+def device_from(name: str | None) -> torch.device:
+    """'cpu', 'cuda', 'cuda:1' ...; None takes CUDA where there is one. ConfigError if it cannot be
+    used."""
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise ConfigError(f"device {name!r} is unknown: use cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device {name!r} asked for, but torch finds no CUDA here: use cpu")
+    return device
 
 
 def save_model(folder: Path, model: TrainedModel) -> None:

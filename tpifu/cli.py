@@ -421,7 +421,8 @@ def train(
     chosen = _checked("train", given, base)
 
     from tpifu import tracking
-    from tpifu.train import Machine, Run, device_from, fit
+    from tpifu.checkpoint import device_from
+    from tpifu.train import Machine, Run, fit
 
     run = Run(
         views=shards / "views",
@@ -499,8 +500,7 @@ def evaluate_model(
     params = _checked("eval", given)
 
     from tpifu import evaluate
-    from tpifu.checkpoint import load_model
-    from tpifu.train import device_from
+    from tpifu.checkpoint import device_from, load_model
 
     on = device_from(device)
     trained = load_model(model, on)
@@ -576,9 +576,8 @@ def reconstruct(
 
     from tpifu import camera
     from tpifu import reconstruct as rebuild
-    from tpifu.checkpoint import load_model
+    from tpifu.checkpoint import device_from, load_model
     from tpifu.dataset import network_input, window_frames
-    from tpifu.train import device_from
 
     single = bool(out.suffix) and not out.is_dir()
     if single and out.suffix.lower() not in rebuild.SUFFIXES:
@@ -602,7 +601,7 @@ def reconstruct(
         return trained.network.filter(filtered)[-1]
 
     half = trained.window / 2
-    calib = torch.from_numpy(camera.calibration(0, trained.window))[None].to(on)
+    calib = torch.from_numpy(camera.calibration(0.0, trained.window))[None].to(on)
     order = torch.arange(trained.neighborhood, device=on)[None]
 
     def occupancy(maps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:

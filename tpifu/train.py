@@ -27,7 +27,7 @@ from tpifu import shards
 from tpifu.checkpoint import Checkpoints, TrainedModel, fingerprint, save_model
 from tpifu.config import Model, Train
 from tpifu.dataset import Batch, TrainingSteps, Windows, network_input
-from tpifu.errors import ConfigError, DataError
+from tpifu.errors import DataError
 from tpifu.pifu import PIFu
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
@@ -62,18 +62,6 @@ class Machine:
     device: torch.device
     workers: int = 0
     """Processes that read batches ahead; 0 reads in the training process."""
-
-
-def device_from(name: str | None) -> torch.device:
-    """'cpu', 'cuda', 'cuda:1' ...; None takes CUDA where there is one. ConfigError if it cannot be
-    used."""
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError as error:
-        raise ConfigError(f"device {name!r} is unknown: use cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device {name!r} asked for, but torch finds no CUDA here: use cpu")
-    return device
 
 
 def loss_of_stacks(
