@@ -531,7 +531,7 @@ def _print_table(metrics: dict[str, Any], measures: tuple[str, ...]) -> None:
         splits = {"test": own} | splits
     table = Table("split", "meshes")
     for measure in measures:
-        table.add_column(measure.replace("_", " "), justify="right")
+        table.add_column(measure.replace("volumetric_", "vol. "), justify="right")
     for split, values in splits.items():
         cells = [f"{values[m]:.4f}" if m in values else "-" for m in measures]
         table.add_row(split, str(values["meshes"]), *cells)

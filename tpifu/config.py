@@ -53,8 +53,9 @@ class Data(Section):
 
 
 class Camera(Section):
-    window: Positive = 2.56
-    """Width of the image and of the sampling box, metres. PIFu: 2.048, which crops raised arms."""
+    window: Annotated[float, Field(gt=0, le=5.12)] = 2.56
+    """Width of the image and of the sampling box, metres. PIFu: 2.048, which crops raised arms;
+    stored points reach 5.12 across."""
 
 
 class Render(Section):
@@ -86,7 +87,7 @@ class Hourglass(Section):
     """`Num stacked layers`: the recursion depth of each hourglass, not a count of layers."""
     skip: bool = True
     """The branch around each level's down- and up-sampling."""
-    dim: Annotated[int, Field(ge=4, multiple_of=4)] = 256
+    dim: Annotated[int, Field(ge=8, multiple_of=8)] = 256
 
 
 class Model(Section):

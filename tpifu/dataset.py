@@ -119,7 +119,7 @@ class Windows:
     ) -> tuple[UInt8[np.ndarray, "m h w c"], Float[np.ndarray, "3 4"]]:
         """Images of some frames of one view, and its camera."""
         rows = self._view_rows[self.clips[clip][0]][view][frames]
-        found = self.views.read(list(rows), ["image", "calib"])
+        found = self.views.read(rows.tolist(), ["image", "calib"])
         images = np.stack([decode_png(row["image"]) for row in found])
         return images, found[0]["calib"].reshape(3, 4)
 
@@ -127,7 +127,7 @@ class Windows:
         self, clip: int, frame: int
     ) -> tuple[Float[np.ndarray, "pool 3"], Bool[np.ndarray, " pool"]]:
         """All stored points of a frame, and whether they are inside."""
-        (row,) = self.points.read([self.clips[clip][1][frame]], ["points", "inside"])
+        (row,) = self.points.read([int(self.clips[clip][1][frame])], ["points", "inside"])
         codes = row["points"].reshape(-1, 3)
         return dequantise(codes), unpack_bits(row["inside"], len(codes))
 
@@ -136,6 +136,11 @@ class Windows:
     ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, " n"]]:
         """A balanced draw of `count` points and their labels 0 or 1."""
         points, inside = self.pool(clip, frame)
+        if count > len(points):
+            raise ConfigError(
+                f"{count} points a mesh asked for, {self.points.folder} has {len(points)}: ask for "
+                "fewer, or sample more"
+            )
         chosen = balanced_draw(inside, count, rng)
         return points[chosen], inside[chosen].astype(np.float32)
 

@@ -3,7 +3,7 @@ meshes."""
 
 import json
 import os
-from collections.abc import Iterator
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def splits_of(points: Path) -> list[str]:
 @torch.no_grad()
 def measure(
     model: TrainedModel, windows: Windows, config: Evaluate, seed: int, device: torch.device
-) -> Iterator[dict[str, Any]]:
+) -> list[dict[str, Any]]:
     """One row a mesh: its key and the means over its views of the point measures, and its
     volumetric IoU.
 
@@ -73,6 +73,7 @@ def measure(
     volumetric IoU is taken in one view, which differs from clip to clip, on the uniform grid stored
     with the points.
     """
+    rows = []
     for clip in tqdm.trange(len(windows.clips), desc="evaluate", unit="clip", disable=None):
         name, point_rows = windows.clips[clip]
         views = windows.view_count(clip)
@@ -101,14 +102,17 @@ def measure(
                     for t, row in enumerate(point_rows)
                 ]
         for t, row in enumerate(point_rows):
-            yield {
-                "split": str(windows.points.index["split"][row]),
-                "sequence": str(windows.points.index["sequence"][row]),
-                "clip": name,
-                "frame": t,
-                **mean_metrics([frames[t] for frames in by_view]),
-                "volumetric_iou": volumes[t],
-            }
+            rows.append(
+                {
+                    "split": str(windows.points.index["split"][row]),
+                    "sequence": str(windows.points.index["sequence"][row]),
+                    "clip": name,
+                    "frame": t,
+                    **mean_metrics([frames[t] for frames in by_view]),
+                    "volumetric_iou": volumes[t],
+                }
+            )
+    return rows
 
 
 def clip_features(model: TrainedModel, batch: Batch) -> Float[Tensor, "m c h w"]:
@@ -176,7 +180,7 @@ def spread_frames(windows: Windows, split: str, count: int) -> list[Shown]:
     data alone."""
     clips = np.linspace(0, len(windows.clips) - 1, min(count, len(windows.clips)))
     shown = []
-    for number, clip in enumerate(clips.round().astype(int)):
+    for number, clip in enumerate(clips.round().astype(int).tolist()):
         name, rows = windows.clips[clip]
         shown.append(Shown(split, name, len(rows) // 2, number % windows.view_count(clip)))
     return shown
@@ -237,7 +241,8 @@ def evaluate(
         if empty := reconstruct_shown(
             model, windows, shown, config.resolution, device, out / MESHES_NAME
         ):
-            tqdm.tqdm.write(f"{empty} of {len(shown)} {split} frames: nothing predicted inside")
+            message = f"{empty} of {len(shown)} {split} frames: nothing predicted inside"
+            tqdm.tqdm.write(message, file=sys.stderr)
     pq.write_table(pa.Table.from_pylist(rows), out / PER_MESH_NAME)
     return summary(rows)
 

@@ -80,13 +80,15 @@ class StackedHourglass(nn.Module):
     def __init__(self, config: Hourglass, kind: str) -> None:
         super().__init__()
         dim = config.dim
+        # PIFu's stem is 64 and 128 wide under 256 features; a narrow network narrows all of it.
+        narrow, half = dim // 4, dim // 2
         self.stem = nn.Sequential(
-            nn.Conv2d(3, 64, 7, stride=2, padding=3),
-            norm(kind, 64),
+            nn.Conv2d(3, narrow, 7, stride=2, padding=3),
+            norm(kind, narrow),
             nn.ReLU(),
-            ConvBlock(64, 128, kind),
+            ConvBlock(narrow, half, kind),
         )
-        self.stem_low = nn.Sequential(ConvBlock(128, 128, kind), ConvBlock(128, dim, kind))
+        self.stem_low = nn.Sequential(ConvBlock(half, half, kind), ConvBlock(half, dim, kind))
         self.hourglasses = nn.ModuleList(
             [
                 HourglassLevels(config.depth, dim, kind, skip=config.skip)

@@ -15,7 +15,6 @@ from jaxtyping import Bool, Float, Int, Int16
 
 from tpifu import shards
 from tpifu.config import Sample
-from tpifu.errors import ConfigError
 from tpifu.mesh import Mesh
 from tpifu.parallel import parallel_map
 from tpifu.shards import POINT_HALF, MeshReader, dequantise, quantise
@@ -35,10 +34,6 @@ def write_points(
     `half` is half the width of the sampling box, metres. A row group a frame: training reads frames
     at random.
     """
-    if half > POINT_HALF:
-        raise ConfigError(
-            f"camera.window is {2 * half:g} m, but stored points reach {2 * POINT_HALF:g} m at most"
-        )
     reader = MeshReader(meshes)
     task = partial(_clip_points, reader=reader, config=config, half=half, seed=seed)
     clips = parallel_map(task, reader.clips(), jobs=jobs, label="points")

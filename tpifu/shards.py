@@ -293,7 +293,7 @@ class MeshReader:
         """Row numbers of each clip, in the order they are stored."""
         index = self.shards.index
         starts = np.flatnonzero(index["frame"] == 0)
-        return [list(rows) for rows in np.split(np.arange(len(self.shards)), starts[1:])]
+        return [rows.tolist() for rows in np.split(np.arange(len(self.shards)), starts[1:])]
 
     def read(self, rows: Sequence[int]) -> list[MeshFrame]:
         index = self.shards.index

@@ -9,6 +9,7 @@ import csv
 import io
 import math
 import os
+import sys
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
@@ -127,8 +128,12 @@ def fit(
             network.load_state_dict(state["network"])
             optimizer.load_state_dict(state["optimizer"])
             losses = state["losses"]
-            tqdm.tqdm.write(f"resuming after step {len(losses)} of {run.train.steps}")
-        with closing(_batches(steps, len(losses), run.train.steps, machine)) as batches:
+            message = f"resuming after step {len(losses)} of {run.train.steps}"
+            tqdm.tqdm.write(message, file=sys.stderr)
+        progress = tqdm.tqdm(
+            initial=len(losses), total=run.train.steps, desc="train", unit="step", disable=None
+        )
+        with closing(_batches(steps, len(losses), run.train.steps, machine)) as batches, progress:
             for step, batch in batches:
                 rate = learning_rate(run.train, step)
                 loss = float(training_step(network, optimizer, batch, rate))
@@ -139,6 +144,8 @@ def fit(
                         f"the last good checkpoint is in {checkpoints.folder}"
                     )
                 losses.append(loss)
+                progress.set_postfix(loss=f"{loss:.4f}", refresh=False)
+                progress.update()
                 log({"loss": loss, "learning_rate": rate}, step)
                 if len(losses) % run.train.checkpoint_every == 0 and len(losses) < run.train.steps:
                     checkpoints.save(
@@ -169,7 +176,7 @@ def fit(
 def _batches(
     steps: TrainingSteps, start: int, stop: int, machine: Machine
 ) -> Generator[tuple[int, Batch]]:
-    """Batches of steps start .. stop-1 on the device, read ahead; a progress bar on a terminal."""
+    """Batches of steps start .. stop-1 on the device, read ahead by the workers."""
     loader: DataLoader[Batch] = DataLoader(
         steps,
         batch_size=None,
@@ -178,8 +185,7 @@ def _batches(
         collate_fn=lambda batch: batch,
         pin_memory=False,
     )
-    progress = tqdm.tqdm(loader, desc="train", initial=start, total=stop, unit="step", disable=None)
-    for step, batch in enumerate(progress, start):
+    for step, batch in enumerate(loader, start):
         yield step, batch.to(machine.device)
 
 

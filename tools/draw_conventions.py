@@ -1,0 +1,71 @@
+"""Draw docs/conventions.png: axes, camera, pixels and a neighbourhood, with the project's own code.
+
+python tools/draw_conventions.py
+"""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+from tpifu.body import embedded_body
+from tpifu.camera import calibration, ndc_to_pixel, project
+from tpifu.motion import Style, make_motion
+from tpifu.render import render
+from tpifu.surreal import centred_meshes
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+WINDOW, SIZE = 2.56, 256
+
+
+def main() -> None:
+    rng = np.random.default_rng(7)
+    motion = make_motion("walk", 41, Style.draw(rng), rng)
+    betas = np.zeros(10, np.float32)
+    frames = list(centred_meshes(embedded_body("male"), motion.pose[::5][2:5], betas))
+    yaws = (0.0, 90.0)
+    calibs = np.stack([calibration(yaw, WINDOW) for yaw in yaws])
+
+    figure, panels = plt.subplots(1, 5, figsize=(17, 4), dpi=100)
+    for panel, yaw, calib, picture in zip(
+        panels, yaws, calibs, render(frames[1], calibs, SIZE, "embree"), strict=False
+    ):
+        panel.imshow(
+            np.where(picture[..., 1] > 0, picture[..., 0], 235), cmap="gray", vmin=0, vmax=255
+        )
+        _axes(panel, calib)
+        panel.set_title(f"yaw {yaw:g}, axes of 0.5 m")
+        panel.set_xlabel("u = (x + 1) / 2 W")
+        panel.set_ylabel("v = (1 - y) / 2 H")
+    for panel, name, mesh in zip(panels[2:], ("t-1", "t", "t+1"), frames, strict=True):
+        (picture,) = render(mesh, calibs[:1], SIZE, "embree")
+        panel.imshow(picture[..., 0], cmap="gray", vmin=0, vmax=255)
+        panel.set_title(f"neighborhood 3: {name}" + (" (reconstructed)" if name == "t" else ""))
+        panel.set_xticks([])
+        panel.set_yticks([])
+    figure.tight_layout()
+    out = Path(__file__).parent.parent / "docs" / "conventions.png"
+    figure.savefig(out, metadata={"Software": None})
+    print(out)
+
+
+def _axes(panel: plt.Axes, calib: np.ndarray) -> None:
+    ends = ndc_to_pixel(project(calib, np.vstack([np.zeros(3), np.eye(3) * 0.5])), SIZE, SIZE)
+    colours = ("tab:red", "tab:green", "tab:blue")
+    for end, colour, name in zip(
+        ends[1:], colours, ("x (left)", "y (up)", "z (front)"), strict=True
+    ):
+        if np.linalg.norm(end - ends[0]) < 2:  # points at the viewer, or away
+            panel.plot(*ends[0], "o", color=colour, markersize=9, label=f"{name}: along the view")
+        else:
+            panel.annotate(
+                "", end, ends[0], arrowprops={"arrowstyle": "->", "color": colour, "lw": 2}
+            )
+            panel.plot([], [], color=colour, label=name)
+    panel.legend(loc="lower left", fontsize=7)
+
+
+if __name__ == "__main__":
+    main()
