@@ -1,11 +1,12 @@
 """SMPL-format bodies: an .npz with SMPL's arrays -> posed vertices and joints, through smplx.
 
-SMPL's frame: metres, y up, facing +z, left = +x. The embedded bodies come with the package (NOTICE says from where);
-they have SMPL's format, joints and counts, not its topology.
+SMPL's frame: metres, y up, facing +z, left = +x. The embedded bodies come with the package (NOTICE
+says from where); they have SMPL's format, joints and counts, not its topology.
 """
 
+import contextlib
 import functools
-import warnings
+import io
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -29,7 +30,8 @@ class Body:
     """One body model; shape and pose are arguments, nothing is kept between calls."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray], gender: str) -> None:
-        """`arrays`: v_template, shapedirs, weights, J_regressor, kintree_table, f, maybe posedirs."""
+        """`arrays`: v_template, shapedirs, weights, J_regressor, kintree_table, f; maybe
+        posedirs."""
         self.gender = gender
         self.faces: Int[np.ndarray, "f 3"] = arrays["f"].astype(np.int32)
         vertices = len(arrays["v_template"])
@@ -46,8 +48,8 @@ class Body:
             "kintree_table": arrays["kintree_table"].astype(np.int64),
             "f": self.faces.astype(np.int64),
         }
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        # smplx prints a warning about ten shape coefficients, which is what SURREAL stores.
+        with contextlib.redirect_stdout(io.StringIO()):
             self._smpl = smplx.SMPL("", data_struct=Struct(**data), gender=gender, num_betas=BETAS)
 
     def rest(
@@ -83,7 +85,8 @@ def embedded_body(gender: Literal["female", "male"]) -> Body:
 
 @functools.cache
 def load_body(path: Path, gender: str) -> Body:
-    """Read an SMPL-format .npz. Raises DataError for a file that is missing or does not hold a body."""
+    """Read an SMPL-format .npz. Raises DataError for a file that is missing or does not hold a
+    body."""
     if not path.is_file():
         raise DataError(f"{path}: no such body file")
     try:

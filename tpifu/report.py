@@ -94,15 +94,13 @@ def compare(
         shown = spread_frames(windows, split, config.frames)
         rows = [_frame_row(item, windows, truth, sides, backend) for item in shown]
         heading = ["input", *(f"{who}\n{angle}" for who in _columns(sides) for angle in ANGLES)]
-        _sheet(rows, heading, [f"{i.clip}\nframe {i.frame}" for i in shown]).save(
-            out / f"figure4_{split}.png"
-        )
+        _sheet(rows, heading, [_label(item) for item in shown]).save(out / f"figure4_{split}.png")
         if split == HELD_OUT[0] and config.sequence:
             sequence = sequence_frames(windows, split, config.sequence)
             frames = [_frame_row(item, windows, truth, sides, backend) for item in sequence]
             _sheet(
                 [list(row) for row in zip(*frames, strict=True)],
-                [f"{item.clip}\nframe {item.frame}" for item in sequence],
+                [_label(item) for item in sequence],
                 [label.replace("\n", " ") for label in heading],
             ).save(out / "figure5.png")
             shown += sequence
@@ -210,6 +208,10 @@ class _Truth:
         return self.reader.read([self.rows[item.split, item.clip, item.frame]])[0].mesh
 
 
+def _label(item: Shown) -> str:
+    return f"{item.clip.split('/')[-1].rsplit('_c', 1)[0]}\nframe {item.frame}"
+
+
 def _columns(sides: Sequence[Side]) -> list[str]:
     return ["ground truth", *(side.name for side in sides)]
 
@@ -242,7 +244,8 @@ def _load(path: Path) -> Mesh | None:
 
 
 def _on_white(pixels: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w"]:
-    return np.where(pixels[..., -1] > 127, pixels[..., 0], 255).astype(np.uint8)
+    # A little darker than rendered, or a white body would vanish in a white page.
+    return np.where(pixels[..., -1] > 127, 0.85 * pixels[..., 0], 255).astype(np.uint8)
 
 
 def _sheet(
