@@ -155,5 +155,5 @@ def test_a_file_that_is_missing_or_no_archive_is_refused(tmp_path):
     with pytest.raises(DataError, match="no such body file"):
         load_body(tmp_path / "body.npz", "male")
     (tmp_path / "text.npz").write_text("hello")
-    with pytest.raises(DataError, match="not a readable .npz"):
+    with pytest.raises(DataError, match=r"not a readable \.npz"):
         load_body(tmp_path / "text.npz", "male")

@@ -220,7 +220,7 @@ def _merge(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_hidden(
-    base: dict[str, Any], table: dict[str, Any], overlay: dict[str, Any], where: str, key: str = ""
+    base: dict[str, Any], table: dict[str, Any], overlay: Any, where: str, key: str = ""
 ) -> None:
     """The base holds Table 1; a base value that differs was set by somebody and must not vanish
     under an overlay."""

@@ -1,0 +1,160 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from tpifu import config
+from tpifu.config import Params
+from tpifu.errors import ConfigError
+
+REPOSITORY = Path(__file__).parents[1] / "params.yaml"
+
+
+@pytest.fixture
+def loaded(tmp_path):
+    """Load a params file with this text."""
+
+    def load(text: str) -> Params:
+        path = tmp_path / "params.yaml"
+        path.write_text(text)
+        return config.load(path)
+
+    return load
+
+
+def refused(load, text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(text)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "params.yaml" in message or "would be hidden" in message
+    return message
+
+
+def test_defaults_are_the_table_1_of_the_paper():
+    # Paper, Table 1, in its order.
+    table = Params()
+    assert table.model.z_normalization == 2.0
+    assert table.model.norm == "group"
+    assert table.model.hourglass.stacks == 4
+    assert table.model.hourglass.depth == 2
+    assert table.model.hourglass.skip is True
+    assert table.model.hourglass.dim == 256
+    assert table.model.mlp == (1024, 512, 256, 129)
+    assert table.model.last_activation == "tanh"
+    assert table.model.neighborhood == 3
+    assert table.train.learning_rate == 1e-4
+    assert table.train.optimizer == "adam"
+    assert table.train.batch_size == 2
+    assert table.train.points == 1000
+    assert (table.data.train_meshes, table.data.test_meshes) == (892, 100)
+
+
+def test_the_paper_profile_of_the_repository_is_the_defaults(loaded):
+    text = REPOSITORY.read_text().replace("\nprofile: laptop", "\nprofile: paper")
+    assert loaded(text) == Params()
+
+
+def test_the_laptop_profile_differs_only_where_its_overlay_says(loaded):
+    laptop = config.load(REPOSITORY)
+    assert laptop.profile == "laptop"
+    assert laptop.data == Params().data
+    assert laptop.model.norm == "group"
+    assert laptop.model.neighborhood == 3
+    assert laptop.model.hourglass.dim < 256
+    assert laptop.render.size < 512
+
+
+def test_every_parameter_is_written_out_in_the_repository():
+    from ruamel.yaml import YAML
+
+    document = YAML(typ="safe", pure=True).load(REPOSITORY.read_text())
+    document.pop("profiles")
+
+    def keys(values, at=""):
+        for name, value in values.items():
+            yield at + name
+            if isinstance(value, dict):
+                yield from keys(value, f"{at}{name}.")
+
+    assert set(keys(document)) == set(keys(Params().model_dump()))
+
+
+def test_an_overlay_changes_what_it_names_and_keeps_the_rest(loaded):
+    params = loaded(
+        "profile: small\nmodel: {neighborhood: 5}\n"
+        "profiles: {small: {model: {hourglass: {dim: 64}}, train: {steps: 7}}}\n"
+    )
+    assert params.model.hourglass.dim == 64
+    assert params.model.hourglass.stacks == 4
+    assert params.model.neighborhood == 5
+    assert params.train.steps == 7
+    assert params.train.learning_rate == 1e-4
+
+
+def test_without_profiles_there_is_the_paper(loaded):
+    assert loaded("seed: 3\n") == Params(seed=3)
+
+
+def test_an_exponent_without_a_point_is_a_number(loaded):
+    assert loaded("train: {learning_rate: 1e-4}\n").train.learning_rate == 1e-4  # YAML 1.2
+
+
+def test_parameters_are_frozen():
+    with pytest.raises(ValidationError, match="frozen"):
+        Params().train.steps = 3
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("model: {neighbourhood: 3}\n", "model.neighbourhood: unknown parameter; known here: "),
+        ("modell: {}\n", "modell: unknown parameter"),
+        ("model: {neighborhood: 4}\n", "model.neighborhood: is 4: must be odd"),
+        ("model: {neighborhood: 0}\n", "model.neighborhood: is 0: "),
+        ("model: {neighborhood: '3'}\n", "model.neighborhood: is '3': "),
+        ("model: {neighborhood: 3.5}\n", "model.neighborhood: is 3.5: "),
+        ("model: {mlp: []}\n", "model.mlp: is []: "),
+        ("model: {mlp: [64, 0]}\n", "model.mlp.1: is 0: "),
+        ("model: {norm: layer}\n", "model.norm: is 'layer': input should be 'group' or 'batch'"),
+        ("model: {hourglass: {dim: 100}}\n", "model.hourglass.dim: is 100: "),
+        ("train: {learning_rate: 0}\n", "train.learning_rate: is 0: "),
+        ("train: {learning_rate: fast}\n", "train.learning_rate: is 'fast': "),
+        ("train: {points: 999}\n", "train.points: is 999: "),
+        ("train: 5\n", "train: is 5: "),
+        ("train: {points: 40000}\n", "train.points is 40000, but sample.near_surface + "),
+        ("camera: {window: 9}\n", "camera.window: is 9: "),
+        ("render: {size: 100}\n", "render.size: is 100: "),
+        ("data: {max_skipped: 2}\n", "data.max_skipped: is 2: "),
+        ("seed: -1\n", "seed: is -1: "),
+        ("profile: huge\nprofiles: {small: {}}\n", "profile is 'huge'; profiles holds small"),
+        ("profile: a\nprofiles: {a: {train: 3}}\n", "profiles.a.train: must be `key: value`"),
+        ("profile: a\nprofiles: {a: {x: 3}}\n", "profiles.a.x: unknown parameter"),
+        (
+            "profile: a\nprofiles: {a: {model: {neighborhood: 5}}}\n",
+            "profiles.a.model.neighborhood: set model.neighborhood at the top level",
+        ),
+        (
+            "profile: a\nprofiles: {a: {train: {steps: -3}}}\n",
+            "profiles.a: train.steps: is -3: ",
+        ),
+        ("just text\n", "must hold parameters"),
+        ("a: [1\n", "not valid YAML"),
+    ],
+)
+def test_a_mistake_ends_in_one_line_that_names_it(loaded, text, told):
+    assert told in refused(loaded, text)
+
+
+def test_a_value_that_an_overlay_would_hide_is_refused(loaded):
+    hidden = "profile: a\ntrain: {steps: 9}\nprofiles: {a: {train: {steps: 7}}}\n"
+    message = refused(loaded, hidden)
+    assert "train.steps=9 would be hidden by profile 'a'" in message
+    assert "set profiles.a.train.steps instead" in message
+    # The same value in both hides nothing.
+    assert loaded(hidden.replace("9", "7")).train.steps == 7
+
+
+def test_a_file_that_is_missing_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot be read"):
+        config.load(tmp_path / "nowhere.yaml")

@@ -1,0 +1,305 @@
+import shutil
+
+import numpy as np
+import pytest
+import scipy.io
+from scipy.spatial.transform import Rotation
+
+from tpifu.body import embedded_body
+from tpifu.config import Data, Synthetic
+from tpifu.errors import DataError
+from tpifu.shards import MeshReader
+from tpifu.surreal import (
+    REST_HEIGHT,
+    Clip,
+    centred_meshes,
+    choose_clips,
+    clip_name,
+    clip_path,
+    export_meshes,
+    read_clip,
+    write_clip,
+)
+from tpifu.synthetic import write_tree
+
+# facts of the released files: name -> shape for a clip of T frames.
+FIELDS = {
+    "pose": (72, "T"),
+    "shape": (10, "T"),
+    "gender": ("T", 1),
+    "zrot": ("T", 1),
+    "joints3D": (3, 24, "T"),
+    "joints2D": (2, 24, "T"),
+    "camLoc": (3, 1),
+    "camDist": (1, 1),
+    "clipNo": (1, 1),
+    "sequence": (1,),
+    "source": (1,),
+    "stride": (1, 1),
+    "light": (9, 100),
+    "bg": (1, "T"),
+    "cloth": (1, "T"),
+}
+
+
+def clip(frames=6, seed=0, gender="female", sequence="01_walk") -> Clip:
+    rng = np.random.default_rng(seed)
+    pose = rng.normal(scale=0.5, size=(frames, 72)).astype(np.float32)
+    betas = rng.normal(size=10).clip(-2, 2).astype(np.float32)
+    _, joints = embedded_body(gender).pose(pose, betas)
+    travel = rng.normal(size=(frames, 1, 3)).astype(np.float32)
+    return Clip(sequence, 1, gender, betas, pose, joints + travel)
+
+
+def stored(tmp_path, of: Clip, zrot=0.7):
+    path = clip_path(tmp_path, "train", "run0", of.sequence, of.number)
+    write_clip(path, of, zrot=zrot, camera_distance=8.0)
+    return path
+
+
+def change(path, **fields):
+    """Rewrite a stored clip with other fields; None drops one."""
+    values = {name: v for name, v in scipy.io.loadmat(path).items() if not name.startswith("__")}
+    values = {name: v for name, v in {**values, **fields}.items() if v is not None}
+    scipy.io.savemat(path, values)
+    return path
+
+
+def same_motion(found: Clip, given: Clip):
+    for name in ("sequence", "number", "gender"):
+        assert getattr(found, name) == getattr(given, name)
+    np.testing.assert_allclose(found.betas, given.betas, atol=1e-6)
+    np.testing.assert_allclose(found.joints, given.joints, atol=1e-5)
+    # Axis-angles of one rotation may differ by 2 pi: compare the rotations.
+    turns = Rotation.from_rotvec(found.pose.reshape(-1, 3)).inv() * Rotation.from_rotvec(
+        given.pose.reshape(-1, 3)
+    )
+    assert turns.magnitude().max() < 1e-5
+
+
+@pytest.mark.parametrize("gender", ["female", "male"])
+@pytest.mark.parametrize("zrot", [0.0, 2.5, -40.0])
+def test_a_clip_comes_back_as_written(tmp_path, gender, zrot):
+    given = clip(gender=gender)
+    same_motion(read_clip(stored(tmp_path, given, zrot)), given)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 100])
+def test_a_stored_clip_has_every_field_of_surreal(tmp_path, frames):
+    path = stored(tmp_path, clip(frames))
+    assert path.relative_to(tmp_path).as_posix() == (
+        "cmu/train/run0/01_walk/01_walk_c0001_info.mat"
+    )
+    fields = scipy.io.loadmat(path)
+    shapes = {n: fields[n].shape for n in fields if not n.startswith("__")}
+    expected = {
+        name: tuple(frames if size == "T" else size for size in shape)
+        for name, shape in FIELDS.items()
+    }
+    if frames == 1:  # MATLAB drops trailing singleton axes; scipy may keep them
+        expected |= {n: shapes[n] for n in ("joints3D", "joints2D")}
+    assert shapes == expected
+    assert str(fields["sequence"][0]) == "01_walk_c0001"
+    same_motion(read_clip(path), clip(frames))
+
+
+def test_the_stored_conventions_are_those_of_surreal(tmp_path):
+    given = clip(gender="male")
+    fields = scipy.io.loadmat(stored(tmp_path, given, 0.7))
+    assert (fields["gender"] == 1).all()  # 0 female, 1 male
+    np.testing.assert_allclose(fields["zrot"], 0.7)
+    np.testing.assert_allclose(  # a y-down world
+        fields["joints3D"].transpose(2, 1, 0) * [1, -1, -1], given.joints, atol=1e-5
+    )
+    # Blender's root, R = Rx(90) Rz(zrot) R(pose), poses the body into that y-down world.
+    root = (
+        Rotation.from_euler("x", 90, degrees=True)
+        * Rotation.from_euler("z", 0.7)
+        * Rotation.from_rotvec(fields["pose"][:3].T)
+    )
+    pose = fields["pose"].T.copy()
+    pose[:, :3] = root.as_rotvec()
+    _, joints = embedded_body("male").pose(pose.astype(np.float32), given.betas)
+    offsets = joints - joints[:, :1]
+    stored_joints = fields["joints3D"].transpose(2, 1, 0)
+    np.testing.assert_allclose(offsets, stored_joints - stored_joints[:, :1], atol=1e-4)
+
+
+def test_pixels_are_the_projection_of_the_joints(tmp_path):
+    fields = scipy.io.loadmat(stored(tmp_path, clip()))
+    joints, location = fields["joints3D"].transpose(2, 1, 0), fields["camLoc"].ravel()
+    mirrored = np.array([[0, 0, -1], [0, 1, 0], [-1, 0, 0]])  # determinant -1
+    seen = (joints - location) @ mirrored.T
+    pixels = 600 * seen[..., :2] / seen[..., 2:] + [160, 120]
+    np.testing.assert_allclose(fields["joints2D"].transpose(2, 1, 0), pixels, atol=0.51)
+
+
+def test_files_written_twice_are_byte_equal(tmp_path):
+    one, two = stored(tmp_path / "a", clip()), stored(tmp_path / "b", clip())
+    assert one.read_bytes() == two.read_bytes()
+    assert [path.name for path in one.parent.iterdir()] == [one.name]
+
+
+def test_a_clip_of_one_frame_without_its_last_axis_is_read(tmp_path):
+    given = clip(1)
+    path = stored(tmp_path, given)
+    fields = scipy.io.loadmat(path)
+    change(path, joints3D=fields["joints3D"].reshape(3, 24))
+    same_motion(read_clip(path), given)
+
+
+def test_more_shape_coefficients_than_ten_are_cut(tmp_path):
+    given = clip()
+    path = stored(tmp_path, given)
+    more = np.vstack([np.repeat(given.betas[:, None], 6, axis=1), np.ones((290, 6))])
+    same_motion(read_clip(change(path, shape=more)), given)
+
+
+def test_a_clip_that_cannot_be_used_says_why(tmp_path):
+    path = stored(tmp_path, clip())
+    whole = path.read_bytes()
+
+    def refused(told):
+        with pytest.raises(DataError, match=told) as caught:
+            read_clip(path)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+    for name in ("pose", "shape", "gender", "zrot", "joints3D"):
+        path.write_bytes(whole)
+        change(path, **{name: None})
+        refused("not a readable SURREAL clip")
+    bad = np.full((72, 6), np.nan)
+    for fields, told in [
+        ({"gender": np.full((6, 1), 7)}, "gender is 7"),
+        ({"pose": bad}, "not finite"),
+        ({"joints3D": np.zeros((3, 24, 6))}, "all joints are zero"),
+        ({"shape": np.full((10, 6), 5.5)}, "shape coefficient beyond 5"),
+        ({"joints3D": np.zeros((3, 24, 5))}, "not a readable SURREAL clip"),
+    ]:
+        path.write_bytes(whole)
+        change(path, **fields)
+        refused(told)
+    cut = whole[: whole.index(b"joints3D") + 100]
+    for content in (b"", b"<html>login</html>", whole[:500], cut):
+        path.write_bytes(content)
+        refused("not a readable SURREAL clip")
+
+
+# Choosing and exporting.
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("surreal") / "tree"
+    write_tree(folder, Synthetic(train_subjects=3, test_subjects=2), 0, jobs=1)
+    return folder
+
+
+SMALL = Data(train_meshes=40, test_meshes=25, unseen_meshes=12)
+
+
+def test_splits_have_their_number_of_meshes_and_share_no_sequence(tree):
+    choice = choose_clips(tree, SMALL, seed=0)
+    assert choice.skipped == []
+    sequences = {}
+    for split, wanted in (("train", 40), ("test", 25), ("unseen_motion", 12)):
+        own = [(path, kept) for at, path, kept in choice.clips if at == split]
+        assert sum(kept for _, kept in own) == wanted
+        sequences[split] = {path.parent.name for path, _ in own}
+        unseen = {name.endswith(("_kick", "_lunge")) for name in sequences[split]}
+        assert unseen == {split == "unseen_motion"}
+    assert not sequences["train"] & sequences["test"]
+    assert not sequences["test"] & sequences["unseen_motion"]
+    assert choice.clips == choose_clips(tree, SMALL, seed=0).clips
+    assert choice.clips != choose_clips(tree, SMALL, seed=1).clips
+
+
+def test_clips_are_whole_but_for_the_last_of_a_split(tree):
+    cut = 0
+    for _, path, kept in choose_clips(tree, SMALL, seed=0).clips:
+        frames = -(-len(read_clip(path).pose) // SMALL.frame_step)
+        assert kept <= frames
+        cut += kept < frames
+    assert cut <= 3
+
+
+def copy_of(tree, tmp_path):
+    return shutil.copytree(tree, tmp_path / "tree")
+
+
+def test_unreadable_clips_are_skipped_counted_and_at_last_an_error(tree, tmp_path):
+    broken = copy_of(tree, tmp_path)
+    first = choose_clips(tree, SMALL, seed=0).clips[0][1].relative_to(tree)
+    (broken / first).write_bytes(b"")
+    generous = Data.model_validate({**SMALL.model_dump(), "max_skipped": 0.5})
+    choice = choose_clips(broken, generous, seed=0)
+    assert len(choice.skipped) == 1
+    assert first.name in choice.skipped[0]
+    assert sum(kept for split, _, kept in choice.clips if split == "train") == 40
+    with pytest.raises(DataError, match=r"1 clips unusable \(\d+%, data.max_skipped is 5%\)"):
+        choose_clips(broken, SMALL, seed=0)
+
+
+def test_a_tree_that_is_missing_or_too_small_is_named(tree, tmp_path):
+    with pytest.raises(DataError, match=r"cmu/train: no \*_info\.mat there; run the download"):
+        choose_clips(tmp_path, SMALL, seed=0)
+    with pytest.raises(DataError, match=r"train has \d+ of 9999 meshes; lower the number"):
+        choose_clips(tree, Data(train_meshes=9999), seed=0)
+
+
+def test_a_sequence_in_two_splits_is_refused(tree, tmp_path):
+    leaking = copy_of(tree, tmp_path)
+    walk = next((leaking / "cmu" / "train" / "run0").glob("*_walk"))
+    shutil.copytree(walk, leaking / "cmu" / "test" / "run0" / walk.name)
+    with pytest.raises(DataError, match=f"sequence {walk.name} is in train and in test"):
+        choose_clips(leaking, SMALL, seed=0)
+
+
+def test_exported_meshes_are_centred_upright_and_of_one_size(tree, tmp_path):
+    export_meshes(tree, tmp_path / "meshes", SMALL, 0, jobs=1)
+    reader = MeshReader(tmp_path / "meshes")
+    assert len(reader.shards) == 40 + 25 + 12
+    assert reader.shards.metadata["frame_step"] == 5
+    for rows in reader.clips()[:4]:
+        for frame in reader.read(rows):
+            assert frame.source_frame == 5 * frame.frame
+            path = clip_path(tree, "test", "run0", frame.sequence, 1)
+            path = path if path.exists() else clip_path(tree, "train", "run0", frame.sequence, 1)
+            assert frame.clip == clip_name(path)
+            source = read_clip(path)
+            body = embedded_body(source.gender)
+            scale = REST_HEIGHT / np.ptp(body.rest(source.betas)[0][:, 1])
+            # The mesh is where the clip's own stored joints say.
+            _, joints = body.pose(source.pose[[frame.source_frame]], source.betas)
+            place = joints[0] - joints[0, 0]
+            stored_joints = source.joints[frame.source_frame]
+            np.testing.assert_allclose(place, stored_joints - stored_joints[0], atol=1e-4)
+            vertices, _ = body.pose(source.pose[[frame.source_frame]], source.betas)
+            np.testing.assert_allclose(
+                frame.mesh.vertices, (vertices[0] - joints[0, 0]) * scale, atol=1e-5
+            )
+
+
+def test_any_number_of_workers_writes_the_same_bytes(tree, tmp_path):
+    for jobs in (1, 2):
+        export_meshes(tree, tmp_path / str(jobs), SMALL, 0, jobs=jobs)
+    for path in (tmp_path / "1").iterdir():
+        assert path.read_bytes() == (tmp_path / "2" / path.name).read_bytes()
+
+
+def test_a_crouching_body_keeps_its_size():
+    body = embedded_body("male")
+    betas = np.zeros(10, np.float32)
+    pose = np.zeros((2, 72), np.float32)
+    pose[1, [3, 6]] = -2.0  # hips
+    pose[1, [12, 15]] = 2.0  # knees
+    standing, crouching = centred_meshes(body, pose, betas)
+    assert np.ptp(standing.vertices[:, 1]) == pytest.approx(REST_HEIGHT, abs=1e-4)
+    assert np.ptp(crouching.vertices[:, 1]) < 1.4
+    head = standing.vertices[:, 1].argmax()
+
+    def neck_to_head(mesh):
+        return np.linalg.norm(mesh.vertices[head] - mesh.vertices[mesh.vertices[:, 0].argmax()])
+
+    assert neck_to_head(standing) == pytest.approx(neck_to_head(crouching), rel=0.02)
