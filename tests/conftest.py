@@ -1,10 +1,16 @@
-"""Meshes that several test files share."""
+"""Meshes and tiny data that several test files share."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 import trimesh
 
+from tpifu.config import Hourglass, Model, Sample
 from tpifu.mesh import Mesh
+from tpifu.occupancy import write_points
+from tpifu.render import write_views
+from tpifu.shards import MeshFrame, write_meshes
 
 # SMPL joints, axis-angle in radians.
 HIPS, KNEES, SPINE, SHOULDERS = (1, 2), (4, 5), 3, (16, 17)
@@ -48,3 +54,52 @@ def ball():
         return Mesh((sphere.vertices + centre).astype(np.float32), sphere.faces.astype(np.int32))
 
     return make
+
+
+CLIPS = {"a_walk": 5, "b_run": 3, "c_walk": 4, "d_dance": 2, "e_kick": 3}
+"""Clips of the tiny data set and their frames: two to train on, two test clips, an unseen one."""
+SPLIT_OF = {"a": "train", "b": "train", "c": "test", "d": "test", "e": "unseen_motion"}
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory) -> Path:
+    """A folder with {meshes,views,points}: leaning capsules, 2 views of 32 px, 400 points each."""
+    folder = tmp_path_factory.mktemp("tiny")
+    capsule = trimesh.creation.capsule(height=0.9, radius=0.25, count=[12, 12])
+    upright = trimesh.transformations.rotation_matrix(-np.pi / 2, [1, 0, 0])
+    capsule.apply_transform(upright)
+
+    def clip(number: int, name: str, length: int) -> list[MeshFrame]:
+        return [
+            MeshFrame(
+                split=SPLIT_OF[name[0]],
+                sequence=name,
+                clip=f"run0/{name}_c0001",
+                frame=frame,
+                source_frame=5 * frame,
+                gender="female",
+                mesh=leaning(capsule, 0.3 * number + 0.15 * frame),
+            )
+            for frame in range(length)
+        ]
+
+    clips = [clip(number, *item) for number, item in enumerate(CLIPS.items())]
+    write_meshes(folder / "meshes", clips, {"source": "test"})
+    camera = {"size": 32, "views": 2, "window": 2.56, "backend": "embree"}
+    write_views(folder / "meshes", folder / "views", **camera, jobs=1)
+    pool = Sample(near_surface=300, uniform=100, grid=12)
+    write_points(folder / "meshes", folder / "points", pool, half=1.28, seed=0, jobs=1)
+    return folder
+
+
+def leaning(mesh: trimesh.Trimesh, angle: float) -> Mesh:
+    turned = mesh.copy()
+    turned.apply_transform(trimesh.transformations.rotation_matrix(angle, [0.6, 0, 0.8]))
+    return Mesh(turned.vertices.astype(np.float32), turned.faces.astype(np.int32))
+
+
+@pytest.fixture
+def tiny_model() -> Model:
+    """The smallest network that is still all of PIFu."""
+    hourglass = Hourglass(stacks=2, depth=1, dim=8)
+    return Model(hourglass=hourglass, mlp=(16, 8), z_normalization=0.3, neighborhood=3)

@@ -6,6 +6,8 @@ oldest first, so windows that overlap share the filtering of their frames. Point
 metres; `calib` takes them to ndc.
 """
 
+from typing import TypeVar
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -14,6 +16,8 @@ from torch.nn import functional as F
 from tpifu.camera import depth_feature, project
 from tpifu.config import Model
 from tpifu.hourglass import StackedHourglass
+
+_Module = TypeVar("_Module", bound=nn.Module)
 
 INIT_STD = 0.02
 """PIFu draws all weights from N(0, 0.02), biases 0."""
@@ -46,14 +50,9 @@ class PIFu(nn.Module):
         self.window = window
         self.z_normalization = config.z_normalization
         # The filter comes first: with one seed it starts equal whatever the neighborhood.
-        self.image_filter = StackedHourglass(config.hourglass, config.norm)
+        self.image_filter = _initialised(StackedHourglass(config.hourglass, config.norm))
         inputs = neighborhood * config.hourglass.dim + 1
-        self.classifier = PointClassifier(inputs, config.mlp, config.last_activation)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.normal_(module.weight, std=INIT_STD)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        self.classifier = _initialised(PointClassifier(inputs, config.mlp, config.last_activation))
 
     def filter(self, images: Float[Tensor, "m 3 h w"]) -> list[Float[Tensor, "m c h4 w4"]]:
         """A feature map for each image and stack, last stack last. Images: [-1, 1] times the
@@ -92,3 +91,12 @@ class PIFu(nn.Module):
         return torch.stack(
             [self.query(features, frames, points, calib) for features in self.filter(images)]
         )
+
+
+def _initialised(part: _Module) -> _Module:
+    for module in part.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.normal_(module.weight, std=INIT_STD)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return part

@@ -1,0 +1,153 @@
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tpifu.camera import calibration
+from tpifu.dataset import (
+    TrainingSteps,
+    Windows,
+    balanced_draw,
+    network_input,
+    window_frames,
+)
+from tpifu.errors import ConfigError, DataError
+from tpifu.occupancy import winding_number
+from tpifu.shards import MeshReader
+
+
+def windows(tiny, neighborhood=3, split="train") -> Windows:
+    return Windows(tiny / "views", tiny / "points", split, neighborhood)
+
+
+@given(length=st.integers(1, 12), reach=st.integers(0, 4))
+def test_a_window_is_its_centre_and_its_neighbours_and_ends_repeat(length, reach):
+    frames = window_frames(length, 2 * reach + 1)
+    for centre, row in enumerate(frames.tolist()):
+        expected = [min(max(centre + o, 0), length - 1) for o in range(-reach, reach + 1)]
+        assert row == expected  # oldest first
+
+
+@given(
+    inside=st.lists(st.booleans(), min_size=6, max_size=40).map(np.array),
+    seed=st.integers(0, 9),
+)
+def test_a_draw_is_half_inside_unless_one_kind_is_too_few(inside, seed):
+    chosen = balanced_draw(inside, 6, np.random.default_rng(seed))
+    assert len(set(chosen.tolist())) == 6
+    expected = min(inside.sum(), max(3, 6 - (~inside).sum()))
+    assert inside[chosen].sum() == expected
+
+
+def test_the_background_is_zero_and_the_body_spans_minus_one_to_one():
+    pixels = torch.tensor([[[[0, 255], [255, 255], [200, 0], [128, 255]]]], dtype=torch.uint8)
+    (image,) = network_input(pixels)
+    assert image.shape == (3, 1, 4)
+    torch.testing.assert_close(image[0, 0], torch.tensor([-1.0, 1.0, 0.0, 2 * 128 / 255 - 1]))
+    torch.testing.assert_close(image[0], image[2])
+    colour = torch.tensor([[[[255, 0, 128, 255]]]], dtype=torch.uint8)
+    torch.testing.assert_close(
+        network_input(colour)[0, :, 0, 0], torch.tensor([1.0, -1.0, 2 * 128 / 255 - 1])
+    )
+
+
+def test_every_kept_frame_is_a_centre(tiny):
+    found = windows(tiny)
+    assert len(found) == 5 + 3  # of conftest.CLIPS
+    assert [name for name, _ in found.clips] == ["run0/a_walk_c0001", "run0/b_run_c0001"]
+    assert found.centres == [(0, t) for t in range(5)] + [(1, t) for t in range(3)]
+    assert len(windows(tiny, split="unseen_motion")) == 3
+
+
+def test_points_images_and_camera_belong_to_the_frame(tiny):
+    """A point is in its mesh, by the slow winding number, and pixels show it where it projects."""
+    found = windows(tiny, split="test")
+    reader = MeshReader(tiny / "meshes")
+    index = reader.shards.index
+    for clip, (name, _) in enumerate(found.clips):
+        for view in range(found.view_count(clip)):
+            batch = found.clip_batch(clip, view, 50, seed=0)
+            assert torch.equal(batch.calib[0], torch.from_numpy(calibration(180.0 * view, 2.56)))
+            for t in range(len(batch.points)):
+                (row,) = np.flatnonzero((index["clip"] == name) & (index["frame"] == t))
+                mesh = reader.read([int(row)])[0].mesh
+                points = batch.points[t].numpy()
+                truth = winding_number(mesh, points.astype(np.float64)) > 0.5
+                assert batch.labels[t].numpy().astype(bool).tolist() == truth.tolist()
+                ndc = points[truth] @ batch.calib[t, :, :3].numpy().T
+                u = ((ndc[:, 0] + 1) * 16).astype(int)
+                v = ((1 - ndc[:, 1]) * 16).astype(int)
+                mask = batch.images[t, :, :, 1].numpy() > 0
+                assert mask[v, u].mean() > 0.9  # edge pixels may miss
+
+
+def test_training_steps_depend_on_seed_and_step_alone(tiny):
+    one = TrainingSteps(windows(tiny), 4, 20, seed=0)
+    other = TrainingSteps(windows(tiny), 4, 20, seed=0)
+    late = other[7]  # out of order, as a worker or a resumed run asks
+    for step in range(8):
+        batch = one[step]
+    for name, value in vars(batch).items():
+        assert torch.equal(value, getattr(late, name))
+    assert not torch.equal(batch.points, TrainingSteps(windows(tiny), 4, 20, seed=1)[7].points)
+    assert not torch.equal(batch.points, one[6].points)
+
+
+def test_an_epoch_visits_every_centre_once_and_the_next_in_another_order(tiny):
+    steps = TrainingSteps(windows(tiny), 2, 4, seed=0)
+    visits = [steps._centre(position) for position in range(16)]
+    assert sorted(visits[:8]) == sorted(visits[8:]) == list(range(8))
+    assert visits[:8] != visits[8:]
+
+
+@pytest.mark.parametrize("neighborhood", [3, 5])
+def test_both_models_see_the_same_centres_views_and_points(tiny, neighborhood):
+    single = TrainingSteps(windows(tiny, 1), 4, 20, seed=5)
+    temporal = TrainingSteps(windows(tiny, neighborhood), 4, 20, seed=5)
+    for step in range(4):
+        one, many = single[step], temporal[step]
+        assert torch.equal(one.points, many.points)
+        assert torch.equal(one.labels, many.labels)
+        assert torch.equal(one.calib, many.calib)
+        centre = many.frames[:, neighborhood // 2]
+        assert torch.equal(one.images[one.frames[:, 0]], many.images[centre])
+
+
+def test_a_clip_end_repeats_its_image_and_stores_it_once(tiny):
+    batch = windows(tiny).clip_batch(1, 0, 4, seed=0)
+    assert batch.frames.tolist() == [[0, 0, 1], [0, 1, 2], [1, 2, 2]]
+    assert len(batch.images) == 3
+    steps = TrainingSteps(windows(tiny), 8, 4, seed=0)  # a whole epoch
+    batch = steps[0]
+    distinct = [len(set(row)) for row in batch.frames.tolist()]
+    assert sum(distinct) == len(batch.images)
+    assert sorted(distinct) == [2] * 4 + [3] * 4  # two ends a clip
+
+
+def test_test_points_are_the_same_for_every_view_and_neighborhood(tiny):
+    one = windows(tiny, 1, "test").clip_batch(0, 0, 30, seed=4)
+    other = windows(tiny, 3, "test").clip_batch(0, 1, 30, seed=4)
+    assert torch.equal(one.points, other.points)
+    assert torch.equal(one.labels, other.labels)
+
+
+def test_what_the_data_cannot_give_is_refused(tiny, tmp_path):
+    with pytest.raises(ConfigError, match=r"neighborhood is 7, but the longest train clip has 5"):
+        windows(tiny, 7)
+    with pytest.raises(ConfigError, match=r"batch_size is 9, the data has 8 meshes"):
+        TrainingSteps(windows(tiny), 9, 4, seed=0)
+    with pytest.raises(ConfigError, match=r"500 points a mesh asked for, .* has 400"):
+        TrainingSteps(windows(tiny), 1, 500, seed=0)[0]
+    with pytest.raises(DataError, match="no rows of split 'val'"):
+        windows(tiny, split="val")
+    with pytest.raises(DataError, match="views: no such folder"):
+        Windows(tmp_path / "views", tiny / "points", "train", 3)
+    # Views of other meshes than the points.
+    fewer = tmp_path / "fewer"
+    shutil.copytree(tiny / "views", fewer)
+    (fewer / "train-00000.parquet").unlink()
+    with pytest.raises(DataError, match="differ in clip run0/a_walk_c0001"):
+        Windows(fewer, tiny / "points", "train", 3)
