@@ -218,7 +218,7 @@ def _columns(sides: Sequence[Side]) -> list[str]:
 
 def _frame_row(
     item: Shown, windows: Windows, truth: _Truth, sides: Sequence[Side], backend: Backend
-) -> list[UInt8[np.ndarray, "h w"]]:
+) -> list[UInt8[np.ndarray, "_ _"]]:
     """Tiles of one frame: the input, then truth and each side from every angle."""
     clip = next(number for number, (name, _) in enumerate(windows.clips) if name == item.clip)
     images, calib = windows.pixels(clip, item.view, np.array([item.frame]))
@@ -249,7 +249,7 @@ def _on_white(pixels: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w"]:
 
 
 def _sheet(
-    rows: list[list[UInt8[np.ndarray, "h w"]]], columns: list[str], labels: list[str]
+    rows: list[list[UInt8[np.ndarray, "_ _"]]], columns: list[str], labels: list[str]
 ) -> Image.Image:
     """Tiles in a table with column headings and row labels."""
     left, top = 130, 40

@@ -1,0 +1,331 @@
+"""The stages as DVC runs them, in a scratch copy of the repository with everything made small."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import grimp
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from ruamel.yaml import YAML
+
+from tpifu import config
+from tpifu.checkpoint import load_model
+from tpifu.config import Model
+from tpifu.pifu import PIFu
+
+REPOSITORY = Path(__file__).parents[1]
+TINY = {
+    "data": {
+        "synthetic": {"train_subjects": 2, "test_subjects": 2},
+        "train_meshes": 24,
+        "test_meshes": 12,
+        "unseen_meshes": 6,
+    },
+    "camera": {},
+    "render": {"size": 32, "views": 2},
+    "sample": {"near_surface": 300, "uniform": 100, "grid": 12},
+    "model": {
+        "hourglass": {"stacks": 1, "depth": 1, "dim": 8},
+        "mlp": [16, 8],
+        "z_normalization": 0.3,
+    },
+    "train": {"steps": 6, "batch_size": 2, "points": 50, "learning_rate": 0.01},
+    "evaluate": {"points": 100, "frames": 2, "sequence": 2, "resolution": 16},
+}
+STAGES = YAML(typ="safe", pure=True).load((REPOSITORY / "dvc.yaml").read_text())["stages"]
+# Code that changes no result: the parameters it reads are named apart, tracking and progress bars
+# only watch, and layout names folders that are outs and deps anyway.
+PLUMBING = {
+    "pipeline",
+    "pipeline.layout",
+    "tpifu",
+    "tpifu.config",
+    "tpifu.errors",
+    "tpifu.parallel",
+    "tpifu.tracking",
+}
+
+ALL_STAGES = {
+    f"{stage}@{name}" if name else stage
+    for stage, definition in STAGES.items()
+    for name in definition.get("foreach", [""])
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_the_code_it_imports(stage):
+    graph = grimp.build_graph("tpifu", "pipeline")
+    module = f"pipeline.{stage}"
+    used = {module} | graph.find_upstream_modules(module)
+    expected = {name.replace(".", "/") + ".py" for name in used - PLUMBING}
+    definition = STAGES[stage].get("do", STAGES[stage])
+    named = {path for path in definition["deps"] if path.endswith(".py")}
+    assert named == expected
+
+
+def test_deps_that_are_not_code_are_outs_of_other_stages_or_assets():
+    outs = set()
+    for stage in STAGES.values():
+        names = stage.get("foreach", [""])
+        for out in stage.get("do", stage)["outs"]:
+            path = out if isinstance(out, str) else next(iter(out))
+            for name in names:
+                outs.add(path.replace("${key}", name).replace("${item}", name))
+    for stage in STAGES.values():
+        for name in stage.get("foreach", [""]):
+            for dep in stage.get("do", stage)["deps"]:
+                path = dep.replace("${item}", name)
+                assert (
+                    path.endswith(".py")
+                    or path == "tpifu/assets"
+                    or any(path == out or path.startswith(out + "/") for out in outs)
+                ), path
+
+
+# A whole run.
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    """The repository's files, small, in a git repository of their own."""
+    folder = tmp_path_factory.mktemp("copy") / "tpifu"
+    listed = ["git", "ls-files", "-co", "--exclude-standard", "-z"]
+    names = subprocess.check_output(listed, cwd=REPOSITORY, text=True).split("\0")
+    for name in filter(None, names):
+        source = REPOSITORY / name
+        if source.is_file() and not name.startswith(("tests/", "docs/", "metrics/", "dvc.lock")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, folder / name)
+    yaml = YAML()
+    params = yaml.load((folder / "params.yaml").read_text())
+    params["profiles"]["laptop"] = TINY
+    with (folder / "params.yaml").open("w") as file:
+        yaml.dump(params, file)
+    run = Repository(folder)
+    run("git", "init", "-q", "-b", "main")
+    run("git", "add", "-A")
+    run("git", "commit", "-q", "-m", "small")
+    return run
+
+
+class Repository:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, *command: str, code: int = 0, **environment: str) -> str:
+        """Run a command there; its output. `code` is the exit status it must have."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        author = {
+            f"GIT_{who}_{what}": "tpifu@example.org"
+            for who in ("AUTHOR", "COMMITTER")
+            for what in ("NAME", "EMAIL")
+        }
+        settings = {
+            "PATH": path,
+            "OMP_NUM_THREADS": "1",
+            "TPIFU_WORKERS": "1",
+            "DVC_NO_ANALYTICS": "1",
+            **author,
+            **environment,
+        }
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("TPIFU_", "MLFLOW_"))}
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env={**kept, **settings},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == code, f"{command}: {done.returncode}\n{done.stdout}"
+        return done.stdout
+
+    @contextmanager
+    def parameter(self, name: str, value: object) -> Iterator[None]:
+        """`name: value` in params.yaml, for a while."""
+        path = self.folder / "params.yaml"
+        before = path.read_bytes()
+        yaml = YAML()
+        params = section = yaml.load(before)
+        *parents, last = name.split(".")
+        for parent in parents:
+            section = section[parent]
+        section[last] = value
+        with path.open("w") as file:
+            yaml.dump(params, file)
+        try:
+            yield
+        finally:
+            path.write_bytes(before)
+
+    def lock(self) -> bytes:
+        return (self.folder / "dvc.lock").read_bytes()
+
+    def commit(self) -> None:
+        self("git", "add", "-A")
+        self("git", "commit", "-q", "-m", "result")
+
+
+def ran(output: str) -> list[str]:
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+
+
+@pytest.fixture(scope="module")
+def whole(copy):
+    """After `dvc repro`."""
+    output = copy("dvc", "repro")
+    copy.commit()
+    return SimpleNamespace(run=copy, folder=copy.folder, output=output)
+
+
+@pytest.fixture(scope="module")
+def wider(whole):
+    """After `dvc exp run -S model.neighborhood=5` on top of it."""
+    output = whole.run("dvc", "exp", "run", "-n", "wider", "-S", "model.neighborhood=5")
+    return SimpleNamespace(run=whole.run, folder=whole.folder, output=output)
+
+
+@pytest.mark.slow
+def test_repro_goes_from_motion_to_table_2(whole):
+    assert set(ran(whole.output)) == ALL_STAGES
+    for name in ("baseline", "temporal"):
+        metrics = json.loads((whole.folder / "metrics" / f"{name}.json").read_text())
+        assert (metrics["meshes"], metrics["unseen_motion"]["meshes"]) == (12, 6)
+        for measure in ("iou", "mse", "precision", "recall", "accuracy", "volumetric_iou"):
+            assert 0 <= metrics[measure] <= 1
+        assert len((whole.folder / "models" / name / "loss.csv").read_text().splitlines()) == 7
+    comparison = whole.folder / "reports" / "comparison"
+    assert (comparison / "table2.md").read_text().startswith("Table 2, profile laptop, seed 0")
+    for picture in ("figure4_test", "figure4_unseen_motion", "figure5", "loss"):
+        assert np.array(Image.open(comparison / f"{picture}.png")).std() > 0
+    assert (whole.folder / "mlflow.db").exists()
+    assert not list(whole.folder.glob(".cache/train/*"))
+
+
+@pytest.mark.slow
+def test_repro_again_runs_nothing(whole):
+    assert ran(whole.run("dvc", "repro")) == []
+    assert "up to date" in whole.run("dvc", "status")
+
+
+@pytest.mark.slow
+def test_git_holds_metrics_and_lock_and_no_data(whole):
+    tracked = whole.run("git", "ls-files").split()
+    assert {"dvc.lock", "metrics/baseline.json", "metrics/difference.json"} <= set(tracked)
+    assert not [name for name in tracked if name.startswith(("data/", "models/", "reports/"))]
+    assert whole.run("git", "status", "--porcelain") == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_any_number_of_workers_writes_the_same_data(whole, workers):
+    before = whole.run.lock()
+    output = whole.run("dvc", "repro", "-f", "render", "sample", TPIFU_WORKERS=workers)
+    assert set(ran(output)) == {"download", "meshes", "render", "sample"}
+    assert whole.run.lock() == before
+
+
+@pytest.mark.slow
+def test_a_wider_neighborhood_trains_the_temporal_model_alone(wider):
+    assert set(ran(wider.output)) == {"train@temporal", "evaluate@temporal", "report"}
+    model = load_model(wider.folder / "models" / "temporal", torch.device("cpu"))
+    assert model.neighborhood == 5
+    assert model.network.classifier.layers[0].in_features == 5 * 8 + 1
+    baseline = load_model(wider.folder / "models" / "baseline", torch.device("cpu"))
+    assert baseline.neighborhood == 1
+
+
+@pytest.mark.slow
+def test_experiments_can_be_compared(wider):
+    metrics = json.loads(wider.run("dvc", "metrics", "diff", "--json"))
+    assert "iou" in metrics["metrics/temporal.json"]
+    assert "metrics/baseline.json" not in metrics
+    params = json.loads(wider.run("dvc", "params", "diff", "--json"))
+    assert params == {"params.yaml": {"model.neighborhood": {"old": 3, "new": 5, "diff": 2}}}
+    page = wider.run("dvc", "plots", "diff", "-o", "plots")
+    assert page.strip().endswith("index.html")
+    assert "wider" in wider.run("dvc", "exp", "show", "--csv")
+
+
+@pytest.mark.slow
+def test_the_paper_profile_reruns_everything(whole):
+    with whole.run.parameter("profile", "paper"):
+        output = whole.run("dvc", "repro", "--dry")
+    assert set(ran(output)) == ALL_STAGES
+
+
+def test_the_network_of_the_paper_profile_takes_a_step(tmp_path):
+    text = (REPOSITORY / "params.yaml").read_text().replace("profile: laptop", "profile: paper")
+    (tmp_path / "params.yaml").write_text(text)
+    params = config.load(tmp_path / "params.yaml")
+    assert params.model == Model()
+    network = PIFu(params.model, params.model.neighborhood, params.camera.window)
+    optimizer = torch.optim.Adam(network.parameters(), lr=params.train.learning_rate)
+    assert network.classifier.layers[0].in_features == 769
+    images = torch.zeros(3, 3, 64, 64)  # smaller than 512 px: the weights are the same
+    calib = torch.eye(3, 4)[None] / 1.28
+    points, labels = torch.rand(1, 10, 3) - 0.5, torch.ones(4, 1, 10)
+    losses = []
+    for _ in range(2):
+        occupancy = network(images, torch.arange(3)[None], points, calib)
+        loss = (occupancy - labels).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[1] < losses[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("model.neighborhood", 4, "params.yaml: model.neighborhood: is 4: must be odd"),
+        ("model.neighbourhood", 3, "model.neighbourhood: unknown parameter; known here: "),
+        ("train.steps", 9, "would be hidden by profile 'laptop': set profiles.laptop.train.steps"),
+        ("profiles.laptop.train.points", 9000, "train.points is 9000, but sample.near_surface"),
+        ("model.neighborhood", 99, "neighborhood is 99, but the longest train clip has"),
+        ("profiles.laptop.data.train_meshes", 5000, "of 5000 meshes; lower the number"),
+        ("profile", "huge", "profile is 'huge'; profiles holds laptop, paper"),
+    ],
+)
+def test_a_wrong_parameter_ends_in_one_line_that_names_it(whole, name, value, told):
+    stage = "pipeline.meshes" if "meshes" in name else "pipeline.train"
+    arguments = ["temporal", str(value)] if name == "model.neighborhood" else ["temporal", "3"]
+    with whole.run.parameter(name, value):
+        output = whole.run(
+            *(sys.executable, "-m", stage, *(arguments if "train" in stage else [])),
+            code=2,
+            TPIFU_TRACKING="off",
+        )
+    (line,) = output.splitlines()
+    assert line.startswith("error: ")
+    assert told in line
+
+
+@pytest.mark.slow
+def test_missing_data_and_wrong_machine_settings_are_named(whole):
+    train = [sys.executable, "-m", "pipeline.train", "baseline", "1"]
+    quiet = {"TPIFU_TRACKING": "off"}
+    output = whole.run(*train, code=2, TPIFU_DEVICE="cuda:77", **quiet)
+    assert output.startswith("error: device 'cuda:77': torch finds")
+    render = [sys.executable, "-m", "pipeline.render"]
+    output = whole.run(*render, code=2, **{**quiet, "TPIFU_WORKERS": "many"})
+    assert output == "error: TPIFU_WORKERS is 'many': a number of processes, 1 or more\n"
+    hidden = whole.folder / "data" / "elsewhere"
+    (whole.folder / "data" / "points").rename(hidden)
+    try:
+        output = whole.run(*train, code=2, **quiet)
+    finally:
+        hidden.rename(whole.folder / "data" / "points")
+    assert output.startswith("error: data/points: no such folder; write points there first")
+    assert len(output.splitlines()) == 1

@@ -1,0 +1,180 @@
+import csv
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from ruamel.yaml import YAML
+
+from tpifu.checkpoint import load_model
+from tpifu.config import Model, Train
+from tpifu.errors import ConfigError, DataError
+from tpifu.train import Machine, Run, fit, learning_rate, loss_of_stacks
+
+CPU = Machine(device=torch.device("cpu"))
+SHORT = Train(batch_size=3, points=20, steps=6, learning_rate=1e-2, checkpoint_every=2)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+class Interrupted(Exception):
+    """What a kill looks like from inside."""
+
+
+def run(tiny, model, neighborhood=3, train=SHORT, seed=0) -> Run:
+    return Run(
+        views=tiny / "views",
+        points=tiny / "points",
+        neighborhood=neighborhood,
+        model=model,
+        train=train,
+        seed=seed,
+    )
+
+
+def ignore(metrics, step):
+    pass
+
+
+def outputs(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def losses(folder):
+    with (folder / "loss.csv").open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+def stop_at(wanted):
+    def log(metrics, step):
+        if step == wanted:
+            raise Interrupted
+
+    return log
+
+
+def test_the_loss_is_the_mean_squared_error_over_all_stacks():
+    torch.manual_seed(0)
+    occupancy, labels = torch.rand(3, 2, 5), torch.rand(2, 5)
+    total = 0.0
+    for stack in range(3):
+        for window in range(2):
+            for point in range(5):
+                total += float(occupancy[stack, window, point] - labels[window, point]) ** 2
+    assert float(loss_of_stacks(occupancy, labels)) == pytest.approx(total / 30)
+
+
+def test_a_constant_rate_is_table_1s_and_a_cosine_warms_up_and_ends_at_zero():
+    assert {learning_rate(Train(), step) for step in (0, 100, 44599)} == {1e-4}
+    config = Train(learning_rate=1.0, steps=100, warmup=4, schedule="cosine")
+    rates = [learning_rate(config, step) for step in range(100)]
+    assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert rates[52] == pytest.approx(0.5)  # half way from step 4 to step 100
+    assert all(a > b for a, b in pairwise(rates[4:]))
+    assert 0 < rates[-1] < 1e-3
+
+
+def test_it_writes_a_model_a_loss_table_and_its_settings(tiny, tiny_model, tmp_path):
+    seen = []
+    out = tmp_path / "model"
+    fit(run(tiny, tiny_model), out, tmp_path / "scratch", CPU, lambda m, s: seen.append((s, m)))
+    assert sorted(outputs(out)) == ["config.yaml", "loss.csv", "model.pt"]
+    assert [step for step, _ in seen] == list(range(6))
+    assert losses(out) == pytest.approx([m["loss"] for _, m in seen], rel=1e-5)
+    settings = YAML(typ="safe").load((out / "config.yaml").read_text())
+    assert settings["train"]["steps"] == 6
+    assert settings["model"]["neighborhood"] == 3
+    model = load_model(out, torch.device("cpu"))
+    assert (model.neighborhood, model.size, model.window) == (3, 32, 2.56)
+    assert list((tmp_path / "scratch").iterdir()) == []  # nothing to resume any more
+
+
+def test_a_run_repeated_gives_the_same_bytes(tiny, tiny_model, tmp_path):
+    for name in ("one", "two"):
+        fit(run(tiny, tiny_model), tmp_path / name, tmp_path / "scratch", CPU, ignore)
+    assert outputs(tmp_path / "one") == outputs(tmp_path / "two")
+    fit(run(tiny, tiny_model, seed=1), tmp_path / "other", tmp_path / "scratch", CPU, ignore)
+    assert outputs(tmp_path / "one")["loss.csv"] != outputs(tmp_path / "other")["loss.csv"]
+
+
+@pytest.mark.parametrize("neighborhood", [1, 3])
+@pytest.mark.parametrize("stopped", [0, 2, 3, 5])
+def test_an_interrupted_run_ends_bit_for_bit_as_an_uninterrupted_one(
+    tiny, tiny_model, tmp_path, neighborhood, stopped
+):
+    settings = run(tiny, tiny_model, neighborhood)
+    fit(settings, tmp_path / "whole", tmp_path / "scratch", CPU, ignore)
+    with pytest.raises(Interrupted):
+        fit(settings, tmp_path / "out", tmp_path / "scratch", CPU, stop_at(stopped))
+    assert not (tmp_path / "out").exists()
+    resumed = []
+    fit(settings, tmp_path / "out", tmp_path / "scratch", CPU, lambda m, s: resumed.append(s))
+    assert resumed[0] == 2 * (stopped // 2)  # the last checkpoint, not the start
+    assert outputs(tmp_path / "out") == outputs(tmp_path / "whole")
+
+
+def test_another_setting_does_not_resume_from_a_foreign_checkpoint(tiny, tiny_model, tmp_path):
+    with pytest.raises(Interrupted):
+        fit(run(tiny, tiny_model), tmp_path / "out", tmp_path / "scratch", CPU, stop_at(4))
+    started = []
+    other = run(tiny, tiny_model, train=SHORT.model_copy(update={"learning_rate": 2e-2}))
+    fit(other, tmp_path / "out", tmp_path / "scratch", CPU, lambda m, s: started.append(s))
+    assert started[0] == 0
+
+
+def test_reading_ahead_in_a_worker_changes_nothing(tiny, tiny_model, tmp_path):
+    fit(run(tiny, tiny_model), tmp_path / "here", tmp_path / "scratch", CPU, ignore)
+    ahead = Machine(device=torch.device("cpu"), workers=2)
+    fit(run(tiny, tiny_model), tmp_path / "ahead", tmp_path / "scratch", ahead, ignore)
+    assert outputs(tmp_path / "here") == outputs(tmp_path / "ahead")
+
+
+def test_the_temporal_model_of_neighborhood_1_is_the_baseline(tiny, tiny_model, tmp_path):
+    """`model.neighborhood` of the parameters has no say: the run's own does."""
+    other = Model.model_validate({**tiny_model.model_dump(), "neighborhood": 5})
+    fit(run(tiny, tiny_model, 1), tmp_path / "one", tmp_path / "scratch", CPU, ignore)
+    fit(run(tiny, other, 1), tmp_path / "two", tmp_path / "scratch", CPU, ignore)
+    assert outputs(tmp_path / "one")["loss.csv"] == outputs(tmp_path / "two")["loss.csv"]
+
+
+@pytest.mark.parametrize("neighborhood", [1, 3])
+def test_it_learns(tiny, tiny_model, tmp_path, neighborhood):
+    train = Train(batch_size=4, points=200, steps=150, learning_rate=1e-2, schedule="cosine")
+    fit(run(tiny, tiny_model, neighborhood, train), tmp_path / "m", tmp_path / "s", CPU, ignore)
+    found = losses(tmp_path / "m")
+    assert sum(found[:5]) / 5 > 0.24  # a constant 1/2 has .25
+    assert sum(found[-20:]) / 20 < 0.16
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
+def test_optimizers_are_a_choice(tiny, tiny_model, tmp_path, optimizer):
+    train = SHORT.model_copy(update={"optimizer": optimizer, "steps": 2})
+    fit(run(tiny, tiny_model, train=train), tmp_path / "m", tmp_path / "s", CPU, ignore)
+    assert all(math.isfinite(loss) for loss in losses(tmp_path / "m"))
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_and_advice(
+    tiny, tiny_model, tmp_path, monkeypatch
+):
+    nan = torch.tensor(float("nan"))
+    monkeypatch.setattr("tpifu.train.training_step", lambda *arguments: nan)
+    with pytest.raises(DataError, match=r"loss is nan at step 0: lower train\.learning_rate"):
+        fit(run(tiny, tiny_model), tmp_path / "m", tmp_path / "s", CPU, ignore)
+    assert not (tmp_path / "m").exists()
+
+
+def test_data_that_cannot_serve_the_run_is_refused_before_anything_is_written(
+    tiny, tiny_model, tmp_path
+):
+    for settings, told in [
+        (run(tiny, tiny_model, 7), "neighborhood is 7"),
+        (run(tiny, tiny_model, train=SHORT.model_copy(update={"batch_size": 99})), "batch_size"),
+    ]:
+        with pytest.raises(ConfigError, match=told):
+            fit(settings, tmp_path / "m", tmp_path / "s", CPU, ignore)
+    with pytest.raises(DataError, match="no such folder"):
+        fit(run(tmp_path, tiny_model), tmp_path / "m", tmp_path / "s", CPU, ignore)
+    assert not (tmp_path / "m").exists()
