@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from tpifu.camera import calibration
 from tpifu.config import Hourglass, Model
-from tpifu.hourglass import HourglassLevels, StackedHourglass
+from tpifu.hourglass import HourglassLevels, StackedHourglass, upsample
 from tpifu.pifu import PIFu, PointClassifier
 
 WINDOW = 2.56
@@ -64,6 +64,15 @@ def test_feature_maps_are_a_quarter_of_the_image():
     config = Hourglass(stacks=2, depth=2, dim=16)
     maps = StackedHourglass(config, "group")(torch.zeros(1, 3, 64, 48))
     assert [m.shape for m in maps] == [(1, 16, 16, 12)] * 2
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (4, 4), (5, 8), (16, 16)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_upsampling_is_bicubic_interpolation(height, width, layout):
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, height, width).to(memory_format=layout)
+    expected = F.interpolate(x, scale_factor=2, mode="bicubic", align_corners=True)
+    torch.testing.assert_close(upsample(x), expected, atol=2e-6, rtol=1e-5)
 
 
 def test_without_skip_an_hourglass_has_no_branches():
