@@ -33,7 +33,10 @@ from tpifu.errors import DataError
 from tpifu.pifu import PIFu
 
 # Fused: one kernel updates all parameters, instead of a dozen small ones for each.
-OPTIMIZERS = {"adam": partial(torch.optim.Adam, fused=True), "rmsprop": torch.optim.RMSprop}
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": partial(torch.optim.Adam, fused=True),
+    "rmsprop": torch.optim.RMSprop,
+}
 LOSS_NAME = "loss.csv"
 SETTINGS_NAME = "config.yaml"
 
