@@ -367,7 +367,7 @@ def test_render_replaces_shards_only_by_force(bodies, tmp_path):
         (["--size", 20], "render.size: is 20: input should be a multiple of 16"),
         (["--views", 0], "render.views: is 0"),
         (["--sigma", -0.1], "sample.sigma: is -0.1"),
-        (["--window", 9], "--window is 9 m"),
+        (["--window", 9], "camera.window: is 9.0: input should be less than or equal to 5.12"),
     ],
 )
 def test_impossible_render_options(options, words, bodies, untouched):

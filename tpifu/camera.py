@@ -48,6 +48,11 @@ def pixel_centres(width: int, height: int) -> Float[np.ndarray, "hw 2"]:
     return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
 
 
+def cell_centres(resolution: int, half: float) -> Float[np.ndarray, " r"]:
+    """Coordinates, along one axis, of the cells of a uniform grid over [-half, half]^3."""
+    return ((np.arange(resolution) + 0.5) * 2 / resolution - 1) * half
+
+
 def depth_feature(
     z: Float[Any, "*b n"], window: float, z_normalization: float
 ) -> Float[Any, "*b n"]:

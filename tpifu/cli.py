@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tpifu.errors import ConfigError, DataError, exit_on_error
+from tpifu.errors import DataError, exit_on_error
 
 if TYPE_CHECKING:
     import numpy as np
@@ -207,10 +207,6 @@ def render_clip(
     from tpifu import occupancy, render, shards
     from tpifu.mesh import load_mesh
 
-    if window > 2 * shards.POINT_HALF:
-        raise ConfigError(
-            f"--window is {window:g} m: stored points reach {2 * shards.POINT_HALF:g} m"
-        )
     chosen = render.choose_backend(params.render.backend)
     name = clip or out.resolve().name
     frames = []

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Int16
 
 from tpifu import shards
+from tpifu.camera import cell_centres
 from tpifu.config import Sample
 from tpifu.mesh import Mesh
 from tpifu.parallel import parallel_map
@@ -257,17 +258,13 @@ def winding_number(mesh: Mesh, points: Float[np.ndarray, "n 3"]) -> Float[np.nda
 
 def grid_points(resolution: int, half: float) -> Float[np.ndarray, "r3 3"]:
     """Centres of the cells of a uniform grid over [-half, half]^3, x slowest, z fastest."""
-    centres = _cell_centres(resolution, half)
+    centres = cell_centres(resolution, half).astype(np.float32)
     return np.stack(np.meshgrid(centres, centres, centres, indexing="ij"), axis=-1).reshape(-1, 3)
 
 
 def grid_occupancy(mesh: Mesh, resolution: int, half: float) -> Bool[np.ndarray, "r r r"]:
     """`Inside` at every one of `grid_points`, from resolution^2 rays."""
-    return Inside(mesh).grid(_cell_centres(resolution, half))
-
-
-def _cell_centres(resolution: int, half: float) -> Float[np.ndarray, " r"]:
-    return ((np.arange(resolution) + 0.5) / resolution * 2 * half - half).astype(np.float32)
+    return Inside(mesh).grid(cell_centres(resolution, half).astype(np.float32))
 
 
 def _chunks(count: int, size: int) -> Iterator[slice]:

@@ -16,6 +16,7 @@ from scipy.sparse.csgraph import connected_components
 from skimage.measure import marching_cubes
 from torch import Tensor
 
+from tpifu.camera import cell_centres
 from tpifu.errors import DataError
 from tpifu.mesh import Mesh
 
@@ -28,11 +29,6 @@ Field = Callable[[Float[Tensor, "n 3"]], Float[Tensor, "n"]]
 
 class EmptyField(DataError):
     """A field without a surface: nothing inside, or everything."""
-
-
-def cell_centres(resolution: int, half: float) -> Float[np.ndarray, "r"]:
-    """Coordinates of the grid along one axis, metres."""
-    return ((np.arange(resolution) + 0.5) * 2 / resolution - 1) * half
 
 
 def evaluate_dense(

@@ -32,7 +32,7 @@ from tpifu.evaluate import (
 from tpifu.mesh import Mesh
 from tpifu.metrics import bootstrap_interval
 from tpifu.reconstruct import save_mesh
-from tpifu.render import Backend, choose_backend, render
+from tpifu.render import render
 from tpifu.shards import MeshReader
 from tpifu.train import LOSS_NAME
 
@@ -87,17 +87,16 @@ def compare(
     metrics = [json.loads(side.metrics.read_text()) for side in sides]
     (out / TABLE_NAME).write_text(table2(sides, metrics, differences, profile, seed))
     _plot_losses(sides, out / "loss.png")
-    backend = choose_backend("auto")
     truth = _Truth(meshes)
     for split in splits_of(points):
         windows = Windows(views, points, split, neighborhood=1)
         shown = spread_frames(windows, split, config.frames)
-        rows = [_frame_row(item, windows, truth, sides, backend) for item in shown]
+        rows = [_frame_row(item, windows, truth, sides) for item in shown]
         heading = ["input", *(f"{who}\n{angle}" for who in _columns(sides) for angle in ANGLES)]
         _sheet(rows, heading, [_label(item) for item in shown]).save(out / f"figure4_{split}.png")
         if split == HELD_OUT[0] and config.sequence:
             sequence = sequence_frames(windows, split, config.sequence)
-            frames = [_frame_row(item, windows, truth, sides, backend) for item in sequence]
+            frames = [_frame_row(item, windows, truth, sides) for item in sequence]
             _sheet(
                 [list(row) for row in zip(*frames, strict=True)],
                 [_label(item) for item in sequence],
@@ -217,7 +216,7 @@ def _columns(sides: Sequence[Side]) -> list[str]:
 
 
 def _frame_row(
-    item: Shown, windows: Windows, truth: _Truth, sides: Sequence[Side], backend: Backend
+    item: Shown, windows: Windows, truth: _Truth, sides: Sequence[Side]
 ) -> list[UInt8[np.ndarray, "_ _"]]:
     """Tiles of one frame: the input, then truth and each side from every angle."""
     clip = next(number for number, (name, _) in enumerate(windows.clips) if name == item.clip)
@@ -232,7 +231,8 @@ def _frame_row(
         if mesh is None:  # the network predicted nothing inside: an empty tile says so
             tiles += [np.full((TILE, TILE), 255, np.uint8) for _ in ANGLES]
         else:
-            tiles += [_on_white(view) for view in render(mesh, calibs, TILE, backend)]
+            # Embree, whatever drew the views: the picture is the same on every machine.
+            tiles += [_on_white(view) for view in render(mesh, calibs, TILE, "embree")]
     return tiles
 
 
