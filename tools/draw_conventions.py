@@ -64,7 +64,7 @@ def _axes(panel: plt.Axes, calib: np.ndarray) -> None:
                 "", end, ends[0], arrowprops={"arrowstyle": "->", "color": colour, "lw": 2}
             )
             panel.plot([], [], color=colour, label=name)
-    panel.legend(loc="lower left", fontsize=7)
+    panel.legend(loc="upper left", fontsize=7)
 
 
 if __name__ == "__main__":
