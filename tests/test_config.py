@@ -125,6 +125,11 @@ def test_parameters_are_frozen():
         ("train: {points: 40000}\n", "train.points is 40000, but sample.near_surface + "),
         ("camera: {window: 9}\n", "camera.window: is 9: "),
         ("render: {size: 100}\n", "render.size: is 100: "),
+        (
+            "render: {size: 16}\n",
+            "render.size is 16, but model.hourglass.depth 2 needs a multiple of 16",
+        ),
+        ("model: {hourglass: {depth: 8}}\n", "needs a multiple of 1024, at least 2048"),
         ("data: {max_skipped: 2}\n", "data.max_skipped: is 2: "),
         ("seed: -1\n", "seed: is -1: "),
         ("profile: huge\nprofiles: {small: {}}\n", "profile is 'huge'; profiles holds small"),

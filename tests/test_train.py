@@ -7,7 +7,7 @@ import torch
 from ruamel.yaml import YAML
 
 from tpifu.checkpoint import load_model
-from tpifu.config import Model, Train
+from tpifu.config import Hourglass, Model, Train
 from tpifu.errors import ConfigError, DataError
 from tpifu.train import Machine, Run, fit, learning_rate, loss_of_stacks
 
@@ -169,8 +169,10 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_advice(
 def test_data_that_cannot_serve_the_run_is_refused_before_anything_is_written(
     tiny, tiny_model, tmp_path
 ):
+    deep = tiny_model.model_copy(update={"hourglass": Hourglass(stacks=1, depth=3, dim=8)})
     for settings, told in [
         (run(tiny, tiny_model, 7), "neighborhood is 7"),
+        (run(tiny, deep), "images of 32 px, but model.hourglass.depth 3 needs a multiple of 32"),
         (run(tiny, tiny_model, train=SHORT.model_copy(update={"batch_size": 99})), "batch_size"),
     ]:
         with pytest.raises(ConfigError, match=told):

@@ -89,6 +89,16 @@ class Hourglass(Section):
     """The branch around each level's down- and up-sampling."""
     dim: Annotated[int, Field(ge=8, multiple_of=8)] = 256
 
+    def fault(self, size: int) -> str | None:
+        """Why images of `size` pixels do not suit, in words; None if they do.
+
+        The stem quarters an image, every level halves it, and a norm needs cells to average over.
+        """
+        step = 4 * 2**self.depth
+        if size % step == 0 and size >= 2 * step:
+            return None
+        return f"model.hourglass.depth {self.depth} needs a multiple of {step}, at least {2 * step}"
+
 
 class Model(Section):
     z_normalization: Positive = 2.0
@@ -149,6 +159,12 @@ class Params(Section):
     model: Model = Model()
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
+
+    @model_validator(mode="after")
+    def _fitting_images(self) -> "Params":
+        if fault := self.model.hourglass.fault(self.render.size):
+            raise ValueError(f"render.size is {self.render.size}, but {fault}")
+        return self
 
     @model_validator(mode="after")
     def _enough_points(self) -> "Params":

@@ -14,10 +14,10 @@ from tpifu.config import Hourglass
 
 
 def norm(kind: str, channels: int) -> nn.Module:
-    """Group norm with PIFu's 32 groups; narrow layers get fewer, at least two channels each."""
+    """Group norm with PIFu's 32 groups; layers of fewer channels have a group for each."""
     if kind == "batch":
         return nn.BatchNorm2d(channels)
-    return nn.GroupNorm(math.gcd(32, max(channels // 2, 1)), channels)
+    return nn.GroupNorm(math.gcd(32, channels), channels)
 
 
 def upsample(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:

@@ -29,7 +29,7 @@ from tpifu import shards
 from tpifu.checkpoint import Checkpoints, TrainedModel, fingerprint, save_model
 from tpifu.config import Model, Train
 from tpifu.dataset import Batch, TrainingSteps, Windows, network_input
-from tpifu.errors import DataError
+from tpifu.errors import ConfigError, DataError
 from tpifu.pifu import PIFu
 
 # Fused: one kernel updates all parameters, instead of a dozen small ones for each.
@@ -119,6 +119,8 @@ def fit(
     windows = Windows(run.views, run.points, "train", run.neighborhood)
     steps = TrainingSteps(windows, run.train.batch_size, run.train.points, run.seed)
     camera = windows.views.metadata
+    if fault := run.model.hourglass.fault(camera["size"]):
+        raise ConfigError(f"{run.views}: images of {camera['size']} px, but {fault}")
     identity = fingerprint(run.settings(), shards.digest([run.views, run.points]))
     checkpoints = Checkpoints(scratch / identity)
     with checkpoints.locked():
