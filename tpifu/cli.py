@@ -359,7 +359,7 @@ def train(
     ] = None,
     dim: Annotated[
         int | None,
-        typer.Option(help="Hourglass channels; a multiple of 4.", show_default="256"),
+        typer.Option(help="Hourglass channels; a multiple of 8.", show_default="256"),
     ] = None,
     z_normalization: Annotated[
         float | None,
