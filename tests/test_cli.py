@@ -464,7 +464,7 @@ def test_one_bad_image_and_nothing_is_reconstructed(edit, words, trip, tmp_path_
     if edit is None:
         bad.write_bytes(b"\x89PNG, but not really")
     else:
-        edit(Image.open(trip.images[0])).save(bad)
+        edit(Image.open(trip.images[0]).copy()).save(bad)
     for out in (untouched, untouched.with_suffix(".glb")):
         line = refused("reconstruct", trip.model, trip.images[0], bad, "-o", out)
         assert line.startswith(f"error: {bad}: ")

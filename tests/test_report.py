@@ -48,6 +48,10 @@ def compared(tiny, sides, out: Path) -> dict:
     return compare(sides, *parts, out, CONFIG, seed=0, profile="laptop")
 
 
+def pixels(path: Path) -> np.ndarray:
+    return np.array(Image.open(path))
+
+
 def row(split="test", clip="a", frame=0, **values):
     return {"split": split, "clip": clip, "frame": frame, **dict.fromkeys(MEASURES, 0.5), **values}
 
@@ -65,8 +69,8 @@ def test_the_comparison_has_table_figures_losses_and_true_meshes(tiny, sides, tm
     ]
     assert {*MEASURES, "unseen_motion"} == set(difference)
     # Rows: two frames; columns: input, then truth and both models from three angles.
-    assert Image.open(out / "figure4_test.png").size == (130 + 160 * 10, 40 + 160 * 2)
-    assert Image.open(out / "figure5.png").size == (130 + 160 * 2, 40 + 160 * 10)
+    assert pixels(out / "figure4_test.png").shape == (40 + 160 * 2, 130 + 160 * 10)
+    assert pixels(out / "figure5.png").shape == (40 + 160 * 10, 130 + 160 * 2)
     for mesh in (out / "meshes").iterdir():
         assert trimesh.load(mesh, force="mesh").is_watertight
 
@@ -74,7 +78,7 @@ def test_the_comparison_has_table_figures_losses_and_true_meshes(tiny, sides, tm
 def test_tiles_show_the_body_beside_its_reconstructions(tiny, sides, tmp_path):
     out = tmp_path / "comparison"
     compared(tiny, sides, out)
-    sheet = np.array(Image.open(out / "figure4_test.png"))
+    sheet = pixels(out / "figure4_test.png")
     tiles = [sheet[40:200, 130 + 160 * n : 290 + 160 * n] for n in range(10)]
     body = [(tile < 250) for tile in tiles]
     assert 0.02 < body[0].mean() < 0.3  # the input
@@ -98,7 +102,7 @@ def test_a_frame_in_which_nothing_was_predicted_has_empty_tiles(tiny, sides, tmp
         mesh.unlink()
     nothing = Side("temporal", report, sides[1].metrics, sides[1].model)
     compared(tiny, [sides[0], nothing], tmp_path / "comparison")
-    sheet = np.array(Image.open(tmp_path / "comparison" / "figure4_test.png"))
+    sheet = pixels(tmp_path / "comparison" / "figure4_test.png")
     assert (sheet[40:, 130 + 160 * 7 :] == 255).all()
     assert (sheet[40:, 130 : 130 + 160 * 4] < 255).any()
 
