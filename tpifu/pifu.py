@@ -6,8 +6,6 @@ oldest first, so windows that overlap share the filtering of their frames. Point
 metres; `calib` takes them to ndc.
 """
 
-from typing import TypeVar
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -16,8 +14,6 @@ from torch.nn import functional as F
 from tpifu.camera import depth_feature, project
 from tpifu.config import Model
 from tpifu.hourglass import StackedHourglass
-
-_Module = TypeVar("_Module", bound=nn.Module)
 
 INIT_STD = 0.02
 """PIFu draws all weights from N(0, 0.02), biases 0."""
@@ -50,9 +46,11 @@ class PIFu(nn.Module):
         self.window = window
         self.z_normalization = config.z_normalization
         # The filter comes first: with one seed it starts equal whatever the neighborhood.
-        self.image_filter = _initialised(StackedHourglass(config.hourglass, config.norm))
+        self.image_filter = StackedHourglass(config.hourglass, config.norm)
+        _initialise(self.image_filter)
         inputs = neighborhood * config.hourglass.dim + 1
-        self.classifier = _initialised(PointClassifier(inputs, config.mlp, config.last_activation))
+        self.classifier = PointClassifier(inputs, config.mlp, config.last_activation)
+        _initialise(self.classifier)
 
     def filter(self, images: Float[Tensor, "m 3 h w"]) -> list[Float[Tensor, "m c h4 w4"]]:
         """A feature map for each image and stack, last stack last. Images: [-1, 1] times the
@@ -93,10 +91,9 @@ class PIFu(nn.Module):
         )
 
 
-def _initialised(part: _Module) -> _Module:
+def _initialise(part: nn.Module) -> None:
     for module in part.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.normal_(module.weight, std=INIT_STD)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-    return part
