@@ -9,7 +9,8 @@ from ruamel.yaml import YAML
 from tpifu.checkpoint import load_model
 from tpifu.config import Hourglass, Model, Train
 from tpifu.errors import ConfigError, DataError
-from tpifu.train import Machine, Run, fit, learning_rate, loss_of_stacks
+from tpifu.pifu import PIFu
+from tpifu.train import Machine, Run, fit, learning_rate, loss_of_stacks, optimizers
 
 CPU = Machine(device=torch.device("cpu"))
 SHORT = Train(batch_size=3, points=20, steps=6, learning_rate=1e-2, checkpoint_every=2)
@@ -100,12 +101,14 @@ def test_a_run_repeated_gives_the_same_bytes(tiny, tiny_model, tmp_path):
     assert outputs(tmp_path / "one")["loss.csv"] != outputs(tmp_path / "other")["loss.csv"]
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
 @pytest.mark.parametrize("neighborhood", [1, 3])
 @pytest.mark.parametrize("stopped", [0, 2, 3, 5])
 def test_an_interrupted_run_ends_bit_for_bit_as_an_uninterrupted_one(
-    tiny, tiny_model, tmp_path, neighborhood, stopped
+    tiny, tiny_model, tmp_path, neighborhood, stopped, optimizer
 ):
-    settings = run(tiny, tiny_model, neighborhood)
+    train = SHORT.model_copy(update={"optimizer": optimizer})
+    settings = run(tiny, tiny_model, neighborhood, train)
     fit(settings, tmp_path / "whole", tmp_path / "scratch", CPU, ignore)
     with pytest.raises(Interrupted):
         fit(settings, tmp_path / "out", tmp_path / "scratch", CPU, stop_at(stopped))
@@ -149,11 +152,27 @@ def test_it_learns(tiny, tiny_model, tmp_path, neighborhood):
     assert sum(found[-20:]) / 20 < 0.16
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
-def test_optimizers_are_a_choice(tiny, tiny_model, tmp_path, optimizer):
-    train = SHORT.model_copy(update={"optimizer": optimizer, "steps": 2})
-    fit(run(tiny, tiny_model, train=train), tmp_path / "m", tmp_path / "s", CPU, ignore)
-    assert all(math.isfinite(loss) for loss in losses(tmp_path / "m"))
+@pytest.mark.parametrize("name", ["adam", "muon", "rmsprop"])
+def test_optimizers_are_a_choice_and_update_each_parameter_once(tiny_model, name):
+    network = PIFu(tiny_model, 3, 2.56)
+    updated = [
+        parameter
+        for optimizer in optimizers(name, network)
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    ]
+    assert sorted(map(id, updated)) == sorted(map(id, network.parameters()))
+
+
+def test_optimizers_differ_in_what_they_learn(tiny, tiny_model, tmp_path):
+    ends = set()
+    for name in ("adam", "muon", "rmsprop"):
+        train = SHORT.model_copy(update={"optimizer": name})
+        fit(run(tiny, tiny_model, train=train), tmp_path / name, tmp_path / "s", CPU, ignore)
+        found = losses(tmp_path / name)
+        assert all(math.isfinite(loss) for loss in found)
+        ends.add(found[-1])
+    assert len(ends) == 3
 
 
 def test_a_loss_that_is_not_finite_stops_with_step_and_advice(

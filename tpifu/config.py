@@ -121,7 +121,8 @@ class Model(Section):
 
 class Train(Section):
     learning_rate: Positive = 1e-4
-    optimizer: Literal["adam", "rmsprop"] = "adam"
+    optimizer: Literal["adam", "muon", "rmsprop"] = "adam"
+    """muon: for all weights between the first layer and the last, Adam for the rest."""
     batch_size: Count = 2
     """Windows a step, each of another mesh."""
     points: Annotated[int, Field(ge=2, multiple_of=2)] = 1000

@@ -21,7 +21,7 @@ import torch
 import tqdm
 from jaxtyping import Float
 from ruamel.yaml import YAML
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
@@ -30,13 +30,9 @@ from tpifu.checkpoint import Checkpoints, TrainedModel, fingerprint, save_model
 from tpifu.config import Model, Train
 from tpifu.dataset import Batch, TrainingSteps, Windows, network_input
 from tpifu.errors import ConfigError, DataError
+from tpifu.muon import Muon
 from tpifu.pifu import PIFu
 
-# Fused: one kernel updates all parameters, instead of a dozen small ones for each.
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "adam": partial(torch.optim.Adam, fused=True),
-    "rmsprop": torch.optim.RMSprop,
-}
 LOSS_NAME = "loss.csv"
 SETTINGS_NAME = "config.yaml"
 
@@ -87,17 +83,41 @@ def learning_rate(config: Train, step: int) -> float:
     return rate
 
 
+def optimizers(name: str, network: PIFu) -> list[torch.optim.Optimizer]:
+    """What updates the network, each parameter by one of them."""
+    if name == "rmsprop":
+        return [torch.optim.RMSprop(network.parameters())]
+    # Fused: one kernel updates all parameters, instead of a dozen small ones for each.
+    adam = partial(torch.optim.Adam, fused=True)
+    if name == "adam":
+        return [adam(network.parameters())]
+    assert name == "muon"
+    first, last = network.image_filter.stem[0].weight, network.classifier.layers[-1].weight
+    hidden = [
+        layer.weight
+        for layer in network.modules()
+        if isinstance(layer, nn.Conv2d | nn.Linear)
+        and layer.weight is not first
+        and layer.weight is not last
+    ]
+    of_muon = set(hidden)
+    rest = [parameter for parameter in network.parameters() if parameter not in of_muon]
+    return [Muon(hidden), adam(rest)]
+
+
 def training_step(
-    network: PIFu, optimizer: torch.optim.Optimizer, batch: Batch, rate: float
+    network: PIFu, optimizers: list[torch.optim.Optimizer], batch: Batch, rate: float
 ) -> Float[Tensor, ""]:
-    """One optimiser step; returns its loss, still on the device."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.zero_grad(set_to_none=True)
+    """One step of all optimisers; returns its loss, still on the device."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+    network.zero_grad(set_to_none=True)
     images = network_input(batch.images).to(memory_format=torch.channels_last)
     loss = loss_of_stacks(network(images, batch.frames, batch.points, batch.calib), batch.labels)
     loss.backward()
-    optimizer.step()
+    for optimizer in optimizers:
+        optimizer.step()
     return loss.detach()
 
 
@@ -129,11 +149,12 @@ def fit(
         # Channels-last is how the convolution kernels of CPUs and tensor cores want it; the values
         # are the same.
         network.image_filter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = OPTIMIZERS[run.train.optimizer](network.parameters())
+        updaters = optimizers(run.train.optimizer, network)
         losses: list[float] = []
         if state := checkpoints.load():
             network.load_state_dict(state["network"])
-            optimizer.load_state_dict(state["optimizer"])
+            for optimizer, saved in zip(updaters, state["optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
             losses = state["losses"]
             message = f"resuming after step {len(losses)} of {run.train.steps}"
             tqdm.tqdm.write(message, file=sys.stderr)
@@ -143,7 +164,7 @@ def fit(
         with closing(_batches(steps, len(losses), run.train.steps, machine)) as batches, progress:
             for step, batch in batches:
                 rate = learning_rate(run.train, step)
-                loss = float(training_step(network, optimizer, batch, rate))
+                loss = float(training_step(network, updaters, batch, rate))
                 if not math.isfinite(loss):
                     raise DataError(
                         f"the loss is {loss} at step {step}: lower train.learning_rate "
@@ -158,7 +179,7 @@ def fit(
                     checkpoints.save(
                         {
                             "network": network.state_dict(),
-                            "optimizer": optimizer.state_dict(),
+                            "optimizers": [optimizer.state_dict() for optimizer in updaters],
                             "losses": losses,
                         }
                     )

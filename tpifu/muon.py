@@ -1,0 +1,69 @@
+"""Muon (K. Jordan, 2024): momentum whose every update is brought close to an orthogonal matrix.
+
+All directions of a layer's input are then learned at one pace. For weights between hidden layers: a
+convolution's kernel counts as the matrix (outputs, inputs * height * width) that it is applied as.
+The rest of a network (biases, norms, the first and the last layer) is Adam's.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+_STEPS = 5
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+# An update of Adam's has a root mean square of about 0.2 (Liu et al. 2025, Sec. 2.2): scaled to
+# that, one learning rate serves both.
+_ADAM_RMS = 0.2
+
+
+class Muon(torch.optim.Optimizer):
+    """For weights of two dimensions or more; `lr` as for Adam."""
+
+    def __init__(self, weights: Iterable[Tensor], lr: float = 1e-3, momentum: float = 0.95) -> None:
+        super().__init__(weights, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One update. Weights of one shape are handled together: their matrices are small."""
+        assert closure is None
+        for group in self.param_groups:
+            by_shape: dict[torch.Size, list[Tensor]] = {}
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    by_shape.setdefault(weight.shape, []).append(weight)
+            for weights in by_shape.values():
+                self._update(weights, group["lr"], group["momentum"])
+
+    def _update(self, weights: list[Tensor], rate: float, decay: float) -> None:
+        updates = []
+        for weight in weights:
+            assert weight.grad is not None
+            state = self.state[weight]
+            if not state:
+                state["momentum"] = torch.zeros_like(weight)
+            momentum = state["momentum"].lerp_(weight.grad, 1 - decay)
+            # Nesterov: this step's gradient counts as the next step's momentum will count it.
+            updates.append(weight.grad.lerp(momentum, decay).flatten(1))
+        directions = orthogonalise(torch.stack(updates))
+        outputs, inputs = directions.shape[1:]
+        scale = _ADAM_RMS * max(outputs, inputs) ** 0.5
+        for weight, direction in zip(weights, directions, strict=True):
+            weight.add_(direction.view_as(weight), alpha=-rate * scale)
+
+
+def orthogonalise(matrices: Float[Tensor, "b o i"]) -> Float[Tensor, "b o i"]:
+    """Each matrix with its singular values brought near 1: to 0.7 .. 1.2, tiny ones to less.
+
+    Five steps of a Newton-Schulz iteration, matrix products alone, in place of a decomposition.
+    """
+    transposed = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if transposed else matrices
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
+    a, b, c = _COEFFICIENTS
+    for _ in range(_STEPS):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.mT if transposed else x
