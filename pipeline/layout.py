@@ -35,6 +35,11 @@ def scratch() -> Path:
     return root() / ".cache" / "train"
 
 
+def downloads() -> Path:
+    """Outside the stages' outs, which DVC empties: a second run fetches only what is missing."""
+    return root() / ".cache" / "downloads"
+
+
 def jobs() -> int:
     """Worker processes of the data stages: TPIFU_WORKERS, or one a core."""
     text = os.environ.get("TPIFU_WORKERS")

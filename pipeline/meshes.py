@@ -14,7 +14,16 @@ def main() -> None:
     )
     if choice.skipped:
         print(
-            f"{len(choice.skipped)} clips skipped; the first: {choice.skipped[0]}", file=sys.stderr
+            f"{len(choice.skipped)} clips skipped, listed in {layout.MESHES}/"
+            f"{surreal.SKIPPED_NAME}; the first: {choice.skipped[0]}",
+            file=sys.stderr,
+        )
+    kept = sum(kept for split, _, kept in choice.clips if split == "unseen_motion")
+    if kept < params.data.unseen_meshes:
+        print(
+            f"unseen motion: {kept} of {params.data.unseen_meshes} meshes; the test subjects have "
+            "no more clips that match data.unseen",
+            file=sys.stderr,
         )
 
 

@@ -84,7 +84,11 @@ def tiny(tmp_path_factory) -> Path:
         ]
 
     clips = [clip(number, *item) for number, item in enumerate(CLIPS.items())]
-    write_meshes(folder / "meshes", clips, {"source": "test"})
+    write_meshes(
+        folder / "meshes",
+        clips,
+        {"provenance": {"source": "test", "licence": "none", "citation": "A Book, 1999"}},
+    )
     camera = {"size": 32, "views": 2, "window": 2.56, "backend": "embree"}
     write_views(folder / "meshes", folder / "views", **camera, jobs=1)
     pool = Sample(near_surface=300, uniform=100, grid=12)

@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def trained(tiny_model) -> TrainedModel:
     torch.manual_seed(0)
-    return TrainedModel(PIFu(tiny_model, 3, 2.56), tiny_model, 3, 2.56, 32)
+    return TrainedModel(PIFu(tiny_model, 3, 2.56), tiny_model, 3, 2.56, 32, 0.5)
 
 
 def test_a_model_comes_back_as_saved(trained, tmp_path):
@@ -71,7 +71,7 @@ def test_a_file_that_is_not_ours_is_refused_in_one_line(content, tmp_path):
 
 def test_other_torch_files_and_missing_ones_are_refused(tmp_path, trained):
     torch.save({"weights": torch.zeros(3)}, tmp_path / "foreign.pt")
-    with pytest.raises(DataError, match=r"not a model of this project \(tpifu-1\)"):
+    with pytest.raises(DataError, match=r"not a model of this project \(tpifu-2\)"):
         load_model(tmp_path / "foreign.pt", CPU)
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(DataError, match="not a model file of this project"):

@@ -197,6 +197,17 @@ def test_reconstruct_gives_the_meshes_of_eval(trip):
     assert len(list((trip.root / "all").iterdir())) == FRAMES
 
 
+def test_a_higher_level_gives_a_thinner_body(trip, tmp_path):
+    volumes = []
+    for level in (0.3, 0.6):
+        out = tmp_path / f"{level}.ply"
+        options = ("--level", level, "--resolution", 16)
+        result = tpifu("reconstruct", trip.model, *trip.images, "-o", out, *options)
+        assert result.exit_code == 0, result.stderr
+        volumes.append(trimesh.load_mesh(out).volume)
+    assert volumes[0] > volumes[1] > 0
+
+
 def test_one_mesh_is_the_middle_frame(trip):
     one = trimesh.load_mesh(trip.root / "one.obj")
     middle = trimesh.load_mesh(trip.root / "all" / f"{trip.images[FRAMES // 2].stem}.glb")
@@ -283,9 +294,9 @@ def test_a_network_that_sees_nobody_says_so(trip, tmp_path, monkeypatch):
     command = ["reconstruct", trip.model, "--resolution", 16, "--device", "cpu"]
     extract, seen = reconstruct.extract_surface, []
 
-    def sometimes(grid, half):
+    def sometimes(grid, half, level):
         seen.append(1)
-        return extract(grid * (len(seen) > 1), half)
+        return extract(grid * (len(seen) > 1), half, level)
 
     monkeypatch.setattr(reconstruct, "extract_surface", sometimes)
     result = done(*command, *trip.images[:2], "-o", tmp_path / "meshes")
@@ -481,6 +492,9 @@ def test_outputs_of_reconstruct_that_cannot_be(trip, untouched):
     assert "cannot write a mesh as .csv" in line
     line = refused("reconstruct", trip.model, image, "-o", untouched, "--resolution", 4)
     assert "evaluate.resolution: is 4" in line
+    for level in (0, 1, "nan"):
+        line = refused("reconstruct", trip.model, image, "-o", untouched, "--level", level)
+        assert "level: is " in line
 
 
 def test_an_interruption_is_one_line(bodies, untouched, monkeypatch):

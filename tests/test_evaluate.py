@@ -40,19 +40,19 @@ def model(tiny_model) -> TrainedModel:
         for parameter in network.parameters():
             parameter.mul_(5)  # spread the values over the threshold
         network.classifier.layers[-1].bias.fill_(0.55)
-    return TrainedModel(network, tiny_model, 3, 2.56, 32)
+    return TrainedModel(network, tiny_model, 3, 2.56, 32, 0.5)
 
 
 class Ball(PIFu):
-    """A field that is known: inside a ball of 0.5 m about the pelvis."""
+    """A field that is known: it falls from 1 at the pelvis, 0.6 at 0.5 m."""
 
     def query(self, features, frames, points, calib):
-        return (project(calib, points).norm(dim=-1) * 1.28 < 0.5).float()
+        return 1 - 0.8 * 1.28 * project(calib, points).norm(dim=-1)
 
 
 @pytest.fixture
 def ball_model(tiny_model) -> TrainedModel:
-    return TrainedModel(Ball(tiny_model, 3, 2.56).eval(), tiny_model, 3, 2.56, 32)
+    return TrainedModel(Ball(tiny_model, 3, 2.56).eval(), tiny_model, 3, 2.56, 32, 0.6)
 
 
 def test_measures_are_those_of_each_window_alone_averaged_over_views(tiny, model):
@@ -84,7 +84,7 @@ def test_measures_are_those_of_each_window_alone_averaged_over_views(tiny, model
                 assert rows[offset + t][name] == pytest.approx(mean, abs=1e-5), name
 
 
-def test_the_volumetric_iou_is_that_of_the_uniform_grid(tiny, ball_model):
+def test_the_volumetric_iou_is_that_of_the_uniform_grid_at_the_models_level(tiny, ball_model):
     windows = open_windows(ball_model, tiny / "views", tiny / "points", "test")
     rows = measure(ball_model, windows, CONFIG, 0, CPU)
     reader = MeshReader(tiny / "meshes")
@@ -157,7 +157,7 @@ def test_splits_are_those_held_out_or_else_all(tiny, tmp_path):
 
 
 def test_images_of_another_size_are_refused(tiny, tiny_model):
-    model = TrainedModel(PIFu(tiny_model, 3, 2.56), tiny_model, 3, 2.56, 64)
+    model = TrainedModel(PIFu(tiny_model, 3, 2.56), tiny_model, 3, 2.56, 64, 0.5)
     with pytest.raises(DataError, match=r"images of 32 px over 2.56 m, but .* 64 px over 2.56 m"):
         open_windows(model, tiny / "views", tiny / "points", "test")
 

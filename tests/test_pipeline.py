@@ -294,7 +294,7 @@ def test_the_network_of_the_paper_profile_takes_a_step(tmp_path):
         ("train.steps", 9, "would be hidden by profile 'laptop': set profiles.laptop.train.steps"),
         ("profiles.laptop.train.points", 9000, "train.points is 9000, but sample.near_surface"),
         ("model.neighborhood", 99, "neighborhood is 99, but the longest train clip has"),
-        ("profiles.laptop.data.train_meshes", 5000, "of 5000 meshes; lower the number"),
+        ("profiles.laptop.data.train_meshes", 5000, "of 5000 meshes; lower data.train_meshes"),
         ("profile", "huge", "profile is 'huge'; profiles holds laptop, paper"),
     ],
 )

@@ -115,6 +115,17 @@ def test_coarse_to_fine_equals_dense(name, resolution):
         np.testing.assert_array_equal(mesh.faces, expected.faces)
 
 
+@pytest.mark.parametrize("level", [0.3, 0.7])
+@pytest.mark.parametrize("name", ["blobs2", "hollow", "half"])
+def test_coarse_to_fine_equals_dense_at_any_level(name, level):
+    dense = evaluate_dense(FIELDS[name], 33, HALF)
+    grid = evaluate_grid(FIELDS[name], 33, HALF, level=level, start=8)
+    np.testing.assert_array_equal(grid > level, dense > level)
+    mesh, expected = (extract_surface(values, HALF, level) for values in (grid, dense))
+    np.testing.assert_allclose(mesh.vertices, expected.vertices, atol=1e-6)
+    assert watertight_fault(mesh.faces) is None
+
+
 def test_default_start_finds_thin_limbs_from_a_twentieth_of_the_points():
     field = Counted(BODY)
     grid = evaluate_grid(field, 112, HALF, start=28)
@@ -185,12 +196,15 @@ def test_surface_lies_where_the_field_says_in_metres():
     assert mesh.trimesh().volume == pytest.approx(4 / 3 * np.pi * radius**3, rel=0.005)
 
 
-def test_mesh_closes_at_the_walls_of_the_box():
+@pytest.mark.parametrize("level", [0.3, 0.5, 0.7])
+def test_mesh_closes_at_the_walls_of_the_box(level):
     grid = np.zeros((8, 8, 8), dtype=np.float32)
     grid[:, :, :4] = 1
-    mesh = extract_surface(grid, 1.0)
+    grid[:, :, 4:] = 2 * level - 1
+    mesh = extract_surface(grid, 1.0, level)
     assert watertight_fault(mesh.faces) is None
-    # Occupancy 1 is cut exactly at the wall, and half-way between a cell of 1 and one of 0.
+    # Occupancy 1 is cut exactly at the wall, and half-way between a cell of 1 and one as
+    # far below the level.
     np.testing.assert_allclose(mesh.vertices.min(axis=0), [-1, -1, -1], atol=1e-6)
     np.testing.assert_allclose(mesh.vertices.max(axis=0), [1, 1, 0], atol=1e-6)
 

@@ -15,6 +15,7 @@ from tpifu.evaluate import MEASURES, evaluate, write_metrics
 from tpifu.pifu import PIFu
 from tpifu.report import PAPER, Side, compare, paired_differences, table2
 
+SOURCE = {"source": "cmu", "licence": "free", "citation": "The data was obtained somewhere."}
 CONFIG = Evaluate(points=60, frames=2, sequence=2, resolution=16)
 
 
@@ -31,7 +32,7 @@ def sides(tiny, tmp_path_factory) -> list[Side]:
             for parameter in network.parameters():
                 parameter.mul_(8)
             network.classifier.layers[-1].bias.fill_(0.55)
-        model = TrainedModel(network, config, neighborhood, 2.56, 32)
+        model = TrainedModel(network, config, neighborhood, 2.56, 32, 0.5)
         side = Side(name, root / name, root / f"{name}.json", root / "models" / name)
         device = torch.device("cpu")
         metrics = evaluate(model, tiny / "views", tiny / "points", side.report, CONFIG, 0, device)
@@ -150,7 +151,7 @@ def test_the_table_has_ours_the_papers_and_the_difference():
     ]
     change = {"difference": 0.01, "low": -0.002, "high": 0.022}
     differences = {**dict.fromkeys(MEASURES, change), "unseen_motion": {"iou": change}}
-    text = table2(names, metrics, differences, "laptop", 3)
+    text = table2(names, metrics, differences, "laptop", 3, SOURCE)
     lines = text.splitlines()
     assert lines[0] == "Table 2, profile laptop, seed 3"
     (iou,) = (line for line in lines if line.startswith("| iou "))
@@ -164,7 +165,8 @@ def test_the_table_has_ours_the_papers_and_the_difference():
     (unseen,) = (line for line in lines if line.startswith("| unseen_motion: iou"))
     assert unseen.endswith("|  |")  # the paper has no such row
     assert "its numbers are not the paper's" in text
-    assert "its numbers" not in table2(names, metrics, differences, "paper", 3)
+    assert text.endswith("Motion: cmu (free).\nThe data was obtained somewhere.\n")
+    assert "its numbers" not in table2(names, metrics, differences, "paper", 3, SOURCE)
 
 
 def test_the_papers_numbers_are_those_of_its_table_2():

@@ -9,6 +9,7 @@ from tpifu.body import embedded_body
 from tpifu.config import Data, Synthetic
 from tpifu.errors import DataError
 from tpifu.shards import MeshReader
+from tpifu.sources import write_tree
 from tpifu.surreal import (
     REST_HEIGHT,
     Clip,
@@ -20,7 +21,6 @@ from tpifu.surreal import (
     read_clip,
     write_clip,
 )
-from tpifu.synthetic import write_tree
 
 # facts of the released files: name -> shape for a clip of T frames.
 FIELDS = {
@@ -168,14 +168,20 @@ def test_a_clip_that_cannot_be_used_says_why(tmp_path):
     for name in ("pose", "shape", "gender", "zrot", "joints3D"):
         path.write_bytes(whole)
         change(path, **{name: None})
-        refused("not a readable SURREAL clip")
+        refused(f"lacks {name}")
     bad = np.full((72, 6), np.nan)
     for fields, told in [
         ({"gender": np.full((6, 1), 7)}, "gender is 7"),
-        ({"pose": bad}, "not finite"),
-        ({"joints3D": np.zeros((3, 24, 6))}, "all joints are zero"),
+        ({"gender": np.array([[0], [1], [0], [0], [0], [0]])}, r"gender is 0, 1, expected"),
+        ({"pose": bad}, "pose holds values that are not finite"),
+        ({"joints3D": 1e9 * np.ones((3, 24, 6))}, "joints3D holds values .* beyond belief"),
+        ({"joints3D": np.zeros((3, 24, 6))}, "all joints of a frame are zero"),
         ({"shape": np.full((10, 6), 5.5)}, "shape coefficient beyond 5"),
-        ({"joints3D": np.zeros((3, 24, 5))}, "not a readable SURREAL clip"),
+        ({"shape": np.zeros((9, 6))}, "9 shape coefficients, expected 10"),
+        ({"joints3D": np.zeros((3, 24, 5))}, "fields disagree about the number of frames"),
+        ({"pose": np.zeros((71, 6))}, r"pose is float64 of shape \(71, 6\), no clip's"),
+        ({"pose": "text"}, "pose is <U4 of shape"),
+        ({"zrot": np.array([["plain"]], object)}, "zrot is "),
     ]:
         path.write_bytes(whole)
         change(path, **fields)
@@ -192,7 +198,8 @@ def test_a_clip_that_cannot_be_used_says_why(tmp_path):
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
     folder = tmp_path_factory.mktemp("surreal") / "tree"
-    write_tree(folder, Synthetic(train_subjects=3, test_subjects=2), 0, jobs=1)
+    data = Data(synthetic=Synthetic(train_subjects=3, test_subjects=2))
+    write_tree(folder, data, 0, cache=folder, environment={}, jobs=1)
     return folder
 
 
@@ -235,7 +242,7 @@ def test_unreadable_clips_are_skipped_counted_and_at_last_an_error(tree, tmp_pat
     generous = Data.model_validate({**SMALL.model_dump(), "max_skipped": 0.5})
     choice = choose_clips(broken, generous, seed=0)
     assert len(choice.skipped) == 1
-    assert first.name in choice.skipped[0]
+    assert (choice.skipped[0].path, choice.skipped[0].reason) == (broken / first, "unreadable")
     assert sum(kept for split, _, kept in choice.clips if split == "train") == 40
     with pytest.raises(DataError, match=r"1 clips unusable \(\d+%, data.max_skipped is 5%\)"):
         choose_clips(broken, SMALL, seed=0)
@@ -244,7 +251,7 @@ def test_unreadable_clips_are_skipped_counted_and_at_last_an_error(tree, tmp_pat
 def test_a_tree_that_is_missing_or_too_small_is_named(tree, tmp_path):
     with pytest.raises(DataError, match=r"cmu/train: no \*_info\.mat there; run the download"):
         choose_clips(tmp_path, SMALL, seed=0)
-    with pytest.raises(DataError, match=r"train has \d+ of 9999 meshes; lower the number"):
+    with pytest.raises(DataError, match=r"train has \d+ of 9999 meshes; lower data.train_meshes"):
         choose_clips(tree, Data(train_meshes=9999), seed=0)
 
 

@@ -4,10 +4,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tpifu.body import embedded_body, load_body
+from tpifu.body import GENDERS, embedded_body, load_body
 from tpifu.config import Synthetic
 from tpifu.motion import MOTIONS
-from tpifu.surreal import GENDERS, read_clip
+from tpifu.surreal import read_clip
 from tpifu.synthetic import FRAMES, draw_subjects, write_tree
 
 COUNTS = Synthetic(train_subjects=2, test_subjects=1)

@@ -8,9 +8,18 @@ from ruamel.yaml import YAML
 
 from tpifu.checkpoint import load_model
 from tpifu.config import Hourglass, Model, Train
+from tpifu.dataset import Windows
 from tpifu.errors import ConfigError, DataError
 from tpifu.pifu import PIFu
-from tpifu.train import Machine, Run, fit, learning_rate, loss_of_stacks, optimizers
+from tpifu.train import (
+    Machine,
+    Run,
+    fit,
+    learning_rate,
+    loss_of_stacks,
+    optimizers,
+    surface_level,
+)
 
 CPU = Machine(device=torch.device("cpu"))
 SHORT = Train(batch_size=3, points=20, steps=6, learning_rate=1e-2, checkpoint_every=2)
@@ -91,6 +100,27 @@ def test_it_writes_a_model_a_loss_table_and_its_settings(tiny, tiny_model, tmp_p
     model = load_model(out, torch.device("cpu"))
     assert (model.neighborhood, model.size, model.window) == (3, 32, 2.56)
     assert list((tmp_path / "scratch").iterdir()) == []  # nothing to resume any more
+
+
+def test_the_models_level_undoes_the_balanced_draw(tiny, tiny_model, tmp_path):
+    windows = Windows(tiny / "views", tiny / "points", "train", 1)
+    inside = [
+        label for clip, frame in windows.centres for label in windows.pool(clip, frame)[1].tolist()
+    ]
+    share = sum(inside) / len(inside)
+    assert 0.05 < share < 0.45
+    fit(run(tiny, tiny_model), tmp_path / "m", tmp_path / "s", CPU, ignore)
+    assert load_model(tmp_path / "m", torch.device("cpu")).level == pytest.approx(1 - share)
+
+
+def test_at_the_surface_level_inside_and_outside_are_equally_likely():
+    """Points on a line, inside and outside normal around 0 and 1, a share of .2 inside."""
+    points = torch.linspace(-3, 4, 7001, dtype=torch.float64)
+    inside, outside = (-((points - centre) ** 2) / 2 for centre in (0.0, 1.0))
+    balanced = torch.sigmoid(inside - outside)  # what half-and-half draws teach
+    pool = torch.sigmoid(inside - outside + math.log(0.2 / 0.8))
+    assert torch.equal(balanced > surface_level(0.2), pool > 0.5)
+    assert not torch.equal(balanced > 0.5, pool > 0.5)
 
 
 def test_a_run_repeated_gives_the_same_bytes(tiny, tiny_model, tmp_path):

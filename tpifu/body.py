@@ -7,6 +7,7 @@ says from where); they have SMPL's format, joints and counts, not its topology.
 import contextlib
 import functools
 import io
+import shutil
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -20,6 +21,7 @@ from smplx.utils import Struct
 
 from tpifu.errors import DataError
 
+GENDERS = ("female", "male")
 JOINTS = 24
 BETAS = 10
 _CHUNK = 16
@@ -81,6 +83,14 @@ def embedded_body(gender: Literal["female", "male"]) -> Body:
     """The body that comes with the package."""
     with resources.as_file(resources.files("tpifu") / "assets" / f"body_{gender}.npz") as path:
         return load_body(path, gender)
+
+
+def write_embedded(folder: Path) -> None:
+    """The embedded bodies as `female.npz` and `male.npz` in a new folder."""
+    folder.mkdir()
+    for gender in GENDERS:
+        with resources.as_file(resources.files("tpifu") / "assets" / f"body_{gender}.npz") as path:
+            shutil.copyfile(path, folder / f"{gender}.npz")
 
 
 @functools.cache

@@ -18,7 +18,7 @@ from tpifu.config import Model
 from tpifu.errors import ConfigError, DataError
 from tpifu.pifu import PIFu
 
-FORMAT = "tpifu-1"
+FORMAT = "tpifu-2"
 MODEL_NAME = "model.pt"
 """Always this stem: torch.save writes the stem into the archive, so another name gives other
 bytes."""
@@ -36,6 +36,9 @@ class TrainedModel:
     """Metres across the image."""
     size: int
     """Image width and height, pixels."""
+    level: float
+    """Occupancy above it is inside, in reconstructions and on grids (`tpifu.train.surface_level`).
+    At points drawn half inside, as in training and Table 2, it is 0.5."""
 
 
 def device_from(name: str | None) -> torch.device:
@@ -62,6 +65,7 @@ def save_model(folder: Path, model: TrainedModel) -> None:
             "neighborhood": model.neighborhood,
             "window": model.window,
             "size": model.size,
+            "level": model.level,
             "network": {name: value.cpu() for name, value in model.network.state_dict().items()},
         },
     )
@@ -86,6 +90,7 @@ def load_model(path: Path, device: torch.device) -> TrainedModel:
         neighborhood=state["neighborhood"],
         window=state["window"],
         size=state["size"],
+        level=state["level"],
     )
 
 

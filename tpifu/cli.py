@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tpifu.errors import DataError, exit_on_error
+from tpifu.errors import ConfigError, DataError, exit_on_error
 
 if TYPE_CHECKING:
     import numpy as np
@@ -224,7 +224,10 @@ def render_clip(
         shards.write_meshes(
             scratch / "meshes",
             [frames],
-            {"source": "files", "units": "metres, y up, centre of mass at the origin"},
+            {
+                "provenance": {"source": "files", "licence": "your own", "citation": ""},
+                "units": "metres, y up, centre of mass at the origin",
+            },
         )
         render.write_views(
             scratch / "meshes",
@@ -558,6 +561,13 @@ def reconstruct(
     resolution: Annotated[
         int, typer.Option(help="Grid cells a side; 8 or more. 128 cells of 2.56 m are 2 cm each.")
     ] = 128,
+    level: Annotated[
+        float | None,
+        typer.Option(
+            help="Occupancy at the surface, above 0 and below 1; higher is thinner. [default: the "
+            "model's own, where a point is as likely inside as outside]",
+        ),
+    ] = None,
     largest: Annotated[
         bool, typer.Option("--largest/--no-largest", help="Keep the largest connected part only.")
     ] = False,
@@ -565,6 +575,8 @@ def reconstruct(
 ) -> None:
     """Pictures of a clip -> meshes, in the frame of the camera."""
     _checked("reconstruct", {"evaluate.resolution": resolution})
+    if level is not None and not 0 < level < 1:
+        raise ConfigError(f"level: is {level:g}: must be above 0 and below 1")
 
     import numpy as np
     import torch
@@ -587,6 +599,7 @@ def reconstruct(
         raise DataError(f"{out}: several images have one name: each mesh is named by its image")
     on = device_from(device)
     trained = load_model(model, on)
+    level = level or trained.level
     pixels = np.stack([_read_picture(path, trained.size) for path in images])
 
     # Each image is filtered once, and only as many maps are kept as a window has frames.
@@ -609,9 +622,11 @@ def reconstruct(
     with torch.no_grad():
         for centre in tqdm.tqdm(centres, desc="reconstruct", unit="mesh", disable=None):
             maps = torch.cat([features(int(frame)) for frame in windows[centre]])
-            grid = rebuild.evaluate_grid(functools.partial(occupancy, maps), resolution, half)
+            grid = rebuild.evaluate_grid(
+                functools.partial(occupancy, maps), resolution, half, level=level
+            )
             try:
-                mesh = rebuild.extract_surface(grid, half)
+                mesh = rebuild.extract_surface(grid, half, level)
             except rebuild.EmptyField as error:
                 empty.append(f"{images[centre]}: {error}")
                 continue

@@ -131,6 +131,16 @@ class Windows:
         codes = row["points"].reshape(-1, 3)
         return dequantise(codes), unpack_bits(row["inside"], len(codes))
 
+    def inside_share(self) -> float:
+        """The share of all stored points that is inside; the same for every neighborhood."""
+        rows = np.concatenate([own for _, own in self.clips])
+        inside = 0
+        for row in rows.tolist():
+            (bits,) = self.points.read([row], ["inside"])
+            inside += int.from_bytes(bits["inside"]).bit_count()
+        pool = self.points.metadata["near_surface"] + self.points.metadata["uniform"]
+        return inside / (pool * len(rows))
+
     def drawn(
         self, clip: int, frame: int, count: int, rng: np.random.Generator
     ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, " n"]]:

@@ -14,6 +14,10 @@ class ConfigError(TpifuError):
     """A parameter or option that cannot be used as given."""
 
 
+class LicenceError(TpifuError):
+    """Licensed data that was asked for without a login, or with one that the server refused."""
+
+
 class DataError(TpifuError):
     """A file or folder that is missing, unreadable, or not what it should be."""
 

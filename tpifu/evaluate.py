@@ -71,7 +71,7 @@ def measure(
 
     Points are 50/50 inside and outside, drawn once a mesh, the same for every view and model. The
     volumetric IoU is taken in one view, which differs from clip to clip, on the uniform grid stored
-    with the points.
+    with the points, at the model's own level.
     """
     rows = []
     for clip in tqdm.trange(len(windows.clips), desc="evaluate", unit="clip", disable=None):
@@ -136,7 +136,7 @@ def _volume(
     resolution = windows.points.metadata["grid"]
     truth = unpack_bits(stored["grid"], resolution**3).reshape((resolution,) * 3)
     return volumetric_iou(
-        predicted_grid(model, features, batch, frame, resolution) > THRESHOLD, truth
+        predicted_grid(model, features, batch, frame, resolution) > model.level, truth
     )
 
 
@@ -153,7 +153,7 @@ def predicted_grid(
     def field(points: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
         return model.network.query(features, frames, points[None].to(features), calib)[0]
 
-    return evaluate_grid(field, resolution, model.window / 2)
+    return evaluate_grid(field, resolution, model.window / 2, level=model.level)
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -211,7 +211,7 @@ def reconstruct_shown(
         batch = windows.clip_batch(numbers[item.clip], item.view, 2, 0).to(device)
         grid = predicted_grid(model, clip_features(model, batch), batch, item.frame, resolution)
         try:
-            mesh = extract_surface(grid, model.window / 2)
+            mesh = extract_surface(grid, model.window / 2, model.level)
         except EmptyField:
             empty += 1
             continue

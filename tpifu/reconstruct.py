@@ -1,7 +1,7 @@
 """An occupancy field -> a mesh: coarse-to-fine evaluation of a grid, marching cubes, mesh files.
 
 The grid is that of `tpifu.occupancy.grid_points`: the centres of resolution^3 cells that fill the
-box [-half, half]^3, metres, indexed x, y, z. Inside is occupancy above 0.5.
+box [-half, half]^3, metres, indexed x, y, z. Inside is occupancy above a level.
 """
 
 import os
@@ -40,14 +40,20 @@ def evaluate_dense(
 
 
 def evaluate_grid(
-    field: Field, resolution: int, half: float, *, start: int = 32, chunk: int = 65536
+    field: Field,
+    resolution: int,
+    half: float,
+    *,
+    level: float = LEVEL,
+    start: int = 32,
+    chunk: int = 65536,
 ) -> Float[np.ndarray, "r r r"]:
     """The field on the grid, evaluated around its surface and interpolated elsewhere.
 
     Starts from a lattice of at least `start` intervals along each axis (all points, if the grid has
     fewer) and halves their width until it is the grid. At each width, points with a neighbour (of
-    26) on the other side of 0.5 are evaluated, then those around any that turn out to lie on the
-    other side than interpolated, until none is left.
+    26) on the other side of `level` are evaluated, then those around any that turn out to lie on
+    the other side than interpolated, until none is left.
 
     So a connected part of the inside, or of the outside, is exactly that of `evaluate_dense`, mesh
     included, once one evaluated point lies in it: a limb is followed from the body, however thin.
@@ -70,7 +76,7 @@ def evaluate_grid(
         kept = np.searchsorted(lattice, coarse)
         coarse_known, known = known, np.zeros(values.shape, dtype=bool)
         known[np.ix_(kept, kept, kept)] = coarse_known
-        _refine(field, centres[lattice], values, known, chunk)
+        _refine(field, centres[lattice], values, known, level, chunk)
     return values
 
 
@@ -88,8 +94,9 @@ def extract_surface(grid: Float[np.ndarray, "r r r"], half: float, level: float 
             f"{grid.max():.3g}, the surface is at {level:g}; check that the mask shows the body "
             "and that the training loss fell well below 0.25"
         )
-    # Half an interval below: a border cell of occupancy 1 is cut off exactly at the wall.
-    padded = np.pad(grid, 1, constant_values=level - 0.5)
+    # As far below the level as 1 is above: a border cell of occupancy 1 is cut off exactly at the
+    # wall.
+    padded = np.pad(grid, 1, constant_values=2 * level - 1)
     # Lorensen's cases stay watertight where values tie with the level or each other, Lewiner's not.
     corners, faces, _, _ = marching_cubes(
         padded, level, method="lorensen", gradient_direction="ascent"
@@ -162,12 +169,13 @@ def _refine(
     axis: Float[np.ndarray, "n"],
     values: Float[np.ndarray, "n n n"],
     known: Bool[np.ndarray, "n n n"],
+    level: float,
     chunk: int,
 ) -> None:
     """Evaluate, in place, until every point with a neighbour on the other side is known."""
     size = len(axis)
     value, is_known = values.reshape(-1), known.reshape(-1)  # views
-    inside = values > LEVEL
+    inside = values > level
     # The surroundings of the box are outside: marching cubes closes the mesh there.
     front = _with_neighbours(inside, border=False) & _with_neighbours(~inside, border=True)
     pending = np.flatnonzero(front & ~known)
@@ -176,7 +184,7 @@ def _refine(
     while len(pending):
         value[pending] = _evaluate(field, axis, pending, chunk)
         is_known[pending] = True
-        flipped = pending[(value[pending] > LEVEL) != is_inside[pending]]
+        flipped = pending[(value[pending] > level) != is_inside[pending]]
         is_inside[flipped] = ~is_inside[flipped]
         # Only around a point that changed sides can there be a new neighbour on the other side.
         at = np.stack(np.unravel_index(flipped, values.shape), axis=-1)

@@ -85,9 +85,10 @@ def compare(
     tables = [pq.read_table(side.report / PER_MESH_NAME).to_pylist() for side in sides]
     differences = paired_differences(tables[0], tables[1], seed)
     metrics = [json.loads(side.metrics.read_text()) for side in sides]
-    (out / TABLE_NAME).write_text(table2(sides, metrics, differences, profile, seed))
-    _plot_losses(sides, out / "loss.png")
     truth = _Truth(meshes)
+    provenance = truth.reader.shards.metadata["provenance"]
+    (out / TABLE_NAME).write_text(table2(sides, metrics, differences, profile, seed, provenance))
+    _plot_losses(sides, out / "loss.png")
     for split in splits_of(points):
         windows = Windows(views, points, split, neighborhood=1)
         shown = spread_frames(windows, split, config.frames)
@@ -145,9 +146,10 @@ def table2(
     differences: dict[str, Any],
     profile: str,
     seed: int,
+    provenance: dict[str, Any],
 ) -> str:
-    """Table 2 as text: ours and the paper's, the difference per mesh with its interval, and what
-    was run."""
+    """Table 2 as text: ours and the paper's, the difference per mesh with its interval, what was
+    run, and on whose data under which terms."""
     first, second = (side.name for side in sides)
     lines = [
         f"Table 2, profile {profile}, seed {seed}",
@@ -187,10 +189,10 @@ def table2(
         "which it very probably is (docs/paper.md).",
     ]
     if profile != "paper":
-        lines.append(
-            f"The {profile} profile is a small network on synthetic motion: "
-            "its numbers are not the paper's."
-        )
+        lines.append(f"The {profile} profile is a small network: its numbers are not the paper's.")
+    lines.append(f"Motion: {provenance['source']} ({provenance['licence']}).")
+    if citation := provenance["citation"]:
+        lines.append(citation if citation.endswith(".") else f"{citation}.")
     return "\n".join(lines) + "\n"
 
 

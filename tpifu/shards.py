@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,8 +170,14 @@ def write(
         writer.close()
 
 
-def write_meshes(folder: Path, clips: Iterable[list[MeshFrame]], metadata: dict[str, Any]) -> None:
-    """Write posed meshes, a row group a clip, each distinct `faces` once in faces.parquet."""
+def write_meshes(
+    folder: Path,
+    clips: Iterable[list[MeshFrame]],
+    metadata: dict[str, Any],
+    beside: Mapping[str, str] | None = None,
+) -> None:
+    """Write posed meshes, a row group a clip, each distinct `faces` once in faces.parquet, and
+    `beside` them text files by name."""
     topologies: dict[bytes, int] = {}
 
     def rows(clip: list[MeshFrame]) -> list[dict[str, Any]]:
@@ -202,6 +208,8 @@ def write_meshes(folder: Path, clips: Iterable[list[MeshFrame]], metadata: dict[
             schema=pa.schema([("topology", pa.int32()), ("faces", pa.list_(pa.int32()))]),
         )
         pq.write_table(table, scratch / "faces.parquet", compression="zstd")
+        for name, text in (beside or {}).items():
+            (scratch / name).write_text(text)
 
 
 class Shards:

@@ -6,9 +6,15 @@ joints in a y-down world, gender 0 female and 1 male, singleton axes dropped by 
 that leaves it is y-up, metres, SMPL's frame: `R_root = Rx(-90) Rz(zrot) R(pose[:3])`.
 """
 
+import csv
 import fnmatch
+import io
+import json
 import os
-from collections.abc import Iterator
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,22 +26,37 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from tpifu import shards
-from tpifu.body import Body, load_body
+from tpifu.body import GENDERS, Body, load_body
 from tpifu.config import Data
 from tpifu.errors import DataError
 from tpifu.mesh import Mesh
 from tpifu.parallel import parallel_map
 
-GENDERS = ("female", "male")
+# SURREAL's code of a gender is its index in GENDERS: 0 female, 1 male.
 REST_HEIGHT = 1.8
 """Metres: every clip is scaled by one factor that brings its subject's rest pose to this height."""
 MAX_BETA = 5.0
 """Shape coefficients beyond this are SURREAL's "monster shapes" (its README)."""
+SOURCE_NAME = "source.json"
+"""What a tree was made from, under which terms."""
+SKIPPED_NAME = "skipped.csv"
 
 _Z_UP_TO_Y_UP = Rotation.from_euler("x", -90, degrees=True)
 _Y_DOWN = np.array([1.0, -1.0, -1.0])
+_FIELDS = ["pose", "shape", "gender", "zrot", "joints3D"]
+_NAME = re.compile(r".*_c(?P<number>[0-9]{1,6})_info\.mat")
+# A real clip has at most 100 frames in 60 kB, joints within metres, angles of a few turns.
+_MAX_BYTES, _MAX_FRAMES, _LARGEST = 2**24, 100_000, 1e4
 # 3x4 intrinsics of SURREAL's 320x240 camera.
 _FOCAL, _CENTRE = 600.0, (160.0, 120.0)
+
+
+class UnusableClip(DataError):
+    """A clip that is skipped; `reason` is the kind of fault, in one or two words."""
+
+    def __init__(self, path: Path, reason: str, detail: str) -> None:
+        super().__init__(f"{path}: {detail}")
+        self.path, self.reason, self.detail = path, reason, detail
 
 
 @dataclass(frozen=True)
@@ -105,47 +126,89 @@ def write_clip(path: Path, clip: Clip, *, zrot: float, camera_distance: float) -
     os.replace(part, path)
 
 
-def read_clip(path: Path) -> Clip:
-    """Read one `*_info.mat`. Raises DataError, naming the file and the fault, for anything
-    unusable."""
+def check_readable(path: Path) -> None:
+    """Raise UnusableClip if a file is not a whole MAT file with the fields of a clip; what the
+    fields hold may still be unusable."""
+    _read_fields(path)
+
+
+def _read_fields(path: Path) -> dict[str, np.ndarray]:
     try:
-        fields = scipy.io.loadmat(
-            path, variable_names=["pose", "shape", "gender", "zrot", "joints3D"]
-        )
-        pose = np.asarray(fields["pose"], np.float64).reshape(72, -1).T
-        frames = len(pose)
-        betas = np.asarray(fields["shape"], np.float64).reshape(-1, frames)[:10, 0]
-        gender = int(np.ravel(fields["gender"])[0])
-        zrot = np.broadcast_to(np.ravel(fields["zrot"]).astype(np.float64), frames)
+        if path.stat().st_size > _MAX_BYTES:
+            raise UnusableClip(path, "unreadable", f"more than {_MAX_BYTES:,} bytes, no clip")
+        content = path.read_bytes()
+    except OSError as error:
+        raise UnusableClip(path, "unreadable", f"cannot be read ({error.strerror})") from error
+    return _fields(content, path)
+
+
+def read_clip(path: Path) -> Clip:
+    """Read one `*_info.mat`. Raises UnusableClip, naming the file and the fault, for anything
+    else."""
+    fields = _read_fields(path)
+    pose = fields["pose"].reshape(72, -1).T.copy()
+    frames = len(pose)
+    if not 0 < frames <= _MAX_FRAMES:
+        raise UnusableClip(path, "no clip", f"{frames} frames")
+    try:
         # MATLAB drops the last axis of a clip of one frame.
-        joints = (
-            np.asarray(fields["joints3D"], np.float64).reshape(3, 24, frames).transpose(2, 1, 0)
-        )
-    except Exception as error:  # scipy's reader raises many kinds for truncated or foreign files
-        raise DataError(f"{path}: not a readable SURREAL clip ({_first_line(error)})") from error
-    if gender not in (0, 1):
-        raise DataError(f"{path}: gender is {gender}, expected 0 (female) or 1 (male)")
-    if not (np.isfinite(pose).all() and np.isfinite(betas).all() and np.isfinite(joints).all()):
-        raise DataError(f"{path}: holds values that are not finite")
-    if not joints.any():
-        raise DataError(f"{path}: all joints are zero")
+        betas = fields["shape"].reshape(-1, frames)[:10]
+        joints = fields["joints3D"].reshape(3, 24, frames).transpose(2, 1, 0)
+        zrot = np.broadcast_to(fields["zrot"].ravel(), frames)
+        genders = np.broadcast_to(fields["gender"].ravel(), frames)
+    except ValueError as error:
+        detail = f"its fields disagree about the number of frames ({error})"
+        raise UnusableClip(path, "no clip", detail) from error
+    if len(betas) < 10:
+        raise UnusableClip(path, "no clip", f"{len(betas)} shape coefficients, expected 10")
+    for name, values in (("pose", pose), ("shape", betas), ("joints3D", joints), ("zrot", zrot)):
+        if not np.isfinite(values).all() or np.abs(values).max() > _LARGEST:
+            detail = f"{name} holds values that are not finite, or beyond belief"
+            raise UnusableClip(path, "not finite", detail)
+    # A number a frame, though one person moves: 0 female, 1 male.
+    if len(found := sorted(set(genders.tolist()))) > 1 or found[0] not in (0, 1):
+        detail = f"gender is {', '.join(f'{code:g}' for code in found)}, expected 0 (female) or 1"
+        raise UnusableClip(path, "gender", detail)
+    if not joints.any(axis=(1, 2)).all():
+        raise UnusableClip(path, "zero joints", "all joints of a frame are zero")
     if np.abs(betas).max() > MAX_BETA:
-        raise DataError(f"{path}: shape coefficient beyond {MAX_BETA:g}")
+        detail = f"a shape coefficient beyond {MAX_BETA:g}"
+        raise UnusableClip(path, "monster shape", detail)
+    if (match := _NAME.fullmatch(path.name)) is None:
+        raise UnusableClip(path, "no clip", "its name does not end in _c0001_info.mat or the like")
     root = _Z_UP_TO_Y_UP * Rotation.from_euler("z", zrot[:, None])
     pose[:, :3] = (root * Rotation.from_rotvec(pose[:, :3])).as_rotvec()
-    stem = path.name.removesuffix("_info.mat")
     return Clip(
         sequence=path.parent.name,
-        number=int(stem.rsplit("_c", 1)[1]),
-        gender=GENDERS[gender],
-        betas=betas.astype(np.float32),
+        number=int(match["number"]),
+        gender=GENDERS[int(genders[0])],
+        betas=betas[:, 0].astype(np.float32),
         pose=pose.astype(np.float32),
         joints=(joints * _Y_DOWN).astype(np.float32),
     )
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _fields(content: bytes, path: Path) -> dict[str, np.ndarray]:
+    """The fields of a clip as double-precision arrays, from a MAT file's bytes."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of a file that is then refused
+            stored = scipy.io.loadmat(io.BytesIO(content), variable_names=_FIELDS)
+    except Exception as error:  # scipy's reader raises many kinds for truncated or foreign files
+        fault = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UnusableClip(
+            path, "unreadable", f"not a readable SURREAL clip ({fault[:200]})"
+        ) from error
+    if missing := [name for name in _FIELDS if name not in stored]:
+        raise UnusableClip(path, "missing field", f"lacks {', '.join(missing)}")
+    fields = {}
+    for name in _FIELDS:
+        value = np.asarray(stored[name])
+        if value.dtype.kind not in "fiu" or not value.size or (name == "pose" and value.size % 72):
+            raise UnusableClip(
+                path, "no clip", f"{name} is {value.dtype} of shape {value.shape}, no clip's"
+            )
+        fields[name] = value.astype(np.float64)
+    return fields
 
 
 @dataclass(frozen=True)
@@ -154,8 +217,22 @@ class Choice:
 
     clips: list[tuple[str, Path, int]]
     """(split, file, number of kept frames), sorted."""
-    skipped: list[str]
-    """One line for each clip that could not be used."""
+    skipped: list[UnusableClip]
+    """Clips that could not be used."""
+
+
+def matches(sequence: str, patterns: Sequence[str]) -> bool:
+    """Whether a shell pattern matches the sequence's name."""
+    return any(fnmatch.fnmatchcase(sequence, pattern) for pattern in patterns)
+
+
+def wanted_meshes(data: Data) -> dict[str, int]:
+    """How many meshes each split is to have."""
+    return {
+        "train": data.train_meshes,
+        "test": data.test_meshes,
+        "unseen_motion": data.unseen_meshes,
+    }
 
 
 def choose_clips(tree: Path, data: Data, seed: int) -> Choice:
@@ -163,14 +240,10 @@ def choose_clips(tree: Path, data: Data, seed: int) -> Choice:
     to fit.
 
     A sequence that matches `data.unseen` is never trained on; those of the test subjects make
-    `unseen_motion`. Raises DataError if the tree is missing or too small, if too many clips are
-    unreadable, or if one sequence occurs in two splits.
+    `unseen_motion`, which has as many meshes as there are, at most its number. Raises DataError if
+    the tree is missing or too small, if too many clips are unusable, or if one sequence occurs in
+    two splits.
     """
-    wanted = {
-        "train": data.train_meshes,
-        "test": data.test_meshes,
-        "unseen_motion": data.unseen_meshes,
-    }
     found = {
         split: sorted((tree / "cmu" / split).glob("run*/*/*_info.mat"))
         for split in ("train", "test")
@@ -184,35 +257,35 @@ def choose_clips(tree: Path, data: Data, seed: int) -> Choice:
         raise DataError(
             f"{tree}: sequence {min(both)} is in train and in test; a split is by subject"
         )
-
-    def unseen(path: Path) -> bool:
-        return any(fnmatch.fnmatchcase(path.parent.name, pattern) for pattern in data.unseen)
-
+    seen = {
+        split: [path for path in paths if not matches(path.parent.name, data.unseen)]
+        for split, paths in found.items()
+    }
     candidates = {
-        "train": [path for path in found["train"] if not unseen(path)],
-        "test": [path for path in found["test"] if not unseen(path)],
-        "unseen_motion": [path for path in found["test"] if unseen(path)],
+        **seen,
+        "unseen_motion": [path for path in found["test"] if path not in set(seen["test"])],
     }
     clips: list[tuple[str, Path, int]] = []
-    skipped: list[str] = []
-    for number, split in enumerate(shards.SPLITS):
+    skipped: list[UnusableClip] = []
+    for number, (split, wanted) in enumerate(wanted_meshes(data).items()):
         paths = candidates[split]
-        remaining = wanted[split]
+        remaining = wanted
         for index in np.random.default_rng([seed, number]).permutation(len(paths)):
             if remaining <= 0:
                 break
             try:
                 frames = len(read_clip(paths[index]).pose)
-            except DataError as error:
-                skipped.append(str(error))
+            except UnusableClip as unusable:
+                skipped.append(unusable)
                 continue
             kept = min(-(-frames // data.frame_step), remaining)
             clips.append((split, paths[index], kept))
             remaining -= kept
-        if remaining > 0:
+        if remaining > 0 and split != "unseen_motion":
             raise DataError(
-                f"{tree}: {split} has {wanted[split] - remaining} of {wanted[split]} meshes; "
-                f"lower the number in params.yaml (data) or raise data.synthetic subjects"
+                f"{tree}: {split} has {wanted - remaining} of {wanted} meshes{_why(skipped)}; "
+                f"lower data.{split}_meshes in params.yaml, or have the source give more "
+                f"(data.{data.source})"
             )
     share = len(skipped) / (len(skipped) + len(clips))
     if share > data.max_skipped:
@@ -224,9 +297,17 @@ def choose_clips(tree: Path, data: Data, seed: int) -> Choice:
     return Choice(sorted(clips, key=lambda c: (order[c[0]], clip_name(c[1]))), skipped)
 
 
+def _why(skipped: list[UnusableClip]) -> str:
+    return f" ({len(skipped)} clips unusable, the first: {skipped[0]})" if skipped else ""
+
+
 def export_meshes(tree: Path, out: Path, data: Data, seed: int, *, jobs: int) -> Choice:
     """SMPL meshes of every `data.frame_step`-th frame of the chosen clips, pelvis-centred, one
-    scale a clip."""
+    scale a clip.
+
+    Beside the shards, skipped.csv lists the clips that could not be used; what the tree says of its
+    source goes into the shards' metadata.
+    """
     choice = choose_clips(tree, data, seed)
     bodies = {gender: tree / "smpl" / f"{gender}.npz" for gender in GENDERS}
     clips = parallel_map(
@@ -236,14 +317,32 @@ def export_meshes(tree: Path, out: Path, data: Data, seed: int, *, jobs: int) ->
         label="meshes",
     )
     metadata = {
-        "source": data.source,
+        "provenance": read_source(tree),
         "units": "metres, y up, facing +z, pelvis at the origin",
         "rest_height": REST_HEIGHT,
         "frame_step": data.frame_step,
-        "skipped_clips": len(choice.skipped),
+        "skipped_clips": dict(sorted(Counter(clip.reason for clip in choice.skipped).items())),
     }
-    shards.write_meshes(out, clips, metadata)
+    shards.write_meshes(out, clips, metadata, {SKIPPED_NAME: _skipped_table(tree, choice.skipped)})
     return choice
+
+
+def read_source(tree: Path) -> dict[str, Any]:
+    """What the tree says it was made from. Raises DataError if it does not."""
+    path = tree / SOURCE_NAME
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: missing or not JSON; run the download stage anew") from error
+
+
+def _skipped_table(tree: Path, skipped: list[UnusableClip]) -> str:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["clip", "reason", "detail"])
+    for clip in sorted(skipped, key=lambda clip: clip.path):
+        rows.writerow([clip.path.relative_to(tree).as_posix(), clip.reason, clip.detail])
+    return text.getvalue()
 
 
 def _pose_clip(

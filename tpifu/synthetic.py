@@ -2,10 +2,8 @@
 SURREAL-shaped tree."""
 
 import math
-import shutil
 from dataclasses import dataclass
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +12,7 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from tpifu import surreal
-from tpifu.body import embedded_body
+from tpifu.body import GENDERS, embedded_body, write_embedded
 from tpifu.config import Synthetic
 from tpifu.motion import MOTIONS, Motion, Style, make_motion
 from tpifu.parallel import parallel_map
@@ -44,7 +42,7 @@ def draw_subjects(counts: Synthetic, seed: int) -> list[Subject]:
             Subject(
                 number=number,
                 split="train" if number <= counts.train_subjects else "test",
-                gender=surreal.GENDERS[number % 2],
+                gender=GENDERS[number % 2],
                 betas=rng.normal(size=10).clip(-2.5, 2.5).astype(np.float32),
                 style=Style.draw(rng),
             )
@@ -55,10 +53,7 @@ def draw_subjects(counts: Synthetic, seed: int) -> list[Subject]:
 def write_tree(out: Path, counts: Synthetic, seed: int, *, jobs: int) -> None:
     """Every subject performs every motion once; `out` appears whole or not at all."""
     with whole_folder(out) as tree:
-        (tree / "smpl").mkdir()
-        for gender in surreal.GENDERS:
-            with resources.as_file(resources.files("tpifu") / f"assets/body_{gender}.npz") as body:
-                shutil.copyfile(body, tree / "smpl" / f"{gender}.npz")
+        write_embedded(tree / "smpl")
         subjects = draw_subjects(counts, seed)
         for _ in parallel_map(
             partial(_write_subject, tree=tree, seed=seed), subjects, jobs=jobs, label="motion"

@@ -73,6 +73,18 @@ def loss_of_stacks(
     return F.mse_loss(occupancies, labels.expand_as(occupancies))
 
 
+def surface_level(inside_share: float) -> float:
+    """The occupancy at which a point is as likely inside as outside, where points lie as in the
+    pool, of which `inside_share` is inside.
+
+    Training draws half its points inside, and what a squared error teaches is the probability under
+    that draw: 0.5 means an even chance only where points are balanced. By Bayes' rule an even
+    chance in the pool is 1 - inside_share: at 0.5, reconstructions would be too fat wherever the
+    network is unsure, above all along the line of sight.
+    """
+    return 1 - inside_share
+
+
 def learning_rate(config: Train, step: int) -> float:
     """The rate of step 0, 1, ...: linear warm-up, then constant, or a cosine that reaches 0 after
     the last step."""
@@ -192,6 +204,7 @@ def fit(
                 neighborhood=run.neighborhood,
                 window=camera["window"],
                 size=camera["size"],
+                level=surface_level(windows.inside_share()),
             ),
         )
         _write_text(out / LOSS_NAME, _loss_table(losses, run.train))
