@@ -1,4 +1,7 @@
 import shutil
+import time
+import tracemalloc
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from tpifu.sources import write_tree
 from tpifu.surreal import (
     REST_HEIGHT,
     Clip,
+    UnusableClip,
     centred_meshes,
     choose_clips,
     clip_name,
@@ -22,6 +26,7 @@ from tpifu.surreal import (
     write_clip,
 )
 
+EXTREMES = np.array([0, 1, 9, 14, 15, 2**16, 2**28, 2**31 - 1, 2**31, 2**32 - 1])
 # facts of the released files: name -> shape for a clip of T frames.
 FIELDS = {
     "pose": (72, "T"),
@@ -179,9 +184,9 @@ def test_a_clip_that_cannot_be_used_says_why(tmp_path):
         ({"shape": np.full((10, 6), 5.5)}, "shape coefficient beyond 5"),
         ({"shape": np.zeros((9, 6))}, "9 shape coefficients, expected 10"),
         ({"joints3D": np.zeros((3, 24, 5))}, "fields disagree about the number of frames"),
-        ({"pose": np.zeros((71, 6))}, r"pose is float64 of shape \(71, 6\), no clip's"),
-        ({"pose": "text"}, "pose is <U4 of shape"),
-        ({"zrot": np.array([["plain"]], object)}, "zrot is "),
+        ({"pose": np.zeros((71, 6))}, r"pose is double of shape \(71, 6\), no clip's"),
+        ({"pose": "text"}, r"pose is char of shape \(1,\)"),
+        ({"zrot": np.array([["plain"]], object)}, "zrot is cell of shape"),
     ]:
         path.write_bytes(whole)
         change(path, **fields)
@@ -190,6 +195,82 @@ def test_a_clip_that_cannot_be_used_says_why(tmp_path):
     for content in (b"", b"<html>login</html>", whole[:500], cut):
         path.write_bytes(content)
         refused("not a readable SURREAL clip")
+
+
+def test_a_small_file_that_unpacks_to_a_large_one_is_refused(tmp_path):
+    path = stored(tmp_path, clip())
+    fields = {k: v for k, v in scipy.io.loadmat(path).items() if not k.startswith("__")}
+    scipy.io.savemat(path, {**fields, "light": np.zeros(2**24)}, do_compression=True)
+    assert path.stat().st_size < 2**20
+    with pytest.raises(UnusableClip, match="unpacks to more than 67,108,864 bytes") as caught:
+        read_clip(path)
+    assert caught.value.reason == "unreadable"
+
+
+def test_a_field_that_claims_to_be_huge_is_not_made(tmp_path):
+    path = stored(tmp_path, clip())
+    content = bytearray(path.read_bytes())
+    # Just before the name, whose tag has four bytes, are the dimensions.
+    at = content.index(b"zrot") - 12
+    assert np.frombuffer(content[at : at + 8], "<i4").tolist() == [6, 1]
+    content[at : at + 8] = np.array([2**30, 4], "<i4").tobytes()
+    path.write_bytes(content)
+    tracemalloc.start()
+    with pytest.raises(UnusableClip, match=r"zrot is single of shape \(1073741824, 4\)"):
+        read_clip(path)
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
+
+
+def test_compressed_files_are_read(tmp_path):
+    given = clip()
+    path = stored(tmp_path, given)
+    fields = {k: v for k, v in scipy.io.loadmat(path).items() if not k.startswith("__")}
+    scipy.io.savemat(path, fields, do_compression=True)
+    same_motion(read_clip(path), given)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_mutated_files_are_read_or_refused_quickly_and_in_little_memory(tmp_path, compressed):
+    path = stored(tmp_path, clip(2))
+    fields = {k: v for k, v in scipy.io.loadmat(path).items() if not k.startswith("__")}
+    fields = {name: fields[name] for name in ("pose", "shape", "gender", "zrot", "joints3D", "bg")}
+    scipy.io.savemat(path, fields, do_compression=compressed)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    outcomes: Counter[str] = Counter()
+    slowest = 0.0
+    for number in range(800):
+        content = bytearray(whole)
+        # Half of them in the headers, where sizes and types are.
+        for _ in range(rng.integers(1, 5)):
+            end = 400 if number % 2 else len(content)
+            at = int(rng.integers(120, end))
+            kind = rng.integers(4)
+            if kind == 0:
+                content[at] = rng.integers(256)
+            elif kind == 1:
+                content[at : at + 4] = rng.choice(EXTREMES).astype("<u4").tobytes()
+            elif kind == 2:
+                del content[at : at + int(rng.integers(1, 50))]
+            else:
+                content[at:at] = content[at : at + int(rng.integers(1, 50))]
+        path.write_bytes(content)
+        if number % 10 == 0:
+            tracemalloc.start()
+        start = time.process_time()
+        try:
+            read_clip(path)
+            outcomes["read"] += 1
+        except UnusableClip as unusable:
+            outcomes[unusable.reason] += 1
+        slowest = max(slowest, time.process_time() - start)
+        if number % 10 == 0:
+            assert tracemalloc.get_traced_memory()[1] < 2**28
+            tracemalloc.stop()
+    assert slowest < 1.0
+    assert outcomes["unreadable"] > 50
+    assert len(outcomes) > 2  # not all of it fails at the door
 
 
 # Choosing and exporting.
