@@ -14,10 +14,12 @@ import grimp
 import numpy as np
 import pytest
 import torch
+from http_server import serving
 from PIL import Image
 from ruamel.yaml import YAML
+from test_cmu import amc_text, asf_text, walking
 
-from tpifu import config
+from tpifu import cmu, config
 from tpifu.checkpoint import load_model
 from tpifu.config import Model
 from tpifu.pifu import PIFu
@@ -232,6 +234,29 @@ def test_any_number_of_workers_writes_the_same_data(whole, workers):
     output = whole.run("dvc", "repro", "-f", "render", "sample", TPIFU_WORKERS=workers)
     assert set(ran(output)) == {"download", "meshes", "render", "sample"}
     assert whole.run.lock() == before
+
+
+@pytest.mark.slow
+def test_switching_the_source_runs_what_it_must_and_restores_the_rest(whole):
+    before = whole.run.lock()
+    with serving() as server:
+        skeleton, motion = asf_text().encode(), amc_text(walking(400)).encode()
+        server.files = {
+            f"/subjects/{file}": skeleton if file.endswith(".asf") else motion
+            for file in cmu.urls()
+        }
+        with whole.run.parameter("data.source", "cmu"):
+            output = whole.run("dvc", "repro", "meshes", CMU_URL=server.url(""))
+            assert ran(output) == ["download", "meshes"]
+            after = whole.run.lock()
+    assert before != after
+    # No server any more: both are in the run cache.
+    assert ran(whole.run("dvc", "repro", "meshes")) == []
+    assert whole.run.lock() == before
+    with whole.run.parameter("data.source", "cmu"):
+        assert ran(whole.run("dvc", "repro", "meshes")) == []
+        assert whole.run.lock() == after
+    whole.run("dvc", "repro", "meshes")
 
 
 @pytest.mark.slow
