@@ -42,11 +42,20 @@ def downloads() -> Path:
 
 def jobs() -> int:
     """Worker processes of the data stages: TPIFU_WORKERS, or one a core."""
-    text = os.environ.get("TPIFU_WORKERS")
+    return _number("TPIFU_WORKERS", "processes") or len(os.sched_getaffinity(0))
+
+
+def parts() -> int:
+    """Parts of a training batch that go through the network one after the other: TPIFU_PARTS."""
+    return _number("TPIFU_PARTS", "parts of a batch") or 1
+
+
+def _number(name: str, what: str) -> int | None:
+    text = os.environ.get(name)
     if text is None:
-        return len(os.sched_getaffinity(0))
+        return None
     if not text.isdigit() or int(text) < 1:
-        raise ConfigError(f"TPIFU_WORKERS is {text!r}: a number of processes, 1 or more")
+        raise ConfigError(f"{name} is {text!r}: a number of {what}, 1 or more")
     return int(text)
 
 

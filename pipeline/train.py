@@ -1,5 +1,7 @@
-"""Stages `train@baseline` and `train@temporal`: views and points -> models/NAME. Usage: NAME
-NEIGHBORHOOD."""
+"""Stages `train@baseline` and `train@temporal`: views and points -> models/NAME.
+
+python -m pipeline.train NAME NEIGHBORHOOD, or torchrun --nproc-per-node N -m pipeline.train ...
+"""
 
 import sys
 
@@ -7,6 +9,7 @@ from pipeline import layout
 from tpifu import tracking
 from tpifu.checkpoint import device_from
 from tpifu.errors import exit_on_error
+from tpifu.team import assembled
 from tpifu.train import Machine, Run, fit
 
 
@@ -21,11 +24,16 @@ def main(name: str, neighborhood: int) -> None:
         seed=params.seed,
     )
     tags = {"profile": params.profile, "model": name, **layout.data_tags()}
-    with tracking.start_run(
-        f"train {name}", root=layout.root(), params=run.settings(), tags=tags
-    ) as tracker:
-        machine = Machine(device=device_from(layout.device()))
-        fit(run, layout.MODELS / name, layout.scratch(), machine, tracker.log_metrics)
+    with assembled(device_from(layout.device())) as (team, device):
+        machine = Machine(device=device, parts=layout.parts(), team=team)
+        with tracking.start_run(
+            f"train {name}",
+            root=layout.root(),
+            params=run.settings(),
+            tags=tags,
+            recorded=team.leads,
+        ) as tracker:
+            fit(run, layout.MODELS / name, layout.scratch(), machine, tracker.log_metrics)
 
 
 if __name__ == "__main__":

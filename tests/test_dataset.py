@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tpifu.camera import calibration
 from tpifu.dataset import (
+    Share,
     TrainingSteps,
     Windows,
     balanced_draw,
@@ -98,9 +99,72 @@ def test_training_steps_depend_on_seed_and_step_alone(tiny):
 
 def test_an_epoch_visits_every_centre_once_and_the_next_in_another_order(tiny):
     steps = TrainingSteps(windows(tiny), 2, 4, seed=0)
-    visits = [steps._centre(position) for position in range(16)]
+    visits = [steps._centre(position)[0] for position in range(16)]
     assert sorted(visits[:8]) == sorted(visits[8:]) == list(range(8))
     assert visits[:8] != visits[8:]
+
+
+@pytest.mark.parametrize("width", [2, 3, 4, 9])
+def test_neighbouring_windows_share_their_images(tiny, width):
+    found = windows(tiny)  # clips of 5 and 3 frames
+    steps = TrainingSteps(found, 8, 20, seed=0, windows_per_clip=width)
+    begins = set()
+    for epoch in range(4):
+        visits = [steps._centre(8 * epoch + place) for place in range(8)]
+        assert sorted(centre for centre, _ in visits) == list(range(8))
+        for place, (centre, leader) in enumerate(visits):
+            ahead = 8 * epoch + place - leader
+            assert 0 <= ahead < width
+            # A run is neighbours of one clip.
+            first = visits[place - ahead][0]
+            assert centre == first + ahead
+            assert found.centres[centre][0] == found.centres[first][0]
+        begins.add(tuple(sorted(leader - 8 * epoch for _, leader in visits)))
+        batch = steps[epoch]
+        needed = set()
+        for (centre, leader), frames in zip(visits, batch.frames.tolist(), strict=True):
+            clip, frame = found.centres[centre]
+            expected = window_frames(len(found.clips[clip][1]), 3)[frame]
+            needed |= {(leader, int(t)) for t in expected}
+            assert frames == sorted(frames)
+            assert len(set(frames)) == len(set(expected.tolist()))
+        assert len(batch.images) == len(needed)
+    assert len(begins) > 1  # runs begin elsewhere in other epochs
+
+
+def test_shared_images_are_those_of_the_windows_alone(tiny):
+    found = windows(tiny)
+    batch = TrainingSteps(found, 8, 20, seed=0, windows_per_clip=3)[0]
+    steps = TrainingSteps(found, 8, 20, seed=0, windows_per_clip=3)
+    for window, frames in enumerate(batch.frames):
+        clip, frame = found.centres[steps._centre(window)[0]]
+        pictures = [
+            found.pixels(clip, view, window_frames(len(found.clips[clip][1]), 3)[frame])
+            for view in range(found.view_count(clip))
+        ]
+        own = batch.images[frames].numpy()
+        matching = [
+            np.array_equal(own, pixels) and np.array_equal(batch.calib[window].numpy(), calib)
+            for pixels, calib in pictures
+        ]
+        assert sum(matching) == 1
+
+
+@pytest.mark.parametrize(("world", "parts"), [(2, 1), (1, 2), (2, 2), (4, 1)])
+def test_shares_make_up_the_batch(tiny, world, parts):
+    whole = TrainingSteps(windows(tiny), 4, 20, seed=0)
+    for step in range(3):
+        pieces = []
+        for part in range(parts):
+            for rank in range(world):
+                share = Share(rank=rank, world=world, parts=parts)
+                own = TrainingSteps(windows(tiny), 4, 20, seed=0, share=share)
+                pieces.append(own[step * parts + part])
+        for name in ("points", "labels", "calib"):
+            together = torch.cat([getattr(piece, name) for piece in pieces])
+            assert torch.equal(together, getattr(whole[step], name))
+        seen = torch.cat([piece.images[piece.frames] for piece in pieces])
+        assert torch.equal(seen, whole[step].images[whole[step].frames])
 
 
 @pytest.mark.parametrize("neighborhood", [3, 5])
@@ -139,6 +203,8 @@ def test_what_the_data_cannot_give_is_refused(tiny, tmp_path):
         windows(tiny, 7)
     with pytest.raises(ConfigError, match=r"batch_size is 9, the data has 8 meshes"):
         TrainingSteps(windows(tiny), 9, 4, seed=0)
+    with pytest.raises(ConfigError, match=r"batch_size is 4: .* split evenly into 3 parts"):
+        TrainingSteps(windows(tiny), 4, 4, seed=0, share=Share(world=3))
     with pytest.raises(ConfigError, match=r"500 points a mesh asked for, .* has 400"):
         TrainingSteps(windows(tiny), 1, 500, seed=0)[0]
     with pytest.raises(DataError, match="no rows of split 'val'"):

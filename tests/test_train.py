@@ -1,5 +1,10 @@
 import csv
 import math
+import multiprocessing
+import os
+import random
+import signal
+import time
 from itertools import pairwise
 
 import pytest
@@ -9,7 +14,7 @@ from ruamel.yaml import YAML
 from tpifu.checkpoint import load_model
 from tpifu.config import Hourglass, Model, Train
 from tpifu.dataset import Windows
-from tpifu.errors import ConfigError, DataError
+from tpifu.errors import ConfigError, DataError, Stopped
 from tpifu.pifu import PIFu
 from tpifu.train import (
     Machine,
@@ -147,6 +152,93 @@ def test_an_interrupted_run_ends_bit_for_bit_as_an_uninterrupted_one(
     fit(settings, tmp_path / "out", tmp_path / "scratch", CPU, lambda m, s: resumed.append(s))
     assert resumed[0] == 2 * (stopped // 2)  # the last checkpoint, not the start
     assert outputs(tmp_path / "out") == outputs(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_twenty_kills_change_no_byte(tiny, tiny_model, tmp_path):
+    train = SHORT.model_copy(update={"steps": 60, "checkpoint_every": 3})
+    settings = run(tiny, tiny_model, train=train)
+    fit(settings, tmp_path / "whole", tmp_path / "other", CPU, ignore)
+    context = multiprocessing.get_context("fork")
+    arguments = (settings, tmp_path / "out", tmp_path / "scratch", CPU, ignore)
+    start = time.monotonic()
+    fit(settings, tmp_path / "timed", tmp_path / "other", CPU, ignore)
+    whole = time.monotonic() - start
+    rng = random.Random(0)
+    kills = 0
+    while kills < 20 and not (tmp_path / "out").exists():
+        process = context.Process(target=fit, args=arguments)
+        process.start()
+        process.join(rng.uniform(0.02, 0.25) * whole)
+        if process.is_alive():
+            process.kill()
+            process.join()
+            kills += 1
+    assert kills >= 4  # as many as a short run leaves room for, twenty at the most
+    fit(*arguments)
+    assert outputs(tmp_path / "out") == outputs(tmp_path / "whole")
+
+
+def test_a_batch_in_parts_is_the_batch_but_for_rounding(tiny, tiny_model, tmp_path):
+    train = SHORT.model_copy(update={"batch_size": 4})
+    settings = run(tiny, tiny_model, train=train)
+    fit(settings, tmp_path / "whole", tmp_path / "scratch", CPU, ignore)
+    parts = Machine(device=torch.device("cpu"), parts=2)
+    fit(settings, tmp_path / "parts", tmp_path / "scratch", parts, ignore)
+    assert losses(tmp_path / "parts") == pytest.approx(losses(tmp_path / "whole"), rel=1e-3)
+
+
+def test_sigterm_saves_and_the_run_goes_on_from_there(tiny, tiny_model, tmp_path):
+    settings = run(tiny, tiny_model)
+    fit(settings, tmp_path / "whole", tmp_path / "scratch", CPU, ignore)
+
+    def terminate(metrics, step):
+        if step == 2:  # no step after which a checkpoint is due
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped, match="stopped after step 3 of 6, as asked"):
+        fit(settings, tmp_path / "out", tmp_path / "scratch", CPU, terminate)
+    resumed = []
+    fit(settings, tmp_path / "out", tmp_path / "scratch", CPU, lambda m, s: resumed.append(s))
+    assert resumed == [3, 4, 5]
+    assert outputs(tmp_path / "out") == outputs(tmp_path / "whole")
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_full_disk_ends_in_one_line_and_keeps_the_last_checkpoint(
+    tiny, tiny_model, tmp_path, monkeypatch
+):
+    settings = run(tiny, tiny_model)
+    fit(settings, tmp_path / "whole", tmp_path / "scratch", CPU, ignore)
+    save, saved = torch.save, []
+
+    def full(state, path):
+        saved.append(path)
+        if len(saved) == 2:
+            path.write_bytes(b"half of it")
+            raise RuntimeError("PytorchStreamWriter failed writing file data/3: file write failed")
+        save(state, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        with pytest.raises(
+            DataError, match=r"state.pt: cannot be written .*before is kept"
+        ) as told:
+            fit(settings, tmp_path / "out", tmp_path / "scratch", CPU, ignore)
+    assert "\n" not in str(told.value)
+    assert not list(tmp_path.rglob(".part"))
+    resumed = []
+    fit(settings, tmp_path / "out", tmp_path / "scratch", CPU, lambda m, s: resumed.append(s))
+    assert resumed[0] == 2
+    assert outputs(tmp_path / "out") == outputs(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("neighborhood", [1, 3])
+def test_windows_taken_together_train_too(tiny, tiny_model, tmp_path, neighborhood):
+    train = SHORT.model_copy(update={"windows_per_clip": 3})
+    fit(run(tiny, tiny_model, neighborhood, train), tmp_path / "m", tmp_path / "s", CPU, ignore)
+    fit(run(tiny, tiny_model, neighborhood), tmp_path / "alone", tmp_path / "s", CPU, ignore)
+    assert losses(tmp_path / "m") != losses(tmp_path / "alone")
 
 
 def test_another_setting_does_not_resume_from_a_foreign_checkpoint(tiny, tiny_model, tmp_path):

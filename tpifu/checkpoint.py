@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -137,13 +138,19 @@ class Checkpoints:
 
 
 def _write(path: Path, state: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     # The archive's stem must not depend on the temporary name: write in a folder of its own.
     part = path.parent / ".part"
-    part.mkdir(exist_ok=True)
-    torch.save(state, part / path.name)
-    os.replace(part / path.name, path)
-    part.rmdir()
+    try:
+        part.mkdir(parents=True, exist_ok=True)
+        torch.save(state, part / path.name)
+        os.replace(part / path.name, path)
+    except (OSError, RuntimeError) as error:  # torch's own writer raises RuntimeError: disk full
+        fault = (str(error).splitlines() or [""])[0][:200]
+        raise DataError(
+            f"{path}: cannot be written ({fault}); what was there before is kept"
+        ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _read(path: Path) -> dict[str, Any]:

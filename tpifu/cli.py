@@ -8,7 +8,7 @@ import functools
 import json
 import shutil
 import sys
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -381,6 +381,13 @@ def train(
         int,
         typer.Option(min=0, help="Processes that read ahead; 0 reads in the training process."),
     ] = 0,
+    parts: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Parts a batch is split into, one after the other, to save memory; 1 or more.",
+        ),
+    ] = 1,
     scratch: Annotated[
         Path | None,
         typer.Option(
@@ -421,6 +428,7 @@ def train(
 
     from tpifu import tracking
     from tpifu.checkpoint import device_from
+    from tpifu.team import assembled
     from tpifu.train import Machine, Run, fit
 
     run = Run(
@@ -431,25 +439,27 @@ def train(
         train=chosen.train,
         seed=chosen.seed,
     )
-    machine = Machine(device=device_from(device), workers=workers)
     scratch = scratch or out.resolve().parent / ".tpifu-train"
     name = f"train {out.resolve().name}"
     last: dict[str, float] = {}
     with (
-        tracking.start_run(name, root=Path(), params=run.settings(), tags={})
-        if track
-        else nullcontext(tracking.NullRun())
-    ) as tracker:
+        assembled(device_from(device)) as (team, own),
+        tracking.start_run(
+            name, root=Path(), params=run.settings(), tags={}, recorded=track and team.leads
+        ) as tracker,
+    ):
 
         def log(metrics: dict[str, float], step: int) -> None:
             last.update(metrics)
             tracker.log_metrics(metrics, step)
 
+        machine = Machine(device=own, workers=workers, parts=parts, team=team)
         fit(run, out, scratch, machine, log)
-    with suppress(OSError):  # other runs may have checkpoints there
-        scratch.rmdir()
-    loss = f", last loss {last['loss']:.4g}" if last else ""
-    print(f"{out}/model.pt: {chosen.train.steps} steps{loss}")
+    if team.leads:
+        with suppress(OSError):  # other runs may have checkpoints there
+            scratch.rmdir()
+        loss = f", last loss {last['loss']:.4g}" if last else ""
+        print(f"{out}/model.pt: {chosen.train.steps} steps{loss}")
 
 
 @app.command("eval")

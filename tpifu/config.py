@@ -149,6 +149,9 @@ class Train(Section):
     """muon: for all weights between the first layer and the last, Adam for the rest."""
     batch_size: Count = 2
     """Windows a step, each of another mesh."""
+    windows_per_clip: Count = 1
+    """Neighbouring windows of a clip that a step takes together, which then share their images; 1:
+    windows are drawn independently. Not in the paper."""
     points: Annotated[int, Field(ge=2, multiple_of=2)] = 1000
     """`Num samples`: points a window, half of them inside."""
     steps: Count = 44600

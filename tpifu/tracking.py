@@ -18,6 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from tpifu.errors import Stopped
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -139,19 +141,21 @@ def start_run(
     params: dict[str, Any],
     tags: dict[str, str],
     resume_id: str | None = None,
+    recorded: bool = True,
 ) -> Iterator[Run]:
-    """Record what happens inside: it ends FINISHED, KILLED if interrupted (Ctrl-C), or FAILED.
+    """Record what happens inside, if `recorded`: it ends FINISHED, KILLED if interrupted (Ctrl-C,
+    SIGTERM), or FAILED.
 
     `params` may be nested. The tags git.commit and git.dirty (of `root`), dvc.stage and dvc.exp are
     added where they are known. `resume_id` goes on with an earlier run, or with a new one if the
     store does not know it.
     """
-    run = _open_run(name, root.resolve(), tags, resume_id)
+    run = _open_run(name, root.resolve(), tags, resume_id) if recorded else NullRun()
     run.log_params(flatten(params))
     status = "FINISHED"
     try:
         yield run
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         status = "KILLED"
         raise
     except BaseException:

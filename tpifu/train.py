@@ -9,13 +9,15 @@ import csv
 import io
 import math
 import os
+import signal
 import sys
-from collections.abc import Callable, Generator
-from contextlib import closing
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import tqdm
@@ -23,15 +25,17 @@ from jaxtyping import Float
 from ruamel.yaml import YAML
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from tpifu import shards
 from tpifu.checkpoint import Checkpoints, TrainedModel, fingerprint, save_model
 from tpifu.config import Model, Train
-from tpifu.dataset import Batch, TrainingSteps, Windows, network_input
-from tpifu.errors import ConfigError, DataError
+from tpifu.dataset import Batch, Share, TrainingSteps, Windows, network_input
+from tpifu.errors import ConfigError, DataError, Stopped
 from tpifu.muon import Muon
 from tpifu.pifu import PIFu
+from tpifu.team import Team
 
 LOSS_NAME = "loss.csv"
 SETTINGS_NAME = "config.yaml"
@@ -57,6 +61,9 @@ class Run:
         }
 
 
+_ALONE = Team()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Machine:
     """Where it runs."""
@@ -64,6 +71,10 @@ class Machine:
     device: torch.device
     workers: int = 0
     """Processes that read batches ahead; 0 reads in the training process."""
+    parts: int = 1
+    """Parts of a batch that go through the network one after the other, their gradients summed: as
+    much memory as one of them needs. Changes results by rounding alone, under group norm."""
+    team: Team = _ALONE
 
 
 def loss_of_stacks(
@@ -118,19 +129,30 @@ def optimizers(name: str, network: PIFu) -> list[torch.optim.Optimizer]:
 
 
 def training_step(
-    network: PIFu, optimizers: list[torch.optim.Optimizer], batch: Batch, rate: float
+    network: nn.Module,
+    optimizers: list[torch.optim.Optimizer],
+    parts: Sequence[Batch],
+    rate: float,
 ) -> Float[Tensor, ""]:
-    """One step of all optimisers; returns its loss, still on the device."""
+    """One step of all optimisers on a batch in equal parts; returns its loss, still on the
+    device."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = rate
     network.zero_grad(set_to_none=True)
-    images = network_input(batch.images).to(memory_format=torch.channels_last)
-    loss = loss_of_stacks(network(images, batch.frames, batch.points, batch.calib), batch.labels)
-    loss.backward()
+    losses = []
+    for number, batch in enumerate(parts, 1):
+        images = network_input(batch.images).to(memory_format=torch.channels_last)
+        # Processes exchange gradients once a step, with the last part.
+        waits = isinstance(network, DistributedDataParallel) and number < len(parts)
+        with cast(DistributedDataParallel, network).no_sync() if waits else nullcontext():
+            occupancies = network(images, batch.frames, batch.points, batch.calib)
+            loss = loss_of_stacks(occupancies, batch.labels) / len(parts)
+            loss.backward()
+        losses.append(loss.detach())
     for optimizer in optimizers:
         optimizer.step()
-    return loss.detach()
+    return torch.stack(losses).sum()
 
 
 def fit(
@@ -146,16 +168,25 @@ def fit(
     `scratch` must outlive the call and may be shared: each run has a folder in it, named by its
     fingerprint. `log(metrics, step)` is called at every step with the loss and the learning rate.
     Raises ConfigError or DataError for what the data cannot give, and DataError when another
-    process trains the same run or the loss stops being finite.
+    process trains the same run, a checkpoint cannot be written, or the loss stops being finite.
+    SIGTERM saves a checkpoint and raises Stopped.
     """
+    team = machine.team
     windows = Windows(run.views, run.points, "train", run.neighborhood)
-    steps = TrainingSteps(windows, run.train.batch_size, run.train.points, run.seed)
+    steps = TrainingSteps(
+        windows,
+        run.train.batch_size,
+        run.train.points,
+        run.seed,
+        windows_per_clip=run.train.windows_per_clip,
+        share=Share(rank=team.rank, world=team.world, parts=machine.parts),
+    )
     camera = windows.views.metadata
     if fault := run.model.hourglass.fault(camera["size"]):
         raise ConfigError(f"{run.views}: images of {camera['size']} px, but {fault}")
     identity = fingerprint(run.settings(), shards.digest([run.views, run.points]))
     checkpoints = Checkpoints(scratch / identity)
-    with checkpoints.locked():
+    with checkpoints.locked() if team.leads else nullcontext(), _asked_to_stop() as asked:
         torch.manual_seed(run.seed)
         network = PIFu(run.model, run.neighborhood, camera["window"]).to(machine.device).train()
         # Channels-last is how the convolution kernels of CPUs and tensor cores want it; the values
@@ -163,20 +194,37 @@ def fit(
         network.image_filter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         updaters = optimizers(run.train.optimizer, network)
         losses: list[float] = []
-        if state := checkpoints.load():
+        if state := team.from_leader(checkpoints.load() if team.leads else None):
             network.load_state_dict(state["network"])
             for optimizer, saved in zip(updaters, state["optimizers"], strict=True):
                 optimizer.load_state_dict(saved)
             losses = state["losses"]
-            message = f"resuming after step {len(losses)} of {run.train.steps}"
-            tqdm.tqdm.write(message, file=sys.stderr)
+            if team.leads:
+                message = f"resuming after step {len(losses)} of {run.train.steps}"
+                tqdm.tqdm.write(message, file=sys.stderr)
+        joined = team.joined(network)
+
+        def save() -> None:
+            if team.leads:
+                checkpoints.save(
+                    {
+                        "network": network.state_dict(),
+                        "optimizers": [optimizer.state_dict() for optimizer in updaters],
+                        "losses": losses,
+                    }
+                )
+
         progress = tqdm.tqdm(
-            initial=len(losses), total=run.train.steps, desc="train", unit="step", disable=None
+            initial=len(losses),
+            total=run.train.steps,
+            desc="train",
+            unit="step",
+            disable=None if team.leads else True,
         )
         with closing(_batches(steps, len(losses), run.train.steps, machine)) as batches, progress:
             for step, batch in batches:
                 rate = learning_rate(run.train, step)
-                loss = float(training_step(network, updaters, batch, rate))
+                loss = float(team.mean(training_step(joined, updaters, batch, rate)))
                 if not math.isfinite(loss):
                     raise DataError(
                         f"the loss is {loss} at step {step}: lower train.learning_rate "
@@ -187,47 +235,86 @@ def fit(
                 progress.set_postfix(loss=f"{loss:.4f}", refresh=False)
                 progress.update()
                 log({"loss": loss, "learning_rate": rate}, step)
-                if len(losses) % run.train.checkpoint_every == 0 and len(losses) < run.train.steps:
-                    checkpoints.save(
-                        {
-                            "network": network.state_dict(),
-                            "optimizers": [optimizer.state_dict() for optimizer in updaters],
-                            "losses": losses,
-                        }
+                if len(losses) == run.train.steps:
+                    break
+                if team.any(bool(asked)):
+                    save()
+                    raise Stopped(
+                        f"stopped after step {len(losses)} of {run.train.steps}, as asked; "
+                        "the same command goes on from there"
                     )
-        out.mkdir(parents=True, exist_ok=True)
-        save_model(
-            out,
-            TrainedModel(
-                network=network,
-                config=run.model,
-                neighborhood=run.neighborhood,
-                window=camera["window"],
-                size=camera["size"],
-                level=surface_level(windows.inside_share()),
-            ),
-        )
-        _write_text(out / LOSS_NAME, _loss_table(losses, run.train))
-        settings = io.StringIO()
-        YAML(typ="safe", pure=True).dump(run.settings(), settings)
-        _write_text(out / SETTINGS_NAME, settings.getvalue())
-        checkpoints.delete()
+                if len(losses) % run.train.checkpoint_every == 0:
+                    save()
+        if team.leads:
+            try:
+                _write_results(run, out, network, losses, camera, windows)
+            except OSError as error:
+                raise DataError(
+                    f"{out}: cannot be written ({error.strerror}); the same command goes on from "
+                    "the last checkpoint"
+                ) from error
+            checkpoints.delete()
+
+
+def _write_results(
+    run: Run,
+    out: Path,
+    network: PIFu,
+    losses: list[float],
+    camera: dict[str, Any],
+    windows: Windows,
+) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    save_model(
+        out,
+        TrainedModel(
+            network=network,
+            config=run.model,
+            neighborhood=run.neighborhood,
+            window=camera["window"],
+            size=camera["size"],
+            level=surface_level(windows.inside_share()),
+        ),
+    )
+    _write_text(out / LOSS_NAME, _loss_table(losses, run.train))
+    settings = io.StringIO()
+    YAML(typ="safe", pure=True).dump(run.settings(), settings)
+    _write_text(out / SETTINGS_NAME, settings.getvalue())
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[list[int]]:
+    """A list that holds the signal once SIGTERM has come, in place of the process's end.
+
+    Schedulers send it before they kill. Only the main thread may ask for signals.
+    """
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _batches(
     steps: TrainingSteps, start: int, stop: int, machine: Machine
-) -> Generator[tuple[int, Batch]]:
-    """Batches of steps start .. stop-1 on the device, read ahead by the workers."""
+) -> Generator[tuple[int, list[Batch]]]:
+    """The parts of steps start .. stop-1 on the device, read ahead by the workers."""
+    parts = machine.parts
     loader: DataLoader[Batch] = DataLoader(
         steps,
         batch_size=None,
-        sampler=range(start, stop),
+        sampler=range(start * parts, stop * parts),
         num_workers=machine.workers,
         collate_fn=lambda batch: batch,
         pin_memory=False,
     )
-    for step, batch in enumerate(loader, start):
-        yield step, batch.to(machine.device)
+    batches = (batch.to(machine.device) for batch in loader)
+    for step in range(start, stop):
+        yield step, [next(batches) for _ in range(parts)]
 
 
 def _loss_table(losses: list[float], config: Train) -> str:
