@@ -132,6 +132,9 @@ class Model(Section):
     mlp: Annotated[tuple[Count, ...], Field(strict=False, min_length=1)] = (1024, 512, 256, 129)
     """Hidden widths. The input width is neighborhood * dim + 1, the output width 1."""
     last_activation: Literal["tanh", "sigmoid"] = "tanh"
+    align_corners: bool = False
+    """Feature lookup: true puts ndc -1 and 1 at the centres of a map's outermost cells (PIFu's),
+    false at their outer edges, as in images. Not in the paper."""
     neighborhood: Count = 3
     """Frames the temporal model sees, centred on the frame it reconstructs."""
 

@@ -45,6 +45,7 @@ class PIFu(nn.Module):
         super().__init__()
         self.window = window
         self.z_normalization = config.z_normalization
+        self.align_corners = config.align_corners
         # The filter comes first: with one seed it starts equal whatever the neighborhood.
         self.image_filter = StackedHourglass(config.hourglass, config.norm)
         _initialise(self.image_filter)
@@ -71,7 +72,9 @@ class PIFu(nn.Module):
         ndc = project(calib, points)
         grid = (ndc[:, :, :2] * ndc.new_tensor([1.0, -1.0]))[:, None, None].expand(b, k, 1, n, 2)
         looked_up = F.grid_sample(
-            features[frames.reshape(-1)], grid.reshape(b * k, 1, n, 2), align_corners=False
+            features[frames.reshape(-1)],
+            grid.reshape(b * k, 1, n, 2),
+            align_corners=self.align_corners,
         )
         pixel_aligned = looked_up.reshape(b, -1, n).mT  # oldest frame first
         depth = depth_feature(ndc[:, :, 2], self.window, self.z_normalization)
