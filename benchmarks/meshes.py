@@ -57,8 +57,8 @@ def export(tree: Path, out: Path, meshes: int, jobs: int) -> dict[str, float]:
 def main() -> None:
     jobs = len(os.sched_getaffinity(0))
     if sys.argv[1:]:  # one measurement, in a process of its own
-        tree, out, meshes = sys.argv[1:]
-        print(json.dumps(export(Path(tree), Path(out), int(meshes), jobs)))
+        given, out, meshes = sys.argv[1:]
+        print(json.dumps(export(Path(given), Path(out), int(meshes), jobs)))
         return
     found: dict[str, float] = {"jobs": jobs}
     with tempfile.TemporaryDirectory() as folder:
@@ -66,7 +66,7 @@ def main() -> None:
         tree.mkdir()
         write_clips(tree, 202)
         for clips in (50, 200):
-            command = [sys.executable, __file__, tree, f"{folder}/{clips}", f"{clips * KEPT}"]
+            command = [sys.executable, __file__, str(tree), f"{folder}/{clips}", f"{clips * KEPT}"]
             own = json.loads(subprocess.check_output(command, text=True))
             found |= {f"{key}_{clips}": float(f"{value:.4g}") for key, value in own.items()}
     print(json.dumps(found))

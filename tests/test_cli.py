@@ -273,7 +273,10 @@ def test_training_is_tracked_only_when_asked(trip, tmp_path, monkeypatch):
             self.steps.append(step)
 
     @contextmanager
-    def start_run(name, *, root, params, tags):
+    def start_run(name, *, root, params, tags, recorded):
+        if not recorded:
+            yield tracking.NullRun()
+            return
         runs.append((name, params, Recorder()))
         yield runs[-1][2]
 
@@ -286,6 +289,20 @@ def test_training_is_tracked_only_when_asked(trip, tmp_path, monkeypatch):
     assert name == "train two"
     assert params["train"]["steps"] == 2
     assert recorder.steps == [0, 1]
+
+
+def test_training_starts_from_a_model_and_takes_its_network(trip, tmp_path):
+    command = ["train", trip.shards, "--steps", 2, "--batch-size", 2, "--points", 20]
+    done(*command, "-o", tmp_path / "on", "--start", trip.model, "--device", "cpu")
+    settings = (tmp_path / "on" / "config.yaml").read_text()
+    assert "start: " in settings
+    before = (trip.model / "config.yaml").read_text()
+    (dim,) = re.findall(r"dim: \d+", before)
+    assert dim in settings
+    line = refused(*command, "-o", tmp_path / "no", "--start", tmp_path / "nothing")
+    assert "nothing" in line
+    line = refused(*command, "-o", tmp_path / "no", "--start", trip.model, "--stacks", 3)
+    assert "cannot start from it: its hourglass is" in line
 
 
 def test_a_network_that_sees_nobody_says_so(trip, tmp_path, monkeypatch):

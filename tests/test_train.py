@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import time
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -13,9 +14,10 @@ from ruamel.yaml import YAML
 
 from tpifu.checkpoint import load_model
 from tpifu.config import Hourglass, Model, Train
-from tpifu.dataset import Windows
+from tpifu.dataset import TrainingSteps, Windows, network_input
 from tpifu.errors import ConfigError, DataError, Stopped
 from tpifu.pifu import PIFu
+from tpifu.pretrained import widen
 from tpifu.train import (
     Machine,
     Run,
@@ -239,6 +241,35 @@ def test_windows_taken_together_train_too(tiny, tiny_model, tmp_path, neighborho
     fit(run(tiny, tiny_model, neighborhood, train), tmp_path / "m", tmp_path / "s", CPU, ignore)
     fit(run(tiny, tiny_model, neighborhood), tmp_path / "alone", tmp_path / "s", CPU, ignore)
     assert losses(tmp_path / "m") != losses(tmp_path / "alone")
+
+
+@pytest.mark.parametrize("neighborhood", [1, 3])
+def test_a_run_starts_with_the_weights_of_a_model(tiny, tiny_model, tmp_path, neighborhood):
+    fit(run(tiny, tiny_model, 1), tmp_path / "first", tmp_path / "scratch", CPU, ignore)
+    start = tmp_path / "first"
+    settings = replace(run(tiny, tiny_model, neighborhood), start=start)
+    fit(settings, tmp_path / "on", tmp_path / "scratch", CPU, ignore)
+    model = load_model(start, torch.device("cpu"))
+    network = widen(model, 3).network if neighborhood == 3 else model.network
+    windows = Windows(tiny / "views", tiny / "points", "train", neighborhood)
+    batch = TrainingSteps(windows, SHORT.batch_size, SHORT.points, 0)[0]
+    with torch.no_grad():
+        images = network_input(batch.images)
+        occupancies = network.train()(images, batch.frames, batch.points, batch.calib)
+    expected = float(loss_of_stacks(occupancies, batch.labels))
+    assert losses(tmp_path / "on")[0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_model_that_does_not_fit_is_no_start(tiny, tiny_model, tmp_path):
+    fit(run(tiny, tiny_model), tmp_path / "three", tmp_path / "scratch", CPU, ignore)
+    start = tmp_path / "three"
+    sigmoid = tiny_model.model_copy(update={"last_activation": "sigmoid"})
+    for settings, told in [
+        (run(tiny, sigmoid), "its last_activation is tanh, this run's sigmoid"),
+        (run(tiny, tiny_model, 1), "its neighborhood is 3; only 1 can be widened to 1"),
+    ]:
+        with pytest.raises(ConfigError, match=told):
+            fit(replace(settings, start=start), tmp_path / "m", tmp_path / "s", CPU, ignore)
 
 
 def test_another_setting_does_not_resume_from_a_foreign_checkpoint(tiny, tiny_model, tmp_path):

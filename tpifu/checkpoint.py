@@ -95,6 +95,14 @@ def load_model(path: Path, device: torch.device) -> TrainedModel:
     )
 
 
+def model_digest(path: Path) -> str:
+    """SHA-256 of a model file, or of the model.pt of a folder. DataError if there is none."""
+    path = path / MODEL_NAME if path.is_dir() else path
+    if not path.is_file():
+        raise DataError(f"{path}: no such model file")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def fingerprint(config: dict[str, Any], data: str) -> str:
     """Twelve hex digits that two runs share only if their effective settings and data are equal."""
     text = json.dumps({"config": config, "data": data}, sort_keys=True)

@@ -376,6 +376,14 @@ def train(
         int | None,
         typer.Option(help="Seed of weights and draws; 0 or more.", show_default="0"),
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Start from its weights (tpifu import, or an earlier model), with its network's "
+            "settings; one of neighborhood 1 is widened.",
+        ),
+    ] = None,
     device: Device = None,
     workers: Annotated[
         int,
@@ -408,6 +416,12 @@ def train(
     from tpifu import config
 
     base = config.load(params) if params else config.Params()
+    if start:
+        from tpifu.checkpoint import device_from, load_model
+
+        first = load_model(start, device_from("cpu"))
+        model = first.config.model_copy(update={"neighborhood": first.neighborhood})
+        base = base.model_copy(update={"model": model})
     given = {
         **_NO_DRAW,
         **_pool(shards / "points"),
@@ -438,6 +452,7 @@ def train(
         model=chosen.model,
         train=chosen.train,
         seed=chosen.seed,
+        start=start,
     )
     scratch = scratch or out.resolve().parent / ".tpifu-train"
     name = f"train {out.resolve().name}"

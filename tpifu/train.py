@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -29,12 +30,20 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from tpifu import shards
-from tpifu.checkpoint import Checkpoints, TrainedModel, fingerprint, save_model
+from tpifu.checkpoint import (
+    Checkpoints,
+    TrainedModel,
+    fingerprint,
+    load_model,
+    model_digest,
+    save_model,
+)
 from tpifu.config import Model, Train
 from tpifu.dataset import Batch, Share, TrainingSteps, Windows, network_input
 from tpifu.errors import ConfigError, DataError, Stopped
 from tpifu.muon import Muon
 from tpifu.pifu import PIFu
+from tpifu.pretrained import widen
 from tpifu.team import Team
 
 LOSS_NAME = "loss.csv"
@@ -51,14 +60,18 @@ class Run:
     model: Model
     train: Train
     seed: int
+    start: Path | None = None
+    """A model whose weights are the first ones, instead of random ones; one of neighborhood 1 is
+    widened."""
 
     def settings(self) -> dict[str, Any]:
         """The effective settings, for the fingerprint, config.yaml and the tracker."""
-        return {
+        settings = {
             "seed": self.seed,
             "model": {**self.model.model_dump(mode="json"), "neighborhood": self.neighborhood},
             "train": self.train.model_dump(mode="json"),
         }
+        return {**settings, "start": model_digest(self.start)} if self.start else settings
 
 
 _ALONE = Team()
@@ -166,7 +179,9 @@ def fit(
     `scratch` when repeated.
 
     `scratch` must outlive the call and may be shared: each run has a folder in it, named by its
-    fingerprint. `log(metrics, step)` is called at every step with the loss and the learning rate.
+    fingerprint. `log(metrics, step)` is called at every step with the loss, the learning rate,
+    windows a second and the share of the time spent waiting for data.
+
     Raises ConfigError or DataError for what the data cannot give, and DataError when another
     process trains the same run, a checkpoint cannot be written, or the loss stops being finite.
     SIGTERM saves a checkpoint and raises Stopped.
@@ -192,6 +207,8 @@ def fit(
         # Channels-last is how the convolution kernels of CPUs and tensor cores want it; the values
         # are the same.
         network.image_filter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if run.start:
+            network.load_state_dict(_first_weights(run.start, run, camera))
         updaters = optimizers(run.train.optimizer, network)
         losses: list[float] = []
         if state := team.from_leader(checkpoints.load() if team.leads else None):
@@ -222,7 +239,9 @@ def fit(
             disable=None if team.leads else True,
         )
         with closing(_batches(steps, len(losses), run.train.steps, machine)) as batches, progress:
+            ended = time.perf_counter()
             for step, batch in batches:
+                began = time.perf_counter()
                 rate = learning_rate(run.train, step)
                 loss = float(team.mean(training_step(joined, updaters, batch, rate)))
                 if not math.isfinite(loss):
@@ -234,7 +253,12 @@ def fit(
                 losses.append(loss)
                 progress.set_postfix(loss=f"{loss:.4f}", refresh=False)
                 progress.update()
-                log({"loss": loss, "learning_rate": rate}, step)
+                waited, ended = began - ended, time.perf_counter()
+                speed = {
+                    "windows_per_s": run.train.batch_size / (waited + ended - began),
+                    "waiting_share": waited / (waited + ended - began),
+                }
+                log({"loss": loss, "learning_rate": rate, **speed}, step)
                 if len(losses) == run.train.steps:
                     break
                 if team.any(bool(asked)):
@@ -254,6 +278,26 @@ def fit(
                     "the last checkpoint"
                 ) from error
             checkpoints.delete()
+
+
+def _first_weights(path: Path, run: Run, camera: dict[str, Any]) -> dict[str, Tensor]:
+    """The weights of a model that fits the run. Raises ConfigError for one that does not."""
+    model = load_model(path, torch.device("cpu"))
+    ours = {**run.model.model_dump(), "window": camera["window"], "size": camera["size"]}
+    theirs = {**model.config.model_dump(), "window": model.window, "size": model.size}
+    for name, value in ours.items():
+        if name != "neighborhood" and theirs[name] != value:
+            raise ConfigError(
+                f"{path}: cannot start from it: its {name} is {theirs[name]}, this run's {value}"
+            )
+    if model.neighborhood != run.neighborhood:
+        if model.neighborhood != 1:
+            raise ConfigError(
+                f"{path}: cannot start from it: its neighborhood is {model.neighborhood}; "
+                f"only 1 can be widened to {run.neighborhood}"
+            )
+        model = widen(model, run.neighborhood)
+    return model.network.state_dict()
 
 
 def _write_results(
