@@ -311,14 +311,13 @@ def choose_clips(tree: Path, data: Data, seed: int) -> Choice:
         raise DataError(
             f"{tree}: sequence {min(both)} is in train and in test; a split is by subject"
         )
-    seen = {
-        split: [path for path in paths if not matches(path.parent.name, data.unseen)]
-        for split, paths in found.items()
-    }
-    candidates = {
-        **seen,
-        "unseen_motion": [path for path in found["test"] if path not in set(seen["test"])],
-    }
+    candidates: dict[str, list[Path]] = {"train": [], "test": [], "unseen_motion": []}
+    for split, paths in found.items():
+        for path in paths:
+            if not matches(path.parent.name, data.unseen):
+                candidates[split].append(path)
+            elif split == "test":
+                candidates["unseen_motion"].append(path)
     clips: list[tuple[str, Path, int]] = []
     skipped: list[UnusableClip] = []
     for number, (split, wanted) in enumerate(wanted_meshes(data).items()):
