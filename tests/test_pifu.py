@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from tpifu.camera import calibration
 from tpifu.config import Hourglass, Model
-from tpifu.hourglass import HourglassLevels, StackedHourglass, upsample
-from tpifu.pifu import PIFu, PointClassifier
+from tpifu.hourglass import HourglassLevels, NormReLU, StackedHourglass, upsample
+from tpifu.pifu import PIFu, PointClassifier, lookup
 
 WINDOW = 2.56
 TABLE_1 = Model()
@@ -94,7 +95,7 @@ def test_neighborhood_1_is_the_baseline(tiny_model):
         at = (ndc[:, :2] * torch.tensor([1.0, -1.0]))[None, None]
         looked_up = F.grid_sample(feature, at, align_corners=False)[0, :, 0].T
         depth = ndc[:, 2:] * (WINDOW / 2) / tiny_model.z_normalization
-        expected = single.classifier(torch.cat([looked_up, depth], dim=1)[None])[0]
+        expected = single.classifier(torch.cat([looked_up, depth], dim=1))
         torch.testing.assert_close(found[-1, window], expected)
 
 
@@ -162,9 +163,9 @@ def test_a_feature_map_is_looked_up_where_the_point_projects(tiny_model):
     calib = torch.from_numpy(calibration(0.0, WINDOW))[None]
     net.query(features, torch.tensor([[0]]), points, calib)
     x, y = points[0, :, 0] / 1.28, points[0, :, 1] / 1.28
-    torch.testing.assert_close(seen[0][0, :, 0], (x + 1) / 2 * 8 - 0.5)  # u, centres at halves
-    torch.testing.assert_close(seen[0][0, :, 1], (1 - y) / 2 * 8 - 0.5)  # v, downwards
-    torch.testing.assert_close(seen[0][0, :, -1], points[0, :, 2] / 0.3)  # metres / z_normalization
+    torch.testing.assert_close(seen[0][:, 0], (x + 1) / 2 * 8 - 0.5)  # u, centres at halves
+    torch.testing.assert_close(seen[0][:, 1], (1 - y) / 2 * 8 - 0.5)  # v, downwards
+    torch.testing.assert_close(seen[0][:, -1], points[0, :, 2] / 0.3)  # metres / z_normalization
 
 
 def test_nothing_is_inside_beyond_the_box(tiny_model):
@@ -183,7 +184,7 @@ def test_the_last_activation_bounds_the_occupancy(activation, low):
     classifier = PointClassifier(4, (8,), activation)
     with torch.no_grad():
         classifier.layers[-1].weight.mul_(100)
-        values = classifier(torch.randn(1, 500, 4) * 10)
+        values = classifier(torch.randn(500, 4) * 10)
     assert low <= values.min() < low + 0.1
     assert 0.9 < values.max() <= 1
 
@@ -193,3 +194,80 @@ def test_batch_norm_is_a_choice(tiny_model):
     kinds = {type(module) for module in PIFu(batch, 1, WINDOW).modules()}
     assert torch.nn.BatchNorm2d in kinds
     assert torch.nn.GroupNorm not in kinds
+
+
+def slopes(function, inputs, parameters=()):
+    """The output, and the gradients of one random weighting of it."""
+    leaves = [value.detach().clone().requires_grad_() for value in inputs]
+    found = function(*leaves)
+    weighting = torch.randn(found.shape, generator=torch.Generator().manual_seed(5))
+    grads = torch.autograd.grad(found, [*leaves, *parameters], weighting.to(found.dtype))
+    return [found, *grads]
+
+
+@pytest.mark.parametrize(("channels", "size"), [(64, 8), (16, 12), (256, 6)])
+@pytest.mark.parametrize("convolved", [True, False])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 5e-2)])
+def test_norm_relu_and_convolution_in_one_are_the_three_layers(
+    channels, size, convolved, dtype, tolerance
+):
+    torch.manual_seed(0)
+    conv = nn.Conv2d(channels, 12, 3, padding=1, bias=False) if convolved else None
+    layer = NormReLU("group", channels, conv)
+    nn.init.normal_(layer.norm.weight, 1, 0.3)
+    nn.init.normal_(layer.norm.bias, 0, 0.3)
+    images = torch.randn(3, channels, size, size) * 2 + 1
+    images = images.to(dtype).float().contiguous(memory_format=torch.channels_last)
+
+    def three(x):
+        y = F.relu(layer.norm(x))
+        return y if conv is None else conv(y)
+
+    expected = slopes(three, [images], layer.parameters())
+    found = slopes(layer, [images.to(dtype)], layer.parameters())
+    for ours, theirs in zip(found, expected, strict=True):
+        # In 16 bits a few values next to 0 fall on the ReLU's other side: far off, but few.
+        assert torch.linalg.norm(ours.float() - theirs) < tolerance * torch.linalg.norm(theirs)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_lookup_is_grid_sample(align_corners):
+    torch.manual_seed(0)
+    maps = [torch.randn(4, 5, 6, 8) for _ in range(2)]
+    frames = torch.tensor([[0, 1, 1], [3, 2, 0]])
+    xy = torch.rand(2, 50, 2) * 2.4 - 1.2  # some beyond the image
+
+    def slow(*maps):
+        grid = (xy * torch.tensor([1.0, -1.0]))[:, None]
+        found = []
+        for features in maps:
+            steps = [
+                F.grid_sample(features[frames[:, step]], grid, align_corners=align_corners)
+                for step in range(3)
+            ]
+            found.append(torch.cat(steps, dim=1)[:, :, 0].mT)
+        return torch.stack(found)
+
+    def fast(*maps):
+        return lookup(list(maps), frames, xy, align_corners)
+
+    for ours, theirs in zip(slopes(fast, maps), slopes(slow, maps), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_the_classifier_feeds_its_input_to_every_layer():
+    torch.manual_seed(0)
+    classifier = PointClassifier(9, (16, 8), "tanh")
+    x = torch.randn(30, 9)
+
+    def slow(x):
+        y = classifier.layers[0](x)
+        for layer in classifier.layers[1:]:
+            y = layer(torch.cat([F.leaky_relu(y), x], dim=-1))
+        return torch.tanh(y[:, 0])
+
+    weights = list(classifier.parameters())
+    for ours, theirs in zip(
+        slopes(classifier, [x], weights), slopes(slow, [x], weights), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)

@@ -218,7 +218,7 @@ def test_aligned_corners_put_the_edges_at_the_outermost_centres(tiny_model):
     calib = torch.from_numpy(calibration(0.0, 2.0))[None]
     net.query(features, torch.tensor([[0]]), points, calib)
     expected = torch.tensor([[0.0, 0.0], [7.0, 7.0], [3.5, 1.75]])
-    torch.testing.assert_close(seen[0][0, :, :2], expected)
+    torch.testing.assert_close(seen[0][:, :2], expected)
 
 
 def test_files_of_old_torch_and_of_half_precision_are_read(written, small_state, small):

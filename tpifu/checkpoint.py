@@ -19,7 +19,7 @@ from tpifu.config import Model
 from tpifu.errors import ConfigError, DataError
 from tpifu.pifu import PIFu
 
-FORMAT = "tpifu-2"
+FORMAT = "tpifu-3"
 MODEL_NAME = "model.pt"
 """Always this stem: torch.save writes the stem into the archive, so another name gives other
 bytes."""

@@ -4,20 +4,120 @@ of its size."""
 import functools
 import math
 from itertools import pairwise
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from tpifu.config import Hourglass
 
 
-def norm(kind: str, channels: int) -> nn.Module:
-    """Group norm with PIFu's 32 groups; layers of fewer channels have a group for each."""
-    if kind == "batch":
-        return nn.BatchNorm2d(channels)
-    return nn.GroupNorm(math.gcd(32, channels), channels)
+class _GroupNormReLU(torch.autograd.Function):
+    """Group norm, ReLU and, given a kernel, a convolution of stride 1 that keeps the size.
+
+    Values and gradients are those of the three layers. On channels-last tensors PyTorch's own
+    backward of group norm takes up to ten times as long as this one; and only what goes in is
+    kept, the rest is computed again, so that training needs half the memory.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Float[Tensor, "b c h w"],
+        scale: Float[Tensor, " c"],
+        shift: Float[Tensor, " c"],
+        groups: int,
+        epsilon: float,
+        kernel: Float[Tensor, "o c s s"] | None,
+    ) -> Float[Tensor, "b o h w"]:
+        b, c, h, w = x.shape
+        y, mean, rstd = torch.native_group_norm(x, scale, shift, b, c, h * w, groups, epsilon)
+        y.relu_()
+        if kernel is not None:
+            kernel = kernel.to(x.dtype)
+            y = F.conv2d(y, kernel, padding=kernel.shape[-1] // 2)
+        ctx.save_for_backward(x, scale, shift, mean, rstd, kernel)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Float[Tensor, "b o h w"]) -> tuple[Tensor | None, ...]:
+        x, scale, shift, mean, rstd, kernel = ctx.saved_tensors
+        b, c, h, w = x.shape
+        cells = x.movedim(1, -1).reshape(b, h * w, c)  # a view: x is channels-last
+        spread = _spread(c, mean.shape[1], x.device)
+        mean, rstd = (torch.stack([mean, rstd]) @ spread)[:, :, None]  # each (b, 1, c)
+        factor = rstd * scale
+        offset = torch.addcmul(shift, mean, factor, value=-1)
+        factor_x = factor.to(x.dtype)
+        y = torch.addcmul(offset.to(x.dtype), cells, factor_x).relu_()
+        grad_kernel = None
+        if kernel is not None:
+            pad = kernel.shape[-1] // 2
+            grad, grad_kernel, _ = torch.ops.aten.convolution_backward(
+                grad,
+                y.view(b, h, w, c).movedim(-1, 1),
+                kernel,
+                None,
+                [1, 1],
+                [pad, pad],
+                [1, 1],
+                False,
+                [0, 0],
+                1,
+                [True, True, False],
+            )
+            grad_kernel = grad_kernel.float()
+        grad = grad.movedim(1, -1).reshape(b, h * w, c)
+        grad = torch.ops.aten.threshold_backward(grad, y, 0)
+        work = torch.mul(grad, cells, out=y)
+        alone = grad.sum(dim=1, keepdim=True, dtype=torch.float32)
+        with_x = work.sum(dim=1, keepdim=True, dtype=torch.float32)
+        normalised = torch.addcmul(with_x, alone, mean, value=-1) * rstd
+        both = torch.cat([normalised, alone], dim=1)
+        grad_scale, grad_shift = both.sum(dim=0)
+        # A group's mean and variance depend on all of its cells.
+        of_group = (both * scale) @ spread.mT @ spread
+        slope, constant = (of_group * (rstd / (-h * w * c // spread.shape[0]))).split(1, dim=1)
+        slope = slope * rstd
+        constant = torch.addcmul(constant, slope, mean, value=-1)
+        torch.addcmul(constant.to(x.dtype), cells, slope.to(x.dtype), out=work)
+        work.addcmul_(grad, factor_x)
+        grad_x = work.view(b, h, w, c).movedim(-1, 1)
+        return grad_x, grad_scale, grad_shift, None, None, grad_kernel
+
+
+@functools.cache
+def _spread(channels: int, groups: int, device: torch.device) -> Float[Tensor, "g c"]:
+    """What takes a value of each group to its channels: 1 where a channel is of the group."""
+    with torch.inference_mode(False):
+        return torch.eye(groups, device=device).repeat_interleave(channels // groups, dim=1)
+
+
+class NormReLU(nn.Module):
+    """A norm and a ReLU, then a convolution if there is one."""
+
+    def __init__(self, kind: str, channels: int, then: nn.Conv2d | None = None) -> None:
+        super().__init__()
+        # Group norm has PIFu's 32 groups; layers of fewer channels have a group for each.
+        self.norm = (
+            nn.BatchNorm2d(channels)
+            if kind == "batch"
+            else nn.GroupNorm(math.gcd(32, channels), channels)
+        )
+        self.conv = then
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b o h w"]:
+        norm, conv = self.norm, self.conv
+        if isinstance(norm, nn.GroupNorm) and x.device.type == "cpu" and torch.is_grad_enabled():
+            kernel = None if conv is None else conv.weight
+            fused = _GroupNormReLU.apply
+            return fused(x, norm.weight, norm.bias, norm.num_groups, norm.eps, kernel)
+        y = F.relu(norm(x), inplace=True)
+        return y if conv is None else conv(y)
 
 
 def upsample(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
@@ -48,10 +148,9 @@ class ConvBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, kind: str) -> None:
         super().__init__()
         widths = [inputs, outputs // 2, outputs // 4, outputs // 4]
-        self.norms = nn.ModuleList([norm(kind, width) for width in widths[:3]])
-        self.convs = nn.ModuleList(
+        self.layers = nn.ModuleList(
             [
-                nn.Conv2d(before, after, 3, padding=1, bias=False)
+                NormReLU(kind, before, nn.Conv2d(before, after, 3, padding=1, bias=False))
                 for before, after in pairwise(widths)
             ]
         )
@@ -59,16 +158,14 @@ class ConvBlock(nn.Module):
         # gradient at Table 1.
         self.shortcut: nn.Module = nn.Identity()
         if inputs != outputs:
-            self.shortcut = nn.Sequential(
-                norm(kind, inputs), nn.ReLU(), nn.Conv2d(inputs, outputs, 1, bias=False)
-            )
+            self.shortcut = NormReLU(kind, inputs, nn.Conv2d(inputs, outputs, 1, bias=False))
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h w"]:
         parts, y = [], x
-        for normalise, conv in zip(self.norms, self.convs, strict=True):
-            y = conv(F.relu(normalise(y)))
+        for layer in self.layers:
+            y = layer(y)
             parts.append(y)
-        return torch.cat(parts, dim=1) + self.shortcut(x)
+        return torch.cat(parts, dim=1).add_(self.shortcut(x))
 
 
 class HourglassLevels(nn.Module):
@@ -106,8 +203,7 @@ class StackedHourglass(nn.Module):
         narrow, half = dim // 4, dim // 2
         self.stem = nn.Sequential(
             nn.Conv2d(3, narrow, 7, stride=2, padding=3),
-            norm(kind, narrow),
-            nn.ReLU(),
+            NormReLU(kind, narrow),
             ConvBlock(narrow, half, kind),
         )
         self.stem_low = nn.Sequential(ConvBlock(half, half, kind), ConvBlock(half, dim, kind))
@@ -120,7 +216,7 @@ class StackedHourglass(nn.Module):
         self.heads = nn.ModuleList(
             [
                 nn.Sequential(
-                    ConvBlock(dim, dim, kind), nn.Conv2d(dim, dim, 1), norm(kind, dim), nn.ReLU()
+                    ConvBlock(dim, dim, kind), nn.Conv2d(dim, dim, 1), NormReLU(kind, dim)
                 )
                 for _ in range(config.stacks)
             ]

@@ -156,7 +156,7 @@ def _configuration(path: Path, state: dict[str, Tensor], window: float) -> Model
 
 def _blocks(config: Hourglass) -> dict[str, str]:
     """Our convolution blocks -> PIFu's, both without `image_filter.`."""
-    blocks = {"stem.3": "conv2", "stem_low.0": "conv3", "stem_low.1": "conv4"}
+    blocks = {"stem.2": "conv2", "stem_low.0": "conv3", "stem_low.1": "conv4"}
     for i in range(config.stacks):
         blocks[f"heads.{i}.0"] = f"top_m_{i}"
         blocks[f"hourglasses.{i}.bottom"] = f"m{i}.b2_plus_1"
@@ -169,19 +169,19 @@ def _blocks(config: Hourglass) -> dict[str, str]:
 
 def _modules(config: Model) -> dict[str, str]:
     """Our modules that have weights -> PIFu's."""
-    filters = {"stem.0": "conv1", "stem.1": "bn1"}
+    filters = {"stem.0": "conv1", "stem.1.norm": "bn1"}
     for i in range(config.hourglass.stacks):
         filters[f"heads.{i}.1"] = f"conv_last{i}"
-        filters[f"heads.{i}.2"] = f"bn_end{i}"
+        filters[f"heads.{i}.2.norm"] = f"bn_end{i}"
         filters[f"outputs.{i}"] = f"l{i}"
         filters[f"feature_back.{i}"] = f"bl{i}"
         filters[f"output_back.{i}"] = f"al{i}"
     for ours, theirs in _blocks(config.hourglass).items():
         for n in range(3):
-            filters[f"{ours}.norms.{n}"] = f"{theirs}.bn{n + 1}"
-            filters[f"{ours}.convs.{n}"] = f"{theirs}.conv{n + 1}"
-        filters[f"{ours}.shortcut.0"] = f"{theirs}.downsample.0"
-        filters[f"{ours}.shortcut.2"] = f"{theirs}.downsample.2"
+            filters[f"{ours}.layers.{n}.norm"] = f"{theirs}.bn{n + 1}"
+            filters[f"{ours}.layers.{n}.conv"] = f"{theirs}.conv{n + 1}"
+        filters[f"{ours}.shortcut.norm"] = f"{theirs}.downsample.0"
+        filters[f"{ours}.shortcut.conv"] = f"{theirs}.downsample.2"
     modules = {f"image_filter.{ours}": f"image_filter.{filters[ours]}" for ours in filters}
     for n in range(len(config.mlp) + 1):
         modules[f"classifier.layers.{n}"] = f"surface_classifier.conv{n}"
