@@ -73,3 +73,9 @@ def data_tags() -> dict[str, str]:
         for stage in ("render", "sample")
         for out in stages.get(stage, {}).get("outs", [])
     }
+
+
+def model_tags(name: str) -> dict[str, str]:
+    """Which model a tracked run is about: the fingerprint is that of the run which trained it."""
+    settings = YAML(typ="safe", pure=True).load((MODELS / name / "config.yaml").read_text())
+    return {"model": name, "fingerprint": settings["fingerprint"]}

@@ -15,23 +15,19 @@ def main() -> None:
         for name in layout.NAMES
     ]
     out = layout.REPORTS / "comparison"
-    difference = compare(
-        sides,
-        layout.MESHES,
-        layout.VIEWS,
-        layout.POINTS,
-        out,
-        params.evaluate,
-        seed=params.seed,
-        profile=params.profile,
-    )
-    write_metrics(layout.METRICS / "difference.json", difference)
-    with tracking.start_run(
-        "report",
-        root=layout.root(),
-        params={},
-        tags={"profile": params.profile, **layout.data_tags()},
-    ) as tracker:
+    tags = {"profile": params.profile, **layout.data_tags()}
+    with tracking.start_run("report", root=layout.root(), params={}, tags=tags) as tracker:
+        difference = compare(
+            sides,
+            layout.MESHES,
+            layout.VIEWS,
+            layout.POINTS,
+            out,
+            params.evaluate,
+            seed=params.seed,
+            profile=params.profile,
+        )
+        write_metrics(layout.METRICS / "difference.json", difference)
         tracker.log_metrics(flat(difference))
         for picture in sorted(out.iterdir()):
             tracker.log_artifact(picture)

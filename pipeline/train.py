@@ -23,7 +23,12 @@ def main(name: str, neighborhood: int) -> None:
         train=params.train,
         seed=params.seed,
     )
-    tags = {"profile": params.profile, "model": name, **layout.data_tags()}
+    tags = {
+        "profile": params.profile,
+        "model": name,
+        "fingerprint": run.fingerprint,
+        **layout.data_tags(),
+    }
     with assembled(device_from(layout.device())) as (team, device):
         machine = Machine(device=device, parts=layout.parts(), team=team)
         with tracking.start_run(
@@ -31,6 +36,7 @@ def main(name: str, neighborhood: int) -> None:
             root=layout.root(),
             params=run.settings(),
             tags=tags,
+            memory=layout.scratch() / run.fingerprint,
             recorded=team.leads,
         ) as tracker:
             fit(run, layout.MODELS / name, layout.scratch(), machine, tracker.log_metrics)

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import trimesh
 from PIL import Image
+from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from tpifu import cli, config
@@ -273,20 +274,23 @@ def test_training_is_tracked_only_when_asked(trip, tmp_path, monkeypatch):
             self.steps.append(step)
 
     @contextmanager
-    def start_run(name, *, root, params, tags, recorded):
+    def start_run(name, *, root, params, tags, memory, recorded):
         if not recorded:
             yield tracking.NullRun()
             return
-        runs.append((name, params, Recorder()))
-        yield runs[-1][2]
+        runs.append((name, params, tags, memory, Recorder()))
+        yield runs[-1][-1]
 
     monkeypatch.setattr(tracking, "start_run", start_run)
     command = ["train", trip.shards, "--params", trip.root / "tiny.yaml", "--steps", 2]
     done(*command, "-o", tmp_path / "one", "--device", "cpu")
     assert runs == []
     done(*command, "-o", tmp_path / "two", "--device", "cpu", "--track")
-    ((name, params, recorder),) = runs
+    ((name, params, tags, memory, recorder),) = runs
     assert name == "train two"
+    settings = YAML(typ="safe").load((tmp_path / "two" / "config.yaml").read_text())
+    assert tags == {"fingerprint": settings["fingerprint"]}
+    assert memory == tmp_path / ".tpifu-train" / tags["fingerprint"]
     assert params["train"]["steps"] == 2
     assert recorder.steps == [0, 1]
 

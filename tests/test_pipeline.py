@@ -282,6 +282,28 @@ def test_experiments_can_be_compared(wider):
 
 
 @pytest.mark.slow
+def test_models_and_tracked_runs_lead_to_each_other(wider):
+    """As the README says, with its searches."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{wider.folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("tpifu").experiment_id
+    yaml = YAML(typ="safe", pure=True)
+    settings = yaml.load((wider.folder / "models" / "temporal" / "config.yaml").read_text())
+    of_model = f"tags.fingerprint = '{settings['fingerprint']}'"
+    runs = client.search_runs([experiment], of_model)
+    assert {run.info.run_name for run in runs} == {"train temporal", "evaluate temporal"}
+    of_experiment = client.search_runs([experiment], "tags.`dvc.exp` = 'wider'")
+    assert {run.info.run_id for run in runs} < {run.info.run_id for run in of_experiment}
+    stages = {run.data.tags["dvc.stage"] for run in of_experiment}
+    assert stages == {"train@temporal", "evaluate@temporal", "report"}
+    # And back: an experiment's results, from the name that its run bears.
+    results = wider.run.lock()
+    wider.run("dvc", "exp", "apply", runs[0].data.tags["dvc.exp"])
+    assert wider.run.lock() == results
+
+
+@pytest.mark.slow
 def test_the_paper_profile_reruns_everything(whole):
     with whole.run.parameter("profile", "paper"):
         output = whole.run("dvc", "repro", "--dry")

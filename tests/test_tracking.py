@@ -1,12 +1,16 @@
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from tpifu import tracking
+from tpifu.errors import ConfigError
+from tpifu.team import PATIENCE
 from tpifu.tracking import MlflowRun, NullRun, Run, flatten, start_run
 
 PROJECT = Path(__file__).parents[1]
@@ -112,20 +116,91 @@ def test_a_run_that_stops_early_says_how_and_keeps_its_metrics(root, error, stat
     assert only_run(root).data.metrics == {"loss": 0.25}
 
 
-def test_an_earlier_run_goes_on(root, capfd):
-    settings = {"root": root, "params": {"seed": 0}, "tags": {}}
-    with start_run("train", **settings) as run:
-        run.log_metrics({"loss": 1.0}, 0)
-    with start_run("train", resume_id=run.id, **settings) as resumed:
+def interrupted(root, memory):
+    """A run that ends by Ctrl-C after its first step."""
+
+    def work():
+        with start_run("train", root=root, params={"seed": 0}, tags={}, memory=memory) as run:
+            runs.append(run)
+            run.log_metrics({"loss": 1.0}, 0)
+            raise KeyboardInterrupt
+
+    runs = []
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    return runs[0]
+
+
+def test_an_interrupted_run_goes_on_until_its_memory_is_emptied(root, tmp_path, capfd):
+    memory = tmp_path / "scratch" / "0123456789ab"
+    settings = {"root": root, "params": {"seed": 0}, "tags": {}, "memory": memory}
+    run = interrupted(root, memory)
+    assert only_run(root).info.status == "KILLED"
+    with start_run("train", **settings) as resumed:
         assert only_run(root).info.status == "RUNNING"
         resumed.log_metrics({"loss": 0.5}, 1)
     assert resumed.id == run.id
     assert only_run(root).info.status == "FINISHED"
     assert [m.value for m in client_of(root).get_metric_history(run.id, "loss")] == [1.0, 0.5]
+    [note] = memory.iterdir()
     # A store that was deleted meanwhile does not know the run: a new one, no complaint.
-    with start_run("train", resume_id="0" * 32, **settings) as new:
+    note.write_text("0" * 32)
+    with start_run("train", **settings) as new:
         assert new.id not in (None, run.id, "0" * 32)
+    assert note.read_text() == new.id
+    note.unlink()
+    with start_run("train", **settings) as newer:
+        assert newer.id not in (None, run.id, new.id)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_second_trainer_leaves_the_run_of_the_first_alone(root, tmp_path, capfd):
+    memory = tmp_path / "memory"
+    with start_run("train", root=root, params={}, tags={}, memory=memory):
+        assert interrupted(root, memory).id is None
+        assert only_run(root).info.status == "RUNNING"
+        assert "another process records this very run" in capfd.readouterr().err
+    assert only_run(root).info.status == "FINISHED"
+
+
+def test_a_resumed_training_is_one_run_and_writes_the_same_files(root, tiny, tiny_model, tmp_path):
+    import torch
+
+    from tpifu.config import Train
+    from tpifu.train import Machine, fit
+    from tpifu.train import Run as Training
+
+    training = Training(
+        views=tiny / "views",
+        points=tiny / "points",
+        neighborhood=1,
+        model=tiny_model,
+        train=Train(batch_size=2, points=20, steps=4, checkpoint_every=2),
+        seed=0,
+    )
+    scratch, machine = tmp_path / "scratch", Machine(device=torch.device("cpu"))
+    torch.set_num_threads(1)
+
+    def train(out, log):
+        memory = scratch / training.fingerprint
+        with start_run("train", root=root, params={}, tags={}, memory=memory) as run:
+            fit(training, out, scratch, machine, lambda m, step: log(run, m, step))
+
+    def stopped(run, metrics, step):
+        run.log_metrics(metrics, step)
+        if step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "resumed", stopped)
+    train(tmp_path / "resumed", MlflowRun.log_metrics)
+    assert only_run(root).info.status == "FINISHED"
+    steps = [m.step for m in client_of(root).get_metric_history(only_run(root).info.run_id, "loss")]
+    assert steps == [0, 1, 2, 2, 3]  # what came after the last checkpoint is done again
+    assert list(scratch.iterdir()) == []
+    train(tmp_path / "whole", MlflowRun.log_metrics)
+    for path in (tmp_path / "whole").iterdir():
+        assert path.read_bytes() == (tmp_path / "resumed" / path.name).read_bytes()
 
 
 def git(root, *command):
@@ -174,6 +249,53 @@ def test_another_store_can_be_named(root, tmp_path, monkeypatch, empty_store):
     assert client_of(root).get_experiment_by_name("tpifu") is None
 
 
+def test_system_records_the_machines_load_too(root, monkeypatch, capfd):
+    monkeypatch.setenv("TPIFU_TRACKING", "system")
+    with start_run("short", root=root, params={}, tags={}) as run:
+        run.log_metrics({"loss": 1.0}, 7)
+    client = client_of(root)
+    [memory] = client.get_metric_history(run.id, "system/system_memory_usage_percentage")
+    assert memory.step == 7
+    assert 0 < memory.value < 100
+    assert "system/cpu_utilization_percentage" in client.get_run(run.id).data.metrics
+    monkeypatch.setattr(tracking, "LOAD_SECONDS", 0.0)
+    with start_run("long", root=root, params={}, tags={}) as run:
+        for step in range(3):
+            run.log_metrics({"loss": 1.0}, step)
+    history = client.get_metric_history(run.id, "system/cpu_utilization_percentage")
+    assert {m.step for m in history} == {0, 1, 2}
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("moment", ["__init__", "collect_metrics"])
+def test_a_load_that_cannot_be_read_is_one_warning(root, monkeypatch, capfd, moment):
+    from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
+
+    def broken(self):
+        raise AttributeError("'NoneType' object has no attribute 'bytes_recv'")
+
+    monkeypatch.setattr(NetworkMonitor, moment, broken)
+    monkeypatch.setattr(tracking, "LOAD_SECONDS", 0.0)
+    monkeypatch.setenv("TPIFU_TRACKING", "system")
+    with start_run("train", root=root, params={}, tags={}) as run:
+        run.log_metrics({"loss": 1.0}, 0)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("warning: MLflow records no system metrics from here on ('NoneType'")
+    assert err.count("\n") == 1
+    assert only_run(root).data.metrics == {"loss": 1.0}
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_another_choice_is_refused_in_one_line(root, monkeypatch, recorded):
+    monkeypatch.setenv("TPIFU_TRACKING", "sistem")
+    with (
+        pytest.raises(ConfigError, match=r"TPIFU_TRACKING is 'sistem': one of on, off, system$"),
+        start_run("train", root=root, params={}, tags={}, recorded=recorded),
+    ):
+        pass
+
+
 @pytest.mark.parametrize(
     "uri", ["sqlite:///{file}/mlflow.db", "sqlite:///{file}", "http://127.0.0.1:9"]
 )
@@ -204,6 +326,45 @@ def test_a_store_that_breaks_later_is_one_warning(root, tmp_path, capfd):
     assert err.startswith("warning: MLflow ")
     assert err.count("\n") == 1
     assert "c" not in only_run(root).data.params
+
+
+@pytest.fixture
+def silent():
+    """The address of a server that accepts connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_silent_server_is_one_warning_and_one_wait(root, monkeypatch, capfd, silent):
+    from mlflow import MlflowClient
+
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+    def lines_of(client=None):
+        start = time.monotonic()
+        with start_run("train", root=root, params={"seed": 0}, tags={"a": "b"}) as run:
+            if client:
+                run._client = client
+            for step in range(500):
+                run.log_metrics({"loss": 1.0}, step)
+        assert time.monotonic() - start < 1.9  # not a second wait
+        return capfd.readouterr().err.splitlines()
+
+    [line] = lines_of(MlflowClient(silent))  # silent while the work goes on
+    assert line.startswith("warning: MLflow records nothing from here on (")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", silent)  # silent from the start
+    [line] = lines_of()
+    assert line.startswith("warning: MLflow records nothing from here on (")
+
+
+def test_a_silent_server_costs_less_than_a_teams_patience(root, monkeypatch):
+    for name in ("MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"):
+        monkeypatch.delenv(name, raising=False)
+    with start_run("train", root=root, params={}, tags={}):
+        wait = int(os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"])
+        tries = 1 + int(os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"])
+    assert wait * tries < PATIENCE.total_seconds() / 2
 
 
 def test_null_run_has_every_method_of_a_run():

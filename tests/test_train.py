@@ -1,4 +1,5 @@
 import csv
+import itertools
 import math
 import multiprocessing
 import os
@@ -107,6 +108,21 @@ def test_it_writes_a_model_a_loss_table_and_its_settings(tiny, tiny_model, tmp_p
     model = load_model(out, torch.device("cpu"))
     assert (model.neighborhood, model.size, model.window) == (3, 32, 2.56)
     assert list((tmp_path / "scratch").iterdir()) == []  # nothing to resume any more
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_it_tells_its_speed(tiny, tiny_model, tmp_path, monkeypatch, parts):
+    seen = []
+    machine = Machine(device=torch.device("cpu"), parts=parts)
+    # A clock that ticks when it is read: a step waits one second for data and works another one.
+    monkeypatch.setattr("tpifu.train.time.perf_counter", itertools.count().__next__)
+    settings = run(tiny, tiny_model, neighborhood=1)
+    fit(settings, tmp_path / "m", tmp_path / "s", machine, lambda m, s: seen.append(m))
+    for metrics in seen:
+        assert metrics["points_per_s"] == 3 * 20 / 2
+        # Two of the three windows may be of the same frame, whose image is filtered once a part.
+        assert metrics["frames_per_s"] in ({1, 1.5} if parts == 1 else {1.5})
+        assert metrics["waiting_share"] == 0.5
 
 
 def test_the_models_level_undoes_the_balanced_draw(tiny, tiny_model, tmp_path):

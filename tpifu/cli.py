@@ -460,7 +460,12 @@ def train(
     with (
         assembled(device_from(device)) as (team, own),
         tracking.start_run(
-            name, root=Path(), params=run.settings(), tags={}, recorded=track and team.leads
+            name,
+            root=Path(),
+            params=run.settings(),
+            tags={"fingerprint": run.fingerprint},
+            memory=scratch / run.fingerprint,
+            recorded=track and team.leads,
         ) as tracker,
     ):
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -72,6 +72,11 @@ class Run:
             "train": self.train.model_dump(mode="json"),
         }
         return {**settings, "start": model_digest(self.start)} if self.start else settings
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The name of the run: of its folder in `scratch`, in config.yaml, for the tracker."""
+        return fingerprint(self.settings(), shards.digest([self.views, self.points]))
 
 
 _ALONE = Team()
@@ -179,8 +184,10 @@ def fit(
     `scratch` when repeated.
 
     `scratch` must outlive the call and may be shared: each run has a folder in it, named by its
-    fingerprint. `log(metrics, step)` is called at every step with the loss, the learning rate,
-    windows a second and the share of the time spent waiting for data.
+    fingerprint and deleted, with all that others put there, once the run has ended.
+    `log(metrics, step)` is called at every step with the loss, the learning rate, the frames
+    filtered and the points queried a second (by the whole team), and the share of the time spent
+    waiting for data.
 
     Raises ConfigError or DataError for what the data cannot give, and DataError when another
     process trains the same run, a checkpoint cannot be written, or the loss stops being finite.
@@ -199,8 +206,7 @@ def fit(
     camera = windows.views.metadata
     if fault := run.model.hourglass.fault(camera["size"]):
         raise ConfigError(f"{run.views}: images of {camera['size']} px, but {fault}")
-    identity = fingerprint(run.settings(), shards.digest([run.views, run.points]))
-    checkpoints = Checkpoints(scratch / identity)
+    checkpoints = Checkpoints(scratch / run.fingerprint)
     with checkpoints.locked() if team.leads else nullcontext(), _asked_to_stop() as asked:
         torch.manual_seed(run.seed)
         network = PIFu(run.model, run.neighborhood, camera["window"]).to(machine.device).train()
@@ -254,9 +260,13 @@ def fit(
                 progress.set_postfix(loss=f"{loss:.4f}", refresh=False)
                 progress.update()
                 waited, ended = began - ended, time.perf_counter()
+                lasted = waited + ended - began
+                frames = team.world * sum(len(part.images) for part in batch)
+                points = team.world * sum(part.labels.numel() for part in batch)
                 speed = {
-                    "windows_per_s": run.train.batch_size / (waited + ended - began),
-                    "waiting_share": waited / (waited + ended - began),
+                    "frames_per_s": frames / lasted,
+                    "points_per_s": points / lasted,
+                    "waiting_share": waited / lasted,
                 }
                 log({"loss": loss, "learning_rate": rate, **speed}, step)
                 if len(losses) == run.train.steps:
@@ -322,7 +332,8 @@ def _write_results(
     )
     _write_text(out / LOSS_NAME, _loss_table(losses, run.train))
     settings = io.StringIO()
-    YAML(typ="safe", pure=True).dump(run.settings(), settings)
+    described = {**run.settings(), "fingerprint": run.fingerprint}
+    YAML(typ="safe", pure=True).dump(described, settings)
     _write_text(out / SETTINGS_NAME, settings.getvalue())
 
 
