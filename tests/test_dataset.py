@@ -17,7 +17,7 @@ from tpifu.dataset import (
 )
 from tpifu.errors import ConfigError, DataError
 from tpifu.occupancy import winding_number
-from tpifu.shards import MeshReader
+from tpifu.shards import MeshReader, Shards, dequantise, unpack_bits
 
 
 def windows(tiny, neighborhood=3, split="train") -> Windows:
@@ -148,6 +148,27 @@ def test_shared_images_are_those_of_the_windows_alone(tiny):
             for pixels, calib in pictures
         ]
         assert sum(matching) == 1
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_points_are_those_of_the_whole_pool_drawn_window_by_window(tiny, width):
+    """Compares with the slow obvious version, which decodes every point of one frame at a time."""
+    found = windows(tiny)
+    steps = TrainingSteps(found, 4, 20, seed=3, windows_per_clip=width)
+    stored = Shards(tiny / "points", "points")
+    for position in range(20):
+        centre, leader = steps._centre(position)
+        clip, frame = found.centres[centre]
+        rng = np.random.default_rng([3, 1, position])
+        if position == leader:
+            rng.integers(found.view_count(clip))
+        (row,) = stored.read([int(found.clips[clip][1][frame])], ["points", "inside"])
+        pool = dequantise(row["points"].reshape(-1, 3))
+        inside = unpack_bits(row["inside"], len(pool))
+        chosen = balanced_draw(inside, 20, rng)
+        batch = steps[position // 4]
+        assert np.array_equal(batch.points[position % 4].numpy(), pool[chosen])
+        assert np.array_equal(batch.labels[position % 4].numpy(), inside[chosen])
 
 
 @pytest.mark.parametrize(("world", "parts"), [(2, 1), (1, 2), (2, 2), (4, 1)])

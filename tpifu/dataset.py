@@ -5,6 +5,7 @@ ends of a clip the last frame repeats. Every draw is a function of (seed, positi
 restarts and machines agree.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -124,14 +125,6 @@ class Windows:
         images = np.stack([decode_png(row["image"]) for row in found])
         return images, found[0]["calib"].reshape(3, 4)
 
-    def pool(
-        self, clip: int, frame: int
-    ) -> tuple[Float[np.ndarray, "pool 3"], Bool[np.ndarray, " pool"]]:
-        """All stored points of a frame, and whether they are inside."""
-        (row,) = self.points.read([int(self.clips[clip][1][frame])], ["points", "inside"])
-        codes = row["points"].reshape(-1, 3)
-        return dequantise(codes), unpack_bits(row["inside"], len(codes))
-
     def inside_share(self) -> float:
         """The share of all stored points that is inside; the same for every neighborhood."""
         rows = np.concatenate([own for _, own in self.clips])
@@ -143,17 +136,26 @@ class Windows:
         return inside / (pool * len(rows))
 
     def drawn(
-        self, clip: int, frame: int, count: int, rng: np.random.Generator
-    ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, " n"]]:
-        """A balanced draw of `count` points and their labels 0 or 1."""
-        points, inside = self.pool(clip, frame)
-        if count > len(points):
-            raise ConfigError(
-                f"{count} points a mesh asked for, {self.points.folder} has {len(points)}: ask for "
-                "fewer, or sample more"
-            )
-        chosen = balanced_draw(inside, count, rng)
-        return points[chosen], inside[chosen].astype(np.float32)
+        self, clip: int, frames: Sequence[int], count: int, rngs: Sequence[np.random.Generator]
+    ) -> tuple[Float[np.ndarray, "k n 3"], Float[np.ndarray, "k n"]]:
+        """A balanced draw of `count` points of each frame, by its own generator, and their labels 0
+        or 1."""
+        rows = self.clips[clip][1][list(frames)]
+        codes, labels = [], []
+        for stored, rng in zip(
+            self.points.read(rows.tolist(), ["points", "inside"]), rngs, strict=True
+        ):
+            pool = stored["points"].reshape(-1, 3)
+            if count > len(pool):
+                raise ConfigError(
+                    f"{count} points a mesh asked for, {self.points.folder} has {len(pool)}: ask "
+                    "for fewer, or sample more"
+                )
+            inside = unpack_bits(stored["inside"], len(pool))
+            chosen = balanced_draw(inside, count, rng)
+            codes.append(pool[chosen])
+            labels.append(inside[chosen])
+        return dequantise(np.stack(codes)), np.stack(labels).astype(np.float32)
 
     def clip_batch(self, clip: int, view: int, points: int, seed: int) -> Batch:
         """Every window of a clip in one view; a frame's points are the same in every view and for
@@ -161,16 +163,14 @@ class Windows:
         name, rows = self.clips[clip]
         length = len(rows)
         images, calib = self.pixels(clip, view, np.arange(length))
-        drawn = [
-            self.drawn(clip, t, points, np.random.default_rng(item_seed(seed, name, t)))
-            for t in range(length)
-        ]
+        rngs = [np.random.default_rng(item_seed(seed, name, t)) for t in range(length)]
+        drawn, labels = self.drawn(clip, range(length), points, rngs)
         return Batch(
             images=torch.from_numpy(images),
             frames=torch.from_numpy(window_frames(length, self.neighborhood)),
             calib=torch.from_numpy(np.repeat(calib[None], length, axis=0)),
-            points=torch.from_numpy(np.stack([chosen for chosen, _ in drawn])),
-            labels=torch.from_numpy(np.stack([labels for _, labels in drawn])),
+            points=torch.from_numpy(drawn),
+            labels=torch.from_numpy(labels),
         )
 
 
@@ -241,19 +241,20 @@ class TrainingSteps(Dataset[Batch]):
             images.append(pixels)
             frames.append(offset + places.reshape(len(own), -1))
             offset += len(distinct)
-            for position, _, frame in own:
-                if position != leader:
-                    rng = np.random.default_rng([self.seed, 1, position])
-                drawn, inside = windows.drawn(clip, frame, self.points, rng)
-                calibs.append(calib)
-                points.append(drawn)
-                labels.append(inside)
+            rngs = [
+                rng if position == leader else np.random.default_rng([self.seed, 1, position])
+                for position, _, _ in own
+            ]
+            drawn, inside = windows.drawn(clip, centres, self.points, rngs)
+            calibs += [calib] * len(own)
+            points.append(drawn)
+            labels.append(inside)
         return Batch(
             images=torch.from_numpy(np.concatenate(images)),
             frames=torch.from_numpy(np.concatenate(frames)),
             calib=torch.from_numpy(np.stack(calibs)),
-            points=torch.from_numpy(np.stack(points)),
-            labels=torch.from_numpy(np.stack(labels)),
+            points=torch.from_numpy(np.concatenate(points)),
+            labels=torch.from_numpy(np.concatenate(labels)),
         )
 
     def _centre(self, position: int) -> tuple[int, int]:
