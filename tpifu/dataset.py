@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from tpifu.augment import Augmentation, Margin, augmented, margin_of
 from tpifu.errors import ConfigError, DataError
 from tpifu.shards import Shards, decode_png, dequantise, item_seed, unpack_bits
 
@@ -79,6 +80,7 @@ class Windows:
         longer than any clip."""
         self.views, self.points = Shards(views, "views"), Shards(points, "points")
         self.neighborhood = neighborhood
+        self._margins: dict[tuple[int, int], Margin] = {}
         seen, pool = self.views.index, self.points.index
         rows = np.flatnonzero(pool["split"] == split)
         if not len(rows):
@@ -124,6 +126,13 @@ class Windows:
         found = self.views.read(rows.tolist(), ["image", "calib"])
         images = np.stack([decode_png(row["image"]) for row in found])
         return images, found[0]["calib"].reshape(3, 4)
+
+    def margin(self, clip: int, view: int) -> Margin:
+        """What the body leaves free of the image in all frames of one view."""
+        if (clip, view) not in self._margins:
+            images, _ = self.pixels(clip, view, np.arange(len(self.clips[clip][1])))
+            self._margins[clip, view] = margin_of(images)
+        return self._margins[clip, view]
 
     def inside_share(self) -> float:
         """The share of all stored points that is inside; the same for every neighborhood."""
@@ -185,6 +194,7 @@ class Share:
 
 
 _ALL = Share()
+_UNCHANGED = Augmentation()
 
 
 class TrainingSteps(Dataset[Batch]):
@@ -196,6 +206,10 @@ class TrainingSteps(Dataset[Batch]):
 
     With `windows_per_clip` w > 1, up to w neighbouring centres of a clip follow each other in one
     view and share their images. Where such runs begin in a clip changes with the epoch.
+
+    `augmentation` changes the images and the camera of each run alike. How far the body may move is
+    measured on its whole clip and view, neither on the run's frames nor on its windows': so both
+    models, and processes that share a run, change it alike, and no neighbouring frame is cut off.
     """
 
     def __init__(
@@ -206,6 +220,7 @@ class TrainingSteps(Dataset[Batch]):
         seed: int,
         *,
         windows_per_clip: int = 1,
+        augmentation: Augmentation = _UNCHANGED,
         share: Share = _ALL,
     ) -> None:
         if batch_size > len(windows):
@@ -218,7 +233,8 @@ class TrainingSteps(Dataset[Batch]):
                 f"{share.world * share.parts} parts"
             )
         self.windows, self.batch_size, self.points, self.seed = windows, batch_size, points, seed
-        self.windows_per_clip, self.share = windows_per_clip, share
+        self.windows_per_clip, self.augmentation = windows_per_clip, augmentation
+        self.share = share
         self._epoch, self._order = -1, np.zeros((0, 2), dtype=int)
 
     def __getitem__(self, item: int) -> Batch:
@@ -238,6 +254,11 @@ class TrainingSteps(Dataset[Batch]):
             centres = [frame for _, _, frame in own]
             distinct, places = np.unique(every[centres], return_inverse=True)
             pixels, calib = windows.pixels(clip, view, distinct)
+            if self.augmentation != _UNCHANGED:
+                # A generator of its own: points and views stay those of the unchanged images.
+                chance = np.random.default_rng([self.seed, 2, leader])
+                margin = windows.margin(clip, view)
+                pixels, calib = augmented(pixels, calib, margin, self.augmentation, chance)
             images.append(pixels)
             frames.append(offset + places.reshape(len(own), -1))
             offset += len(distinct)
