@@ -12,7 +12,7 @@ from tpifu.augment import Augmentation, augmented, margin_of, mirrored, scaled, 
 from tpifu.camera import calibration, ndc_to_pixel, pixel_centres, project, unproject
 from tpifu.dataset import network_input
 
-SIZE = 24
+SIZE, PAD = 24, 48
 CALIB = calibration(30.0, 2.56)
 FACTORS = st.floats(0.6, 1.6)
 
@@ -113,6 +113,22 @@ def test_a_scaled_camera_sees_a_spot_within_a_pixel(drawn):
     assert np.abs(away).max() < 1
 
 
+def shown_beyond_the_image(images, calib):
+    """The images on a canvas with room for everything, changed as `calib` says, without the part
+    that is the image; and that part."""
+    canvas = np.pad(images, ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0)))
+    factor = float(np.linalg.norm(calib[1, :3]) / np.linalg.norm(CALIB[1, :3]))
+    if calib[0, 0] < 0:
+        canvas, _ = mirrored(canvas, CALIB)
+    if abs(factor - 1) > 1e-6:
+        canvas, _ = scaled(canvas, CALIB, factor)
+    right, up = (round(float(t) * SIZE / 2) for t in calib[:2, 3])
+    canvas, _ = shifted(canvas, CALIB, right, up)
+    within = canvas[:, PAD:-PAD, PAD:-PAD].copy()
+    canvas[:, PAD:-PAD, PAD:-PAD] = 0
+    return canvas, within
+
+
 @given(
     pictures(),
     st.builds(Augmentation, flip=st.just(0.5), scale=st.floats(0, 0.9), shift=st.floats(0, 1)),
@@ -121,24 +137,27 @@ def test_a_scaled_camera_sees_a_spot_within_a_pixel(drawn):
 def test_the_body_stays_in_the_image(images, how, seed):
     margin = margin_of(images)
     other, calib = augmented(images, CALIB, margin, how, np.random.default_rng(seed))
-    # The same on a canvas that has room for everything.
-    pad = 2 * SIZE
-    canvas = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    factor = np.linalg.norm(calib[1, :3]) / np.linalg.norm(CALIB[1, :3])
-    if calib[0, 0] * CALIB[0, 0] < 0:
-        canvas, _ = mirrored(canvas, CALIB)
-    if how.scale and factor != 1:
-        canvas, _ = scaled(canvas, CALIB, float(factor))
-    right, up = (round(float(t) * SIZE / 2) for t in calib[:2, 3])
-    canvas, _ = shifted(canvas, CALIB, right, up)
-    outside = canvas.copy()
-    outside[:, pad:-pad, pad:-pad] = 0
-    assert outside[..., -1].max() <= 1  # `factor` is known to single precision
+    beyond, within = shown_beyond_the_image(images, calib)
+    assert beyond[..., -1].max() <= 1  # the factor is known to single precision
     if min(astuple(margin)) == 0:
         # It may go on beyond the edge, which must not come into the image.
         assert np.array_equal(np.abs(calib), np.abs(CALIB))
     if not how.scale:
-        np.testing.assert_array_equal(other, canvas[:, pad:-pad, pad:-pad])
+        np.testing.assert_array_equal(other, within)
+
+
+def test_a_scaled_body_reaches_every_edge_and_goes_no_further():
+    images = np.zeros((1, SIZE, SIZE, 2), np.uint8)
+    images[0, 6:20, 8:18] = 255
+    how = Augmentation(flip=0.5, scale=0.5, shift=1.0)
+    reached = set()
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        other, calib = augmented(images, CALIB, margin_of(images), how, rng)
+        beyond, _ = shown_beyond_the_image(images, calib)
+        assert beyond[..., -1].max() <= 1
+        reached |= {side for side, free in vars(margin_of(other)).items() if free == 0}
+    assert reached == {"left", "right", "above", "below"}
 
 
 def test_each_change_is_as_frequent_and_as_large_as_asked():
