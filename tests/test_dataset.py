@@ -5,8 +5,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
-from tpifu.camera import calibration
+from tpifu.augment import Augmentation
+from tpifu.camera import calibration, project
 from tpifu.dataset import (
     Share,
     TrainingSteps,
@@ -17,7 +19,10 @@ from tpifu.dataset import (
 )
 from tpifu.errors import ConfigError, DataError
 from tpifu.occupancy import winding_number
-from tpifu.shards import MeshReader
+from tpifu.shards import MeshReader, Shards, dequantise, unpack_bits
+
+UNCHANGED = Augmentation()
+CHANGED = Augmentation(flip=0.5, scale=0.3, shift=1.0)
 
 
 def windows(tiny, neighborhood=3, split="train") -> Windows:
@@ -85,9 +90,10 @@ def test_points_images_and_camera_belong_to_the_frame(tiny):
                 assert mask[v, u].mean() > 0.9  # edge pixels may miss
 
 
-def test_training_steps_depend_on_seed_and_step_alone(tiny):
-    one = TrainingSteps(windows(tiny), 4, 20, seed=0)
-    other = TrainingSteps(windows(tiny), 4, 20, seed=0)
+@pytest.mark.parametrize("augmentation", [UNCHANGED, CHANGED])
+def test_training_steps_depend_on_seed_and_step_alone(tiny, augmentation):
+    one = TrainingSteps(windows(tiny), 4, 20, seed=0, augmentation=augmentation)
+    other = TrainingSteps(windows(tiny), 4, 20, seed=0, augmentation=augmentation)
     late = other[7]  # out of order, as a worker or a resumed run asks
     for step in range(8):
         batch = one[step]
@@ -150,15 +156,46 @@ def test_shared_images_are_those_of_the_windows_alone(tiny):
         assert sum(matching) == 1
 
 
+@pytest.mark.parametrize("width", [1, 3])
+def test_a_batch_is_what_is_stored_drawn_window_by_window(tiny, width):
+    """Compares with the slow obvious version: each window's images and whole pool read apart, and
+    nothing drawn but views and points."""
+    found = windows(tiny)
+    steps = TrainingSteps(found, 4, 20, seed=3, windows_per_clip=width)
+    stored = Shards(tiny / "points", "points")
+    for position in range(20):
+        centre, leader = steps._centre(position)
+        clip, frame = found.centres[centre]
+        rng = np.random.default_rng([3, 1, leader])
+        view = int(rng.integers(found.view_count(clip)))
+        if position != leader:
+            rng = np.random.default_rng([3, 1, position])
+        (row,) = stored.read([int(found.clips[clip][1][frame])], ["points", "inside"])
+        pool = dequantise(row["points"].reshape(-1, 3))
+        inside = unpack_bits(row["inside"], len(pool))
+        chosen = balanced_draw(inside, 20, rng)
+        own = window_frames(len(found.clips[clip][1]), 3)[frame]
+        images, calib = found.pixels(clip, view, own)
+        step, place = divmod(position, 4)
+        batch = steps[step]
+        assert np.array_equal(batch.points[place].numpy(), pool[chosen])
+        assert np.array_equal(batch.labels[place].numpy(), inside[chosen])
+        assert np.array_equal(batch.images[batch.frames[place]].numpy(), images)
+        assert np.array_equal(batch.calib[place].numpy(), calib)
+
+
+@pytest.mark.parametrize(
+    "setting", [{}, {"windows_per_clip": 3}, {"windows_per_clip": 3, "augmentation": CHANGED}]
+)
 @pytest.mark.parametrize(("world", "parts"), [(2, 1), (1, 2), (2, 2), (4, 1)])
-def test_shares_make_up_the_batch(tiny, world, parts):
-    whole = TrainingSteps(windows(tiny), 4, 20, seed=0)
+def test_shares_make_up_the_batch(tiny, world, parts, setting):
+    whole = TrainingSteps(windows(tiny), 4, 20, seed=0, **setting)
     for step in range(3):
         pieces = []
         for part in range(parts):
             for rank in range(world):
                 share = Share(rank=rank, world=world, parts=parts)
-                own = TrainingSteps(windows(tiny), 4, 20, seed=0, share=share)
+                own = TrainingSteps(windows(tiny), 4, 20, seed=0, share=share, **setting)
                 pieces.append(own[step * parts + part])
         for name in ("points", "labels", "calib"):
             together = torch.cat([getattr(piece, name) for piece in pieces])
@@ -167,10 +204,13 @@ def test_shares_make_up_the_batch(tiny, world, parts):
         assert torch.equal(seen, whole[step].images[whole[step].frames])
 
 
+@pytest.mark.parametrize(
+    "setting", [{}, {"augmentation": CHANGED}, {"augmentation": CHANGED, "windows_per_clip": 2}]
+)
 @pytest.mark.parametrize("neighborhood", [3, 5])
-def test_both_models_see_the_same_centres_views_and_points(tiny, neighborhood):
-    single = TrainingSteps(windows(tiny, 1), 4, 20, seed=5)
-    temporal = TrainingSteps(windows(tiny, neighborhood), 4, 20, seed=5)
+def test_both_models_see_the_same_centres_views_and_points(tiny, neighborhood, setting):
+    single = TrainingSteps(windows(tiny, 1), 4, 20, seed=5, **setting)
+    temporal = TrainingSteps(windows(tiny, neighborhood), 4, 20, seed=5, **setting)
     for step in range(4):
         one, many = single[step], temporal[step]
         assert torch.equal(one.points, many.points)
@@ -178,6 +218,46 @@ def test_both_models_see_the_same_centres_views_and_points(tiny, neighborhood):
         assert torch.equal(one.calib, many.calib)
         centre = many.frames[:, neighborhood // 2]
         assert torch.equal(one.images[one.frames[:, 0]], many.images[centre])
+
+
+def test_a_changed_batch_shows_the_same_points_where_its_cameras_put_them(tiny):
+    found = windows(tiny)
+    plain = TrainingSteps(found, 8, 100, seed=0, windows_per_clip=2)
+    steps = TrainingSteps(found, 8, 100, seed=0, windows_per_clip=2, augmentation=CHANGED)
+    cameras = set()
+    for step in range(3):
+        batch, before = steps[step], plain[step]
+        for name in ("points", "labels", "frames"):
+            assert torch.equal(getattr(batch, name), getattr(before, name))
+        leaders = [steps._centre(8 * step + place)[1] for place in range(8)]
+        for place, leader in enumerate(leaders):
+            # The windows of a run move together.
+            assert torch.equal(batch.calib[place], batch.calib[leaders.index(leader)])
+        masks = batch.images[batch.frames[:, 1], :, :, 1]
+        for mask, calib, points, labels in zip(
+            masks, batch.calib, batch.points, batch.labels, strict=True
+        ):
+            ndc = project(calib, points[labels > 0])
+            u = ((ndc[:, 0] + 1) * 16).long()
+            v = ((1 - ndc[:, 1]) * 16).long()
+            assert (mask[v, u] > 0).float().mean() > 0.9  # edge pixels may miss
+        cameras |= {tuple(calib.flatten().tolist()) for calib in batch.calib}
+    assert len(cameras) > 8  # each run its own
+
+
+def test_workers_read_the_same_changed_batches(tiny):
+    steps = TrainingSteps(windows(tiny), 4, 20, seed=0, augmentation=CHANGED)
+    loader = DataLoader(
+        steps,
+        batch_size=None,
+        sampler=range(4),
+        num_workers=2,
+        collate_fn=lambda batch: batch,
+        multiprocessing_context="fork",
+    )
+    for step, batch in enumerate(loader):
+        for name, value in vars(batch).items():
+            assert torch.equal(value, getattr(steps[step], name))
 
 
 def test_a_clip_end_repeats_its_image_and_stores_it_once(tiny):

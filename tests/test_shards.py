@@ -128,6 +128,10 @@ def test_a_full_shard_is_followed_by_the_next(tmp_path, monkeypatch):
     assert stored.index["clip"].tolist() == list("aabbccdde")
     (row,) = stored.read([6], ["points"])
     np.testing.assert_array_equal(row["points"], groups[3][0]["points"])
+    order = [8, 7, 0, 5, 4]  # of several files at once
+    flat = [row for group in groups for row in group]
+    for row, found in zip(order, stored.read(order, ["points"]), strict=True):
+        np.testing.assert_array_equal(found["points"], flat[row]["points"])
 
 
 def test_shards_written_twice_are_byte_equal(tmp_path):

@@ -19,6 +19,7 @@ from tpifu.dataset import TrainingSteps, Windows, network_input
 from tpifu.errors import ConfigError, DataError, Stopped
 from tpifu.pifu import PIFu
 from tpifu.pretrained import widen
+from tpifu.shards import unpack_bits
 from tpifu.train import (
     Machine,
     Run,
@@ -127,10 +128,10 @@ def test_it_tells_its_speed(tiny, tiny_model, tmp_path, monkeypatch, parts):
 
 def test_the_models_level_undoes_the_balanced_draw(tiny, tiny_model, tmp_path):
     windows = Windows(tiny / "views", tiny / "points", "train", 1)
-    inside = [
-        label for clip, frame in windows.centres for label in windows.pool(clip, frame)[1].tolist()
-    ]
-    share = sum(inside) / len(inside)
+    rows = [row for _, own in windows.clips for row in own.tolist()]
+    stored = windows.points.read(rows, ["points", "inside"])
+    inside = [unpack_bits(row["inside"], len(row["points"]) // 3).sum() for row in stored]
+    share = sum(inside) / sum(len(row["points"]) // 3 for row in stored)
     assert 0.05 < share < 0.45
     fit(run(tiny, tiny_model), tmp_path / "m", tmp_path / "s", CPU, ignore)
     assert load_model(tmp_path / "m", torch.device("cpu")).level == pytest.approx(1 - share)

@@ -155,6 +155,14 @@ class Train(Section):
     windows_per_clip: Count = 1
     """Neighbouring windows of a clip that a step takes together, which then share their images; 1:
     windows are drawn independently. Not in the paper."""
+    flip: Share = 0.0
+    """Share of windows whose images and camera are mirrored left-right. Not in the paper."""
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Largest relative change of the body's size, as far as it stays in the image; 0.1: between 0.9
+    and 1.1 times. Not in the paper."""
+    shift: Share = 0.0
+    """Share of the free margin that the body may be moved by, across and along the image; 1: up to
+    the edge. Not in the paper."""
     points: Annotated[int, Field(ge=2, multiple_of=2)] = 1000
     """`Num samples`: points a window, half of them inside."""
     steps: Count = 44600

@@ -5,6 +5,7 @@ ends of a clip the last frame repeats. Every draw is a function of (seed, positi
 restarts and machines agree.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -15,6 +16,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from tpifu.augment import Augmentation, Margin, augmented, margin_of
 from tpifu.errors import ConfigError, DataError
 from tpifu.shards import Shards, decode_png, dequantise, item_seed, unpack_bits
 
@@ -78,6 +80,7 @@ class Windows:
         longer than any clip."""
         self.views, self.points = Shards(views, "views"), Shards(points, "points")
         self.neighborhood = neighborhood
+        self._margins: dict[tuple[int, int], Margin] = {}
         seen, pool = self.views.index, self.points.index
         rows = np.flatnonzero(pool["split"] == split)
         if not len(rows):
@@ -124,13 +127,12 @@ class Windows:
         images = np.stack([decode_png(row["image"]) for row in found])
         return images, found[0]["calib"].reshape(3, 4)
 
-    def pool(
-        self, clip: int, frame: int
-    ) -> tuple[Float[np.ndarray, "pool 3"], Bool[np.ndarray, " pool"]]:
-        """All stored points of a frame, and whether they are inside."""
-        (row,) = self.points.read([int(self.clips[clip][1][frame])], ["points", "inside"])
-        codes = row["points"].reshape(-1, 3)
-        return dequantise(codes), unpack_bits(row["inside"], len(codes))
+    def margin(self, clip: int, view: int) -> Margin:
+        """What the body leaves free of the image in all frames of one view."""
+        if (clip, view) not in self._margins:
+            images, _ = self.pixels(clip, view, np.arange(len(self.clips[clip][1])))
+            self._margins[clip, view] = margin_of(images)
+        return self._margins[clip, view]
 
     def inside_share(self) -> float:
         """The share of all stored points that is inside; the same for every neighborhood."""
@@ -143,17 +145,26 @@ class Windows:
         return inside / (pool * len(rows))
 
     def drawn(
-        self, clip: int, frame: int, count: int, rng: np.random.Generator
-    ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, " n"]]:
-        """A balanced draw of `count` points and their labels 0 or 1."""
-        points, inside = self.pool(clip, frame)
-        if count > len(points):
-            raise ConfigError(
-                f"{count} points a mesh asked for, {self.points.folder} has {len(points)}: ask for "
-                "fewer, or sample more"
-            )
-        chosen = balanced_draw(inside, count, rng)
-        return points[chosen], inside[chosen].astype(np.float32)
+        self, clip: int, frames: Sequence[int], count: int, rngs: Sequence[np.random.Generator]
+    ) -> tuple[Float[np.ndarray, "k n 3"], Float[np.ndarray, "k n"]]:
+        """A balanced draw of `count` points of each frame, by its own generator, and their labels 0
+        or 1."""
+        rows = self.clips[clip][1][list(frames)]
+        codes, labels = [], []
+        for stored, rng in zip(
+            self.points.read(rows.tolist(), ["points", "inside"]), rngs, strict=True
+        ):
+            pool = stored["points"].reshape(-1, 3)
+            if count > len(pool):
+                raise ConfigError(
+                    f"{count} points a mesh asked for, {self.points.folder} has {len(pool)}: ask "
+                    "for fewer, or sample more"
+                )
+            inside = unpack_bits(stored["inside"], len(pool))
+            chosen = balanced_draw(inside, count, rng)
+            codes.append(pool[chosen])
+            labels.append(inside[chosen])
+        return dequantise(np.stack(codes)), np.stack(labels).astype(np.float32)
 
     def clip_batch(self, clip: int, view: int, points: int, seed: int) -> Batch:
         """Every window of a clip in one view; a frame's points are the same in every view and for
@@ -161,16 +172,14 @@ class Windows:
         name, rows = self.clips[clip]
         length = len(rows)
         images, calib = self.pixels(clip, view, np.arange(length))
-        drawn = [
-            self.drawn(clip, t, points, np.random.default_rng(item_seed(seed, name, t)))
-            for t in range(length)
-        ]
+        rngs = [np.random.default_rng(item_seed(seed, name, t)) for t in range(length)]
+        drawn, labels = self.drawn(clip, range(length), points, rngs)
         return Batch(
             images=torch.from_numpy(images),
             frames=torch.from_numpy(window_frames(length, self.neighborhood)),
             calib=torch.from_numpy(np.repeat(calib[None], length, axis=0)),
-            points=torch.from_numpy(np.stack([chosen for chosen, _ in drawn])),
-            labels=torch.from_numpy(np.stack([labels for _, labels in drawn])),
+            points=torch.from_numpy(drawn),
+            labels=torch.from_numpy(labels),
         )
 
 
@@ -185,6 +194,7 @@ class Share:
 
 
 _ALL = Share()
+_UNCHANGED = Augmentation()
 
 
 class TrainingSteps(Dataset[Batch]):
@@ -196,6 +206,10 @@ class TrainingSteps(Dataset[Batch]):
 
     With `windows_per_clip` w > 1, up to w neighbouring centres of a clip follow each other in one
     view and share their images. Where such runs begin in a clip changes with the epoch.
+
+    `augmentation` changes the images and the camera of each run alike. How far the body may move is
+    measured on its whole clip and view, neither on the run's frames nor on its windows': so both
+    models, and processes that share a run, change it alike, and no neighbouring frame is cut off.
     """
 
     def __init__(
@@ -206,6 +220,7 @@ class TrainingSteps(Dataset[Batch]):
         seed: int,
         *,
         windows_per_clip: int = 1,
+        augmentation: Augmentation = _UNCHANGED,
         share: Share = _ALL,
     ) -> None:
         if batch_size > len(windows):
@@ -218,7 +233,8 @@ class TrainingSteps(Dataset[Batch]):
                 f"{share.world * share.parts} parts"
             )
         self.windows, self.batch_size, self.points, self.seed = windows, batch_size, points, seed
-        self.windows_per_clip, self.share = windows_per_clip, share
+        self.windows_per_clip, self.augmentation = windows_per_clip, augmentation
+        self.share = share
         self._epoch, self._order = -1, np.zeros((0, 2), dtype=int)
 
     def __getitem__(self, item: int) -> Batch:
@@ -238,22 +254,28 @@ class TrainingSteps(Dataset[Batch]):
             centres = [frame for _, _, frame in own]
             distinct, places = np.unique(every[centres], return_inverse=True)
             pixels, calib = windows.pixels(clip, view, distinct)
+            if self.augmentation != _UNCHANGED:
+                # A generator of its own: points and views stay those of the unchanged images.
+                chance = np.random.default_rng([self.seed, 2, leader])
+                margin = windows.margin(clip, view)
+                pixels, calib = augmented(pixels, calib, margin, self.augmentation, chance)
             images.append(pixels)
             frames.append(offset + places.reshape(len(own), -1))
             offset += len(distinct)
-            for position, _, frame in own:
-                if position != leader:
-                    rng = np.random.default_rng([self.seed, 1, position])
-                drawn, inside = windows.drawn(clip, frame, self.points, rng)
-                calibs.append(calib)
-                points.append(drawn)
-                labels.append(inside)
+            rngs = [
+                rng if position == leader else np.random.default_rng([self.seed, 1, position])
+                for position, _, _ in own
+            ]
+            drawn, inside = windows.drawn(clip, centres, self.points, rngs)
+            calibs += [calib] * len(own)
+            points.append(drawn)
+            labels.append(inside)
         return Batch(
             images=torch.from_numpy(np.concatenate(images)),
             frames=torch.from_numpy(np.concatenate(frames)),
             calib=torch.from_numpy(np.stack(calibs)),
-            points=torch.from_numpy(np.stack(points)),
-            labels=torch.from_numpy(np.stack(labels)),
+            points=torch.from_numpy(np.concatenate(points)),
+            labels=torch.from_numpy(np.concatenate(labels)),
         )
 
     def _centre(self, position: int) -> tuple[int, int]:

@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
@@ -262,21 +263,36 @@ class Shards:
         return len(self._locations)
 
     def read(self, rows: Sequence[int], columns: list[str]) -> list[dict[str, Any]]:
-        """Rows by number, in the order asked; each row group is read once."""
-        groups: dict[tuple[int, int], pa.Table] = {}
-        result = []
-        for row in rows:
-            number, group, offset = self._locations[row]
-            if (number, group) not in groups:
-                groups[number, group] = self._open(number).read_row_group(group, columns=columns)
-            table = groups[number, group]
-            result.append({column: _value(table[column][offset]) for column in columns})
-        return result
+        """Rows by number, in the order asked; each row group is read once, those of a file
+        together."""
+        locations = [self._locations[row] for row in rows]
+        tables: dict[int, pa.Table] = {}
+        starts: dict[tuple[int, int], int] = {}  # of each row group in its file's table
+        for number in {number for number, _, _ in locations}:
+            groups = sorted({group for file, group, _ in locations if file == number})
+            file = self._open(number)
+            # Few small columns: handing them to threads costs more than decoding them here.
+            tables[number] = file.read_row_groups(groups, columns=columns, use_threads=False)
+            lengths = [file.metadata.row_group(group).num_rows for group in groups]
+            starts |= {
+                (number, group): start
+                for group, start in zip(groups, accumulate(lengths, initial=0), strict=False)
+            }
+        return [
+            {
+                column: _value(tables[number][column][starts[number, group] + offset])
+                for column in columns
+            }
+            for number, group, offset in locations
+        ]
 
     def _open(self, number: int) -> pq.ParquetFile:
         # Opened on first use, so that a Shards sent to a worker process opens its own handles.
         if number not in self._files:
-            self._files[number] = pq.ParquetFile(self.paths[number], memory_map=True)
+            # Buffering ahead is for remote files: here it copies what is mapped already.
+            self._files[number] = pq.ParquetFile(
+                self.paths[number], memory_map=True, pre_buffer=False
+            )
         return self._files[number]
 
     def __getstate__(self) -> dict[str, Any]:
