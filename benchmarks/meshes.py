@@ -42,7 +42,7 @@ def write_clips(tree: Path, count: int) -> None:
 
 def export(tree: Path, out: Path, meshes: int, jobs: int) -> dict[str, float]:
     """Speed, and the largest resident memory of this process and of a worker, MB."""
-    data = Data(train_meshes=meshes, test_meshes=1, unseen_meshes=0)
+    data = Data(train_meshes=meshes, validation_meshes=0, test_meshes=1, unseen_meshes=0)
     start = time.perf_counter()
     surreal.export_meshes(tree, out, data, 0, jobs=jobs)
     seconds = time.perf_counter() - start

@@ -56,9 +56,17 @@ def ball():
     return make
 
 
-CLIPS = {"a_walk": 5, "b_run": 3, "c_walk": 4, "d_dance": 2, "e_kick": 3}
-"""Clips of the tiny data set and their frames: two to train on, two test clips, an unseen one."""
-SPLIT_OF = {"a": "train", "b": "train", "c": "test", "d": "test", "e": "unseen_motion"}
+CLIPS = {"a_walk": 5, "b_run": 3, "c_walk": 4, "d_dance": 2, "e_kick": 3, "f_squat": 3}
+"""Clips of the tiny data set and their frames: two to train on, two test clips, an unseen one, one
+to validate on."""
+SPLIT_OF = {
+    "a": "train",
+    "b": "train",
+    "c": "test",
+    "d": "test",
+    "e": "unseen_motion",
+    "f": "validation",
+}
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from tpifu.occupancy import (
     sample_uniform,
     winding_number,
 )
-from tpifu.shards import POINT_HALF, dequantise, quantise
+from tpifu.shards import HELD_OUT, POINT_HALF, SPLITS, Shards, dequantise, quantise
 
 
 def rng(seed=0):
@@ -233,3 +233,10 @@ def test_the_generator_alone_decides_the_samples(walking):
 def test_a_box_beyond_the_codes_is_refused(ball):
     with pytest.raises(AssertionError, match=r"2\.56 m that codes can store"):
         sample_points(ball(0.5), 10, 10, 0.05, 3.0, rng())
+
+
+def test_only_splits_that_models_are_measured_on_have_a_grid(tiny):
+    points = Shards(tiny / "points", "points")
+    rows = points.read(range(len(points)), ["split", "grid"])
+    assert {row["split"] for row in rows} == set(SPLITS)
+    assert {row["split"] for row in rows if row["grid"] is not None} == set(HELD_OUT)

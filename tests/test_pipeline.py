@@ -29,6 +29,7 @@ TINY = {
     "data": {
         "synthetic": {"train_subjects": 2, "test_subjects": 2},
         "train_meshes": 24,
+        "validation_meshes": 6,
         "test_meshes": 12,
         "unseen_meshes": 6,
     },

@@ -32,7 +32,15 @@ from tpifu.sources import (
     wanted_clips,
     write_tree,
 )
-from tpifu.surreal import SKIPPED_NAME, export_meshes, read_clip, read_source
+from tpifu.surreal import (
+    SKIPPED_NAME,
+    choose_clips,
+    export_meshes,
+    read_clip,
+    read_source,
+    subject_of,
+    validation_queue,
+)
 
 SMPL_PATH = f"/download.php?domain=smpl&sfile={SMPL_ZIP}"
 LOGINS = {
@@ -41,7 +49,9 @@ LOGINS = {
     "SMPL_USERNAME": USER,
     "SMPL_PASSWORD": PASSWORD,
 }
-SMALL = Data(source="surreal", train_meshes=40, test_meshes=25, unseen_meshes=12)
+SMALL = Data(
+    source="surreal", train_meshes=40, validation_meshes=16, test_meshes=25, unseen_meshes=12
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -143,7 +153,11 @@ def test_two_logins_make_the_tree(site, clips, tmp_path, caplog):
     kept = {split: 0 for split, _, _ in choice.clips}
     for split, _, count in choice.clips:
         kept[split] += count
-    assert kept == {"train": 40, "test": 25, "unseen_motion": 12}
+    assert kept == {"train": 40, "validation": 16, "test": 25, "unseen_motion": 12}
+    # Of the subjects that were fetched to validate on nothing was fetched for training.
+    validated = {subject_of(p.parent.name) for s, p, _ in choice.clips if s == "validation"}
+    spare = {out / path for path in found} - {path for _, path, _ in choice.clips}
+    assert not {subject_of(path.parent.name) for path in spare} & validated
     # The bodies are those of the archive.
     for gender in ("female", "male"):
         body = load_body(out / "smpl" / f"{gender}.npz", gender)
@@ -245,6 +259,19 @@ def test_clips_that_are_missing_broken_or_monsters_are_made_up_for(site, tmp_pat
     ]
     metadata = MeshReader(tmp_path / "meshes").shards.metadata
     assert metadata["skipped_clips"] == {"monster shape": 1}
+
+
+def test_a_validation_subject_whose_clips_are_gone_costs_training_nothing(site, clips, tmp_path):
+    walks = sorted((clips / "cmu" / "train" / "run0").glob("*_walk"))
+    names = [walk.name for walk in walks]
+    ((first,), *_) = validation_queue(walks, names, 0)
+    for path in list(site.gated.files):
+        if f"/run0/{subject_of(first.name)}_" in path:
+            del site.gated.files[path]
+    assert write(tmp_path / "out", SMALL, site.environment)
+    choice = choose_clips(tmp_path / "out", SMALL, 0)
+    for split, wanted in (("train", 40), ("validation", 16)):
+        assert sum(kept for at, _, kept in choice.clips if at == split) == wanted
 
 
 def test_a_list_too_short_says_what_would_help(site, tmp_path):

@@ -60,6 +60,9 @@ class Data(Section):
     frame_step: Count = 5
     """Every n-th frame of a clip is kept (Sec. 3.1)."""
     train_meshes: Count = 892
+    validation_meshes: Amount = 50
+    """Meshes of training subjects that are held out of training, to choose among checkpoints; they
+    are not counted in train_meshes. Not in the paper."""
     test_meshes: Count = 100
     unseen: Annotated[tuple[str, ...], Field(strict=False)] = (
         "*_kick",
@@ -68,8 +71,8 @@ class Data(Section):
         "144_05",
         "144_11",
     )
-    """Shell patterns of sequences kept out of training and evaluated on their own: kicks and
-    lunges, under their names in the synthetic tree and in CMU's. Not in the paper."""
+    """Shell patterns of sequences kept out of training and validation and evaluated on their own:
+    kicks and lunges, under their names in the synthetic tree and in CMU's. Not in the paper."""
     unseen_meshes: Amount = 50
     """Meshes of unseen motions, at most. Not in the paper."""
     max_skipped: Share = 0.05
@@ -102,7 +105,7 @@ class Sample(Section):
     sigma: Positive = 0.05
     """Standard deviation of near-surface points, metres."""
     grid: Count = 64
-    """Resolution of the uniform grid labelled for held-out meshes (volumetric IoU)."""
+    """Resolution of the uniform grid labelled for test meshes (volumetric IoU)."""
 
 
 class Hourglass(Section):

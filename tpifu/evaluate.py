@@ -22,9 +22,8 @@ from tpifu.dataset import Batch, Windows, network_input
 from tpifu.errors import DataError
 from tpifu.metrics import THRESHOLD, mean_metrics, point_metrics, volumetric_iou
 from tpifu.reconstruct import EmptyField, evaluate_grid, extract_surface, save_mesh
-from tpifu.shards import unpack_bits
+from tpifu.shards import HELD_OUT, unpack_bits
 
-HELD_OUT = ("test", "unseen_motion")
 PER_MESH_NAME = "per_mesh.parquet"
 MESHES_NAME = "meshes"
 MEASURES = ("iou", "mse", "precision", "recall", "accuracy", "volumetric_iou")

@@ -18,7 +18,7 @@ from tpifu.camera import cell_centres
 from tpifu.config import Sample
 from tpifu.mesh import Mesh
 from tpifu.parallel import parallel_map
-from tpifu.shards import POINT_HALF, MeshReader, dequantise, quantise
+from tpifu.shards import HELD_OUT, POINT_HALF, MeshReader, dequantise, quantise
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Samples:
 def write_points(
     meshes: Path, out: Path, config: Sample, *, half: float, seed: int, jobs: int
 ) -> None:
-    """Meshes -> a pool of labelled points a frame; for held-out splits a uniform grid's labels too.
+    """Meshes -> a pool of labelled points a frame; for HELD_OUT a uniform grid's labels too.
 
     `half` is half the width of the sampling box, metres. A row group a frame: training reads frames
     at random.
@@ -61,7 +61,7 @@ def _clip_points(
             frame.mesh, config.near_surface, config.uniform, config.sigma, half, rng
         )
         grid = None
-        if frame.split != "train":
+        if frame.split in HELD_OUT:
             grid = np.packbits(grid_occupancy(frame.mesh, config.grid, half)).tobytes()
         result.append(
             {

@@ -20,7 +20,6 @@ from tpifu.config import Evaluate
 from tpifu.dataset import Windows
 from tpifu.errors import DataError
 from tpifu.evaluate import (
-    HELD_OUT,
     MEASURES,
     MESHES_NAME,
     PER_MESH_NAME,
@@ -33,7 +32,7 @@ from tpifu.mesh import Mesh
 from tpifu.metrics import bootstrap_interval
 from tpifu.reconstruct import save_mesh
 from tpifu.render import render
-from tpifu.shards import MeshReader
+from tpifu.shards import HELD_OUT, MeshReader
 from tpifu.train import LOSS_NAME
 
 matplotlib.use("Agg")  # no display is needed, and none may be asked for

@@ -31,7 +31,9 @@ from tpifu.mesh import Mesh
 
 Kind = Literal["meshes", "views", "points"]
 VERSION = 1
-SPLITS = ("train", "test", "unseen_motion")
+SPLITS = ("train", "validation", "test", "unseen_motion")
+HELD_OUT = ("test", "unseen_motion")
+"""What models are measured on; validation only tells which of a training's checkpoints to keep."""
 SHARD_BYTES = 100 * 2**20
 POINT_HALF = 2.56
 """Metres: stored coordinates lie in [-2.56, 2.56], in steps of 78 micrometres."""
@@ -68,7 +70,7 @@ SCHEMAS: dict[Kind, pa.Schema] = {
                 pa.list_(pa.int16()),
             ),  # x0 y0 z0 x1 ..., in steps of metadata `point_step` metres
             ("inside", pa.binary()),  # one bit a point, first point in the highest bit
-            ("grid", pa.binary()),  # held-out splits: one bit a cell, x slowest; else null
+            ("grid", pa.binary()),  # splits in HELD_OUT: one bit a cell, x slowest; else null
         ]
     ),
 }

@@ -14,10 +14,9 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from tpifu import cmu, smpl, surreal, synthetic
 from tpifu.config import Data, Surreal
@@ -242,41 +241,61 @@ def _write_surreal(
 ) -> list[str]:
     """Enough clips for every split, in a seeded order, and no more."""
     listed = _listed(data.surreal, cache / "lists", environment)
-    wanted = wanted_clips(listed, data.surreal)
-    faults: list[str] = []
-    for number, (split, meshes) in enumerate(surreal.wanted_meshes(data).items()):
-        unseen = split == "unseen_motion"
-        clips = [
-            clip
-            for clip in wanted
-            if clip.split == ("test" if unseen else split)
-            and surreal.matches(clip.sequence, data.unseen) == unseen
-        ]
-        order = np.random.default_rng([seed, number]).permutation(len(clips))
-        remaining = meshes
-        while remaining > 0 and len(order):
-            # As many as it takes if all are whole; then for what short and broken ones left open.
-            count = -(-remaining * data.frame_step // _CLIP_FRAMES)
-            batch, order = [clips[index] for index in order[:count]], order[count:]
-            reasons = _fetch_clips(batch, cache, environment)
-            faults += reasons.values()
-            for clip in batch:
-                if cache / clip.path in reasons:
-                    continue
-                (tree / clip.path).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(cache / clip.path, tree / clip.path)
-                try:
-                    frames = len(surreal.read_clip(tree / clip.path).pose)
-                except DataError:
-                    continue  # the export counts it as skipped, with its reason
-                remaining -= -(-frames // data.frame_step)
-        if remaining > 0 and not unseen:
-            raise DataError(
-                f"SURREAL's list has {meshes - max(remaining, 0)} of {meshes} {split} meshes: "
-                f"lower data.{split}_meshes, add to data.surreal.runs, or set "
-                "data.surreal.overlapping"
-            )
+    clips: dict[str, list[ListedClip]] = {"train": [], "test": [], "unseen_motion": []}
+    for clip in wanted_clips(listed, data.surreal):
+        if not surreal.matches(clip.sequence, data.unseen):
+            clips[clip.split].append(clip)
+        elif clip.split == "test":
+            clips["unseen_motion"].append(clip)
+    queue = surreal.validation_queue(clips["train"], [c.sequence for c in clips["train"]], seed)
+    together, later = queue[: surreal.VALIDATION_SUBJECTS], queue[surreal.VALIDATION_SUBJECTS :]
+    order = surreal.by_turns(together) + [clip for own in later for clip in own]
+    task = partial(_fetch_split, tree=tree, data=data, cache=cache, environment=environment)
+    asked, faults = task("validation", order)
+    held_out = {surreal.subject_of(clip.sequence) for clip in asked}
+    clips["train"] = [c for c in clips["train"] if surreal.subject_of(c.sequence) not in held_out]
+    for split, own in clips.items():
+        faults += task(split, surreal.shuffled(own, split, seed))[1]
     return faults
+
+
+def _fetch_split(
+    split: str,
+    order: Sequence[ListedClip],
+    *,
+    tree: Path,
+    data: Data,
+    cache: Path,
+    environment: Mapping[str, str],
+) -> tuple[Sequence[ListedClip], list[str]]:
+    """Clips into the tree, in their order, until the split has its meshes; returns those asked for
+    and a line for each that could not be had."""
+    wanted = surreal.wanted_meshes(data)[split]
+    faults: list[str] = []
+    remaining, asked = wanted, 0
+    while remaining > 0 and asked < len(order):
+        # As many as it takes if all are whole; then for what short and broken ones left open.
+        count = -(-remaining * data.frame_step // _CLIP_FRAMES)
+        batch = order[asked : asked + count]
+        asked += len(batch)
+        reasons = _fetch_clips(batch, cache, environment)
+        faults += reasons.values()
+        for clip in batch:
+            if cache / clip.path in reasons:
+                continue
+            (tree / clip.path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(cache / clip.path, tree / clip.path)
+            try:
+                frames = len(surreal.read_clip(tree / clip.path).pose)
+            except DataError:
+                continue  # the export counts it as skipped, with its reason
+            remaining -= -(-frames // data.frame_step)
+    if remaining > 0 and split != "unseen_motion":
+        raise DataError(
+            f"SURREAL's list has {wanted - remaining} of {wanted} {split} meshes: "
+            f"lower data.{split}_meshes, add to data.surreal.runs, or set data.surreal.overlapping"
+        )
+    return order[:asked], faults
 
 
 def _fetch_clips(
