@@ -3,11 +3,12 @@ change no result."""
 
 import os
 from pathlib import Path
+from typing import cast, get_args
 
 from ruamel.yaml import YAML
 
 from tpifu import config
-from tpifu.config import Params
+from tpifu.config import Params, Precision
 from tpifu.errors import ConfigError
 
 SURREAL = Path("data/surreal")
@@ -48,6 +49,14 @@ def jobs() -> int:
 def parts() -> int:
     """Parts of a training batch that go through the network one after the other: TPIFU_PARTS."""
     return _number("TPIFU_PARTS", "parts of a batch") or 1
+
+
+def precision() -> Precision:
+    """Arithmetic of training steps: TPIFU_PRECISION."""
+    chosen = os.environ.get("TPIFU_PRECISION", "float32")
+    if chosen not in get_args(Precision):
+        raise ConfigError(f"TPIFU_PRECISION is {chosen!r}: use {', '.join(get_args(Precision))}")
+    return cast(Precision, chosen)
 
 
 def _number(name: str, what: str) -> int | None:

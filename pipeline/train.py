@@ -30,7 +30,9 @@ def main(name: str, neighborhood: int) -> None:
         **layout.data_tags(),
     }
     with assembled(device_from(layout.device())) as (team, device):
-        machine = Machine(device=device, parts=layout.parts(), team=team)
+        machine = Machine(
+            device=device, parts=layout.parts(), team=team, precision=layout.precision()
+        )
         with tracking.start_run(
             f"train {name}",
             root=layout.root(),

@@ -316,6 +316,7 @@ def test_the_network_of_the_paper_profile_takes_a_step(tmp_path):
     (tmp_path / "params.yaml").write_text(text)
     params = config.load(tmp_path / "params.yaml")
     assert params.model == Model()
+    torch.manual_seed(0)
     network = PIFu(params.model, params.model.neighborhood, params.camera.window)
     optimizer = torch.optim.Adam(network.parameters(), lr=params.train.learning_rate)
     assert network.classifier.layers[0].in_features == 769

@@ -100,7 +100,7 @@ def test_it_writes_a_model_a_loss_table_and_its_settings(tiny, tiny_model, tmp_p
     seen = []
     out = tmp_path / "model"
     fit(run(tiny, tiny_model), out, tmp_path / "scratch", CPU, lambda m, s: seen.append((s, m)))
-    assert sorted(outputs(out)) == ["config.yaml", "loss.csv", "model.pt"]
+    assert sorted(outputs(out)) == ["config.yaml", "loss.csv", "model.pt", "validation.csv"]
     assert [step for step, _ in seen] == list(range(6))
     assert losses(out) == pytest.approx([m["loss"] for _, m in seen], rel=1e-5)
     settings = YAML(typ="safe").load((out / "config.yaml").read_text())
@@ -350,7 +350,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_advice(
 ):
     nan = torch.tensor(float("nan"))
     monkeypatch.setattr("tpifu.train.training_step", lambda *arguments: nan)
-    with pytest.raises(DataError, match=r"loss is nan at step 0: lower train\.learning_rate"):
+    with pytest.raises(DataError, match=r"loss is nan on run0/.* at step 0: lower train\.learning_rate"):
         fit(run(tiny, tiny_model), tmp_path / "m", tmp_path / "s", CPU, ignore)
     assert not (tmp_path / "m").exists()
 

@@ -18,6 +18,8 @@ Count = Annotated[int, Field(ge=1)]
 Amount = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Precision = Literal["float32", "bfloat16", "fastest"]
+"""Arithmetic of training steps; a machine setting, not a parameter (`tpifu.train.Machine`)."""
 
 
 class Section(BaseModel):
@@ -175,6 +177,9 @@ class Train(Section):
     """Steps over which the learning rate rises linearly. Not in the paper."""
     checkpoint_every: Count = 500
     """Steps between checkpoints. Not in the paper."""
+    validate_every: Amount = 500
+    """Steps between measurements on the validation split, the last step's aside; the weights that
+    did best there become the model. 0: the last weights do. Not in the paper."""
 
 
 class Evaluate(Section):

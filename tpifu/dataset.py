@@ -183,6 +183,11 @@ class Windows:
         )
 
 
+def has_split(points: Path, split: str) -> bool:
+    """Whether a points folder has meshes of `split`."""
+    return bool((Shards(points, "points").index["split"] == split).any())
+
+
 @dataclass(frozen=True, kw_only=True)
 class Share:
     """The part of each step's batch that one process reads: a batch is split over `world` processes
@@ -277,6 +282,12 @@ class TrainingSteps(Dataset[Batch]):
             points=torch.from_numpy(np.concatenate(points)),
             labels=torch.from_numpy(np.concatenate(labels)),
         )
+
+    def clips_of(self, step: int) -> list[str]:
+        """The clips whose windows a step takes."""
+        positions = range(step * self.batch_size, (step + 1) * self.batch_size)
+        numbers = [self.windows.centres[self._centre(position)[0]][0] for position in positions]
+        return [self.windows.clips[number][0] for number in dict.fromkeys(numbers)]
 
     def _centre(self, position: int) -> tuple[int, int]:
         """The centre at a position, and the position where its run of neighbours begins."""

@@ -30,6 +30,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from tpifu import shards
+from tpifu.augment import Augmentation
 from tpifu.checkpoint import (
     Checkpoints,
     TrainedModel,
@@ -38,15 +39,21 @@ from tpifu.checkpoint import (
     model_digest,
     save_model,
 )
-from tpifu.config import Model, Train
-from tpifu.dataset import Batch, Share, TrainingSteps, Windows, network_input
+from tpifu.config import Model, Precision, Train
+from tpifu.dataset import Batch, Share, TrainingSteps, Windows, has_split, network_input
 from tpifu.errors import ConfigError, DataError, Stopped
 from tpifu.muon import Muon
 from tpifu.pifu import PIFu
 from tpifu.pretrained import widen
 from tpifu.team import Team
+from tpifu.validate import validate
 
 LOSS_NAME = "loss.csv"
+VALIDATION_NAME = "validation.csv"
+EXPLODED = 1.0
+"""A loss beyond it is worse than any constant answer between 0 and 1: always 0 and always 1 cost
+0.5 where half the points are inside."""
+_WORTHWHILE = 1.15
 SETTINGS_NAME = "config.yaml"
 
 
@@ -93,6 +100,10 @@ class Machine:
     """Parts of a batch that go through the network one after the other, their gradients summed: as
     much memory as one of them needs. Changes results by rounding alone, under group norm."""
     team: Team = _ALONE
+    precision: Precision = "float32"
+    """Arithmetic of a step; weights and their updates are float32 in any case. `fastest` measures a
+    step of both kinds first and takes bfloat16 if it is clearly faster; a run that goes on keeps
+    what it began with."""
 
 
 def loss_of_stacks(
@@ -151,6 +162,7 @@ def training_step(
     optimizers: list[torch.optim.Optimizer],
     parts: Sequence[Batch],
     rate: float,
+    precision: Precision = "float32",
 ) -> Float[Tensor, ""]:
     """One step of all optimisers on a batch in equal parts; returns its loss, still on the
     device."""
@@ -158,19 +170,46 @@ def training_step(
         for group in optimizer.param_groups:
             group["lr"] = rate
     network.zero_grad(set_to_none=True)
+    loss = add_gradients(network, parts, precision)
+    for optimizer in optimizers:
+        optimizer.step()
+    return loss
+
+
+def add_gradients(
+    network: nn.Module, parts: Sequence[Batch], precision: Precision
+) -> Float[Tensor, ""]:
+    """Add the gradients of a batch in equal parts to the network's; returns its loss."""
     losses = []
     for number, batch in enumerate(parts, 1):
         images = network_input(batch.images).to(memory_format=torch.channels_last)
+        half = torch.autocast(images.device.type, torch.bfloat16, precision == "bfloat16")
         # Processes exchange gradients once a step, with the last part.
         waits = isinstance(network, DistributedDataParallel) and number < len(parts)
         with cast(DistributedDataParallel, network).no_sync() if waits else nullcontext():
-            occupancies = network(images, batch.frames, batch.points, batch.calib)
-            loss = loss_of_stacks(occupancies, batch.labels) / len(parts)
+            with half:
+                occupancies = network(images, batch.frames, batch.points, batch.calib)
+            loss = loss_of_stacks(occupancies.float(), batch.labels) / len(parts)
             loss.backward()
         losses.append(loss.detach())
-    for optimizer in optimizers:
-        optimizer.step()
     return torch.stack(losses).sum()
+
+
+def fastest_precision(network: PIFu, parts: Sequence[Batch]) -> Precision:
+    """bfloat16 if gradients of the batch come clearly faster with it on this machine, else
+    float32; the network is left as it was."""
+    seconds: dict[Precision, list[float]] = {"float32": [], "bfloat16": []}
+    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    for _ in range(3):  # in turns; the first of each also warms up
+        for precision, found in seconds.items():
+            start = time.perf_counter()
+            float(add_gradients(network, parts, precision))  # waits for the device
+            found.append(time.perf_counter() - start)
+    network.zero_grad(set_to_none=True)
+    for name, buffer in network.named_buffers():
+        buffer.copy_(before[name])
+    faster = min(seconds["float32"]) > _WORTHWHILE * min(seconds["bfloat16"])
+    return "bfloat16" if faster else "float32"
 
 
 def fit(
@@ -189,8 +228,11 @@ def fit(
     filtered and the points queried a second (by the whole team), and the share of the time spent
     waiting for data.
 
+    Where the data has a validation split, the weights that did best on it are the model, and
+    validation.csv is written too; else the last weights are.
+
     Raises ConfigError or DataError for what the data cannot give, and DataError when another
-    process trains the same run, a checkpoint cannot be written, or the loss stops being finite.
+    process trains the same run, a checkpoint cannot be written, or the loss explodes.
     SIGTERM saves a checkpoint and raises Stopped.
     """
     team = machine.team
@@ -201,8 +243,14 @@ def fit(
         run.train.points,
         run.seed,
         windows_per_clip=run.train.windows_per_clip,
+        augmentation=Augmentation(
+            flip=run.train.flip, scale=run.train.scale, shift=run.train.shift
+        ),
         share=Share(rank=team.rank, world=team.world, parts=machine.parts),
     )
+    held_out = None
+    if run.train.validate_every and has_split(run.points, "validation"):
+        held_out = Windows(run.views, run.points, "validation", run.neighborhood)
     camera = windows.views.metadata
     if fault := run.model.hourglass.fault(camera["size"]):
         raise ConfigError(f"{run.views}: images of {camera['size']} px, but {fault}")
@@ -217,23 +265,35 @@ def fit(
             network.load_state_dict(_first_weights(run.start, run, camera))
         updaters = optimizers(run.train.optimizer, network)
         losses: list[float] = []
+        validations: list[dict[str, Any]] = []
+        best: dict[str, Tensor] | None = None
+        precision = machine.precision
         if state := team.from_leader(checkpoints.load() if team.leads else None):
             network.load_state_dict(state["network"])
             for optimizer, saved in zip(updaters, state["optimizers"], strict=True):
                 optimizer.load_state_dict(saved)
-            losses = state["losses"]
+            losses, validations = state["losses"], state["validations"]
+            best, precision = state["best"], state["precision"]
             if team.leads:
                 message = f"resuming after step {len(losses)} of {run.train.steps}"
                 tqdm.tqdm.write(message, file=sys.stderr)
+        elif precision == "fastest":
+            first = [steps[part].to(machine.device) for part in range(machine.parts)]
+            precision = team.from_leader(fastest_precision(network, first))
         joined = team.joined(network)
 
         def save() -> None:
+            if not all(bool(value.isfinite().all()) for value in network.parameters()):
+                raise _diverged(run, checkpoints, "a weight is no number any more", len(losses))
             if team.leads:
                 checkpoints.save(
                     {
                         "network": network.state_dict(),
                         "optimizers": [optimizer.state_dict() for optimizer in updaters],
                         "losses": losses,
+                        "validations": validations,
+                        "best": best,
+                        "precision": precision,
                     }
                 )
 
@@ -249,13 +309,10 @@ def fit(
             for step, batch in batches:
                 began = time.perf_counter()
                 rate = learning_rate(run.train, step)
-                loss = float(team.mean(training_step(joined, updaters, batch, rate)))
-                if not math.isfinite(loss):
-                    raise DataError(
-                        f"the loss is {loss} at step {step}: lower train.learning_rate "
-                        f"({run.train.learning_rate:g}) or raise train.warmup; "
-                        f"the last good checkpoint is in {checkpoints.folder}"
-                    )
+                loss = float(team.mean(training_step(joined, updaters, batch, rate, precision)))
+                if not loss <= EXPLODED:
+                    clips = ", ".join(steps.clips_of(step))
+                    raise _diverged(run, checkpoints, f"the loss is {loss:.3g} on {clips}", step)
                 losses.append(loss)
                 progress.set_postfix(loss=f"{loss:.4f}", refresh=False)
                 progress.update()
@@ -269,7 +326,15 @@ def fit(
                     "waiting_share": waited / lasted,
                 }
                 log({"loss": loss, "learning_rate": rate, **speed}, step)
-                if len(losses) == run.train.steps:
+                done = len(losses) == run.train.steps
+                if held_out and (done or len(losses) % run.train.validate_every == 0):
+                    found = validate(network, held_out, run.train.points, run.seed, team)
+                    log({f"validation.{name}": value for name, value in found.items()}, step)
+                    if found["iou"] > max([row["iou"] for row in validations], default=-1.0):
+                        best = {k: v.cpu().clone() for k, v in network.state_dict().items()}
+                    validations.append({"step": step, **found})
+                    ended = time.perf_counter()
+                if done:
                     break
                 if team.any(bool(asked)):
                     save()
@@ -281,13 +346,22 @@ def fit(
                     save()
         if team.leads:
             try:
-                _write_results(run, out, network, losses, camera, windows)
+                if best:
+                    network.load_state_dict(best)
+                _write_results(run, out, network, losses, validations, camera, windows)
             except OSError as error:
                 raise DataError(
                     f"{out}: cannot be written ({error.strerror}); the same command goes on from "
                     "the last checkpoint"
                 ) from error
             checkpoints.delete()
+
+
+def _diverged(run: Run, checkpoints: Checkpoints, what: str, step: int) -> DataError:
+    return DataError(
+        f"{what} at step {step}: lower train.learning_rate ({run.train.learning_rate:g}) or raise "
+        f"train.warmup; the last good checkpoint is in {checkpoints.folder}"
+    )
 
 
 def _first_weights(path: Path, run: Run, camera: dict[str, Any]) -> dict[str, Tensor]:
@@ -315,6 +389,7 @@ def _write_results(
     out: Path,
     network: PIFu,
     losses: list[float],
+    validations: list[dict[str, Any]],
     camera: dict[str, Any],
     windows: Windows,
 ) -> None:
@@ -331,6 +406,9 @@ def _write_results(
         ),
     )
     _write_text(out / LOSS_NAME, _loss_table(losses, run.train))
+    if validations:
+        rows = [",".join(f"{value:.6g}" for value in row.values()) for row in validations]
+        _write_text(out / VALIDATION_NAME, "\n".join([",".join(validations[0]), *rows, ""]))
     settings = io.StringIO()
     described = {**run.settings(), "fingerprint": run.fingerprint}
     YAML(typ="safe", pure=True).dump(described, settings)
