@@ -14,24 +14,36 @@ import torch
 from ruamel.yaml import YAML
 
 from tpifu.checkpoint import load_model
-from tpifu.config import Hourglass, Model, Train
+from tpifu.config import Evaluate, Hourglass, Model, Train
 from tpifu.dataset import TrainingSteps, Windows, network_input
 from tpifu.errors import ConfigError, DataError, Stopped
+from tpifu.evaluate import measure
 from tpifu.pifu import PIFu
 from tpifu.pretrained import widen
 from tpifu.shards import unpack_bits
+from tpifu.team import Team
 from tpifu.train import (
     Machine,
     Run,
+    add_gradients,
+    fastest_precision,
     fit,
     learning_rate,
     loss_of_stacks,
     optimizers,
     surface_level,
 )
+from tpifu.validate import MEASURES, validate
 
 CPU = Machine(device=torch.device("cpu"))
-SHORT = Train(batch_size=3, points=20, steps=6, learning_rate=1e-2, checkpoint_every=2)
+SHORT = Train(
+    batch_size=3,
+    points=20,
+    steps=6,
+    learning_rate=1e-2,
+    checkpoint_every=2,
+    validate_every=3,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -119,7 +131,9 @@ def test_it_tells_its_speed(tiny, tiny_model, tmp_path, monkeypatch, parts):
     monkeypatch.setattr("tpifu.train.time.perf_counter", itertools.count().__next__)
     settings = run(tiny, tiny_model, neighborhood=1)
     fit(settings, tmp_path / "m", tmp_path / "s", machine, lambda m, s: seen.append(m))
-    for metrics in seen:
+    of_steps = [metrics for metrics in seen if "loss" in metrics]
+    assert len(of_steps) == 6
+    for metrics in of_steps:
         assert metrics["points_per_s"] == 3 * 20 / 2
         # Two of the three windows may be of the same frame, whose image is filtered once a part.
         assert metrics["frames_per_s"] in ({1, 1.5} if parts == 1 else {1.5})
@@ -219,7 +233,7 @@ def test_sigterm_saves_and_the_run_goes_on_from_there(tiny, tiny_model, tmp_path
         fit(settings, tmp_path / "out", tmp_path / "scratch", CPU, terminate)
     resumed = []
     fit(settings, tmp_path / "out", tmp_path / "scratch", CPU, lambda m, s: resumed.append(s))
-    assert resumed == [3, 4, 5]
+    assert resumed == [3, 4, 5, 5]  # the last step is validated too
     assert outputs(tmp_path / "out") == outputs(tmp_path / "whole")
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
@@ -350,7 +364,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_advice(
 ):
     nan = torch.tensor(float("nan"))
     monkeypatch.setattr("tpifu.train.training_step", lambda *arguments: nan)
-    with pytest.raises(DataError, match=r"loss is nan on run0/.* at step 0: lower train\.learning_rate"):
+    with pytest.raises(DataError, match=r"nan on run0/.* at step 0: lower train\.learning_rate"):
         fit(run(tiny, tiny_model), tmp_path / "m", tmp_path / "s", CPU, ignore)
     assert not (tmp_path / "m").exists()
 
@@ -369,3 +383,102 @@ def test_data_that_cannot_serve_the_run_is_refused_before_anything_is_written(
     with pytest.raises(DataError, match="no such folder"):
         fit(run(tmp_path, tiny_model), tmp_path / "m", tmp_path / "s", CPU, ignore)
     assert not (tmp_path / "m").exists()
+
+
+# Validation.
+
+
+def test_validation_is_what_evaluation_measures(tiny, tiny_model, tmp_path):
+    settings = run(tiny, tiny_model)
+    fit(settings, tmp_path / "m", tmp_path / "s", CPU, ignore)
+    model = load_model(tmp_path / "m", torch.device("cpu"))
+    windows = Windows(tiny / "views", tiny / "points", "validation", 3)
+    found = validate(model.network, windows, 20, 7, Team())
+    rows = measure(model, windows, Evaluate(points=20), 7, torch.device("cpu"))
+    for name in MEASURES:
+        assert found[name] == pytest.approx(sum(row[name] for row in rows) / len(rows), abs=1e-6)
+    assert model.network.training  # as it is between steps
+
+
+def test_the_weights_that_did_best_on_validation_are_the_model(
+    tiny, tiny_model, tmp_path, monkeypatch
+):
+    verdicts = iter([0.9, 0.1])
+    monkeypatch.setattr("tpifu.train.validate", lambda *_: {"iou": next(verdicts), "mse": 0.5})
+    fit(run(tiny, tiny_model), tmp_path / "best", tmp_path / "s", CPU, ignore)
+    assert (tmp_path / "best" / "validation.csv").read_text() == (
+        "step,iou,mse\n2,0.9,0.5\n5,0.1,0.5\n"
+    )
+    half = SHORT.model_copy(update={"steps": 3, "validate_every": 0})
+    fit(run(tiny, tiny_model, train=half), tmp_path / "half", tmp_path / "s", CPU, ignore)
+    assert "validation.csv" not in outputs(tmp_path / "half")
+    best, three = (
+        load_model(tmp_path / name, torch.device("cpu")).network.state_dict()
+        for name in ("best", "half")
+    )
+    assert all(torch.equal(best[name], three[name]) for name in best)
+
+
+# What ends a training, and the kinds of arithmetic.
+
+
+def test_a_loss_that_explodes_stops_with_step_and_clips(tiny, tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr("tpifu.train.training_step", lambda *_: torch.tensor(1.5))
+    with pytest.raises(DataError, match=r"the loss is 1\.5 on run0/.* at step 0: lower"):
+        fit(run(tiny, tiny_model), tmp_path / "m", tmp_path / "s", CPU, ignore)
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tiny, tiny_model, tmp_path, monkeypatch):
+    def spoil(network, *_):
+        with torch.no_grad():
+            next(network.parameters()).fill_(math.nan)
+        return torch.tensor(0.3)
+
+    monkeypatch.setattr("tpifu.train.training_step", spoil)
+    with pytest.raises(DataError, match="a weight is no number any more at step 2: lower"):
+        fit(run(tiny, tiny_model), tmp_path / "m", tmp_path / "s", CPU, ignore)
+    assert not list((tmp_path / "s").glob("*/state.pt"))
+
+
+def test_augmentation_reaches_the_training(tiny, tiny_model, tmp_path):
+    mirrored = SHORT.model_copy(update={"flip": 1.0})
+    fit(run(tiny, tiny_model), tmp_path / "one", tmp_path / "s", CPU, ignore)
+    fit(run(tiny, tiny_model, train=mirrored), tmp_path / "two", tmp_path / "s", CPU, ignore)
+    assert losses(tmp_path / "one") != losses(tmp_path / "two")
+
+
+def test_bfloat16_trains_alike_and_keeps_its_weights_in_32_bits(tiny, tiny_model, tmp_path):
+    machine = replace(CPU, precision="bfloat16")
+    fit(run(tiny, tiny_model), tmp_path / "whole", tmp_path / "s", CPU, ignore)
+    fit(run(tiny, tiny_model), tmp_path / "half", tmp_path / "s", machine, ignore)
+    assert losses(tmp_path / "half") == pytest.approx(losses(tmp_path / "whole"), rel=0.05)
+    assert losses(tmp_path / "half") != losses(tmp_path / "whole")
+    network = load_model(tmp_path / "half", torch.device("cpu")).network
+    assert {value.dtype for value in network.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(("factor", "chosen"), [(0.5, "bfloat16"), (0.95, "float32")])
+def test_the_fastest_precision_is_measured(tiny, tiny_model, monkeypatch, factor, chosen):
+    clock = [0.0]
+
+    def timed(network, parts, precision):
+        clock[0] += factor if precision == "bfloat16" else 1.0
+        return add_gradients(network, parts, precision)
+
+    monkeypatch.setattr("tpifu.train.add_gradients", timed)
+    monkeypatch.setattr("tpifu.train.time.perf_counter", lambda: clock[0])
+    network = PIFu(tiny_model, 1, 2.56)
+    windows = Windows(tiny / "views", tiny / "points", "train", 1)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    assert fastest_precision(network, [TrainingSteps(windows, 2, 20, 0)[0]]) == chosen
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert all(value.grad is None for value in network.parameters())
+
+
+def test_a_run_that_goes_on_keeps_its_precision(tiny, tiny_model, tmp_path):
+    half = replace(CPU, precision="bfloat16")
+    fit(run(tiny, tiny_model), tmp_path / "whole", tmp_path / "s", half, ignore)
+    with pytest.raises(Interrupted):
+        fit(run(tiny, tiny_model), tmp_path / "out", tmp_path / "s", half, stop_at(4))
+    fit(run(tiny, tiny_model), tmp_path / "out", tmp_path / "s", CPU, ignore)
+    assert outputs(tmp_path / "out") == outputs(tmp_path / "whole")

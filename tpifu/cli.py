@@ -25,6 +25,14 @@ if TYPE_CHECKING:
     from tpifu.mesh import Mesh
 
 
+class Arithmetic(StrEnum):
+    """`tpifu.config.Precision`, which is not imported before a command runs."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    fastest = "fastest"
+
+
 class Unit(StrEnum):
     """Of a mesh file's coordinates."""
 
@@ -396,6 +404,12 @@ def train(
             help="Parts a batch is split into, one after the other, to save memory; 1 or more.",
         ),
     ] = 1,
+    precision: Annotated[
+        Arithmetic,
+        typer.Option(
+            help="Arithmetic of a step: bfloat16 may be twice as fast; fastest measures it here."
+        ),
+    ] = Arithmetic.float32,
     scratch: Annotated[
         Path | None,
         typer.Option(
@@ -473,7 +487,9 @@ def train(
             last.update(metrics)
             tracker.log_metrics(metrics, step)
 
-        machine = Machine(device=own, workers=workers, parts=parts, team=team)
+        machine = Machine(
+            device=own, workers=workers, parts=parts, team=team, precision=precision.value
+        )
         fit(run, out, scratch, machine, log)
     if team.leads:
         with suppress(OSError):  # other runs may have checkpoints there
