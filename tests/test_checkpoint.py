@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tpifu.checkpoint import (
+    FORMAT,
     MODEL_NAME,
     Checkpoints,
     TrainedModel,
@@ -71,7 +72,7 @@ def test_a_file_that_is_not_ours_is_refused_in_one_line(content, tmp_path):
 
 def test_other_torch_files_and_missing_ones_are_refused(tmp_path, trained):
     torch.save({"weights": torch.zeros(3)}, tmp_path / "foreign.pt")
-    with pytest.raises(DataError, match=r"not a model of this project \(tpifu-2\)"):
+    with pytest.raises(DataError, match=rf"not a model of this project \({FORMAT}\)"):
         load_model(tmp_path / "foreign.pt", CPU)
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(DataError, match="not a model file of this project"):
