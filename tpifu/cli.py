@@ -4,7 +4,6 @@ Heavy modules are imported inside the commands, so that `tpifu --help` answers a
 """
 
 import errno
-import functools
 import json
 import shutil
 import sys
@@ -395,7 +394,7 @@ def train(
     device: Device = None,
     workers: Annotated[
         int,
-        typer.Option(min=0, help="Processes that read ahead; 0 reads in the training process."),
+        typer.Option(min=0, help="Processes that read ahead; 0: a thread of the training does."),
     ] = 0,
     parts: Annotated[
         int,
@@ -683,7 +682,8 @@ def reconstruct(
     from tpifu import camera
     from tpifu import reconstruct as rebuild
     from tpifu.checkpoint import device_from, load_model
-    from tpifu.dataset import network_input, window_frames
+    from tpifu.dataset import window_features, window_frames
+    from tpifu.evaluate import window_field
 
     single = bool(out.suffix) and not out.is_dir()
     if single and out.suffix.lower() not in rebuild.SUFFIXES:
@@ -700,29 +700,16 @@ def reconstruct(
     level = level or trained.level
     pixels = np.stack([_read_picture(path, trained.size) for path in images])
 
-    # Each image is filtered once, and only as many maps are kept as a window has frames.
-    @functools.lru_cache(maxsize=trained.neighborhood)
-    def features(frame: int) -> torch.Tensor:
-        image = torch.from_numpy(pixels[frame : frame + 1]).to(on)
-        filtered = network_input(image).to(memory_format=torch.channels_last)
-        return trained.network.filter(filtered)[-1]
-
     half = trained.window / 2
-    calib = torch.from_numpy(camera.calibration(0.0, trained.window))[None].to(on)
-    order = torch.arange(trained.neighborhood, device=on)[None]
-
-    def occupancy(maps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-        return trained.network.query(maps, order, points[None].to(maps), calib)[0]
-
-    windows = window_frames(len(images), trained.neighborhood)
-    centres = [len(images) // 2] if single else range(len(images))
+    calib = torch.from_numpy(camera.calibration(0.0, trained.window)).to(on)
+    centres = [len(images) // 2] if single else list(range(len(images)))
+    windows = torch.from_numpy(window_frames(len(images), trained.neighborhood)[centres])
+    features = window_features(trained.network, torch.from_numpy(pixels), windows)
     empty: list[str] = []
     with torch.no_grad():
         for centre in tqdm.tqdm(centres, desc="reconstruct", unit="mesh", disable=None):
-            maps = torch.cat([features(int(frame)) for frame in windows[centre]])
-            grid = rebuild.evaluate_grid(
-                functools.partial(occupancy, maps), resolution, half, level=level
-            )
+            field = window_field(trained, next(features), calib)
+            grid = rebuild.evaluate_grid(field, resolution, half, level=level)
             try:
                 mesh = rebuild.extract_surface(grid, half, level)
             except rebuild.EmptyField as error:

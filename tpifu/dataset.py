@@ -5,7 +5,7 @@ ends of a clip the last frame repeats. Every draw is a function of (seed, positi
 restarts and machines agree.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from tpifu.augment import Augmentation, Margin, augmented, margin_of
 from tpifu.errors import ConfigError, DataError
+from tpifu.pifu import PIFu
 from tpifu.shards import Shards, decode_png, dequantise, item_seed, unpack_bits
 
 
@@ -39,6 +40,10 @@ class Batch:
         moved = {name: value.to(device, non_blocking=True) for name, value in vars(self).items()}
         return replace(self, **moved)
 
+    def pin_memory(self) -> "Batch":
+        """In memory from which a GPU copies while it computes."""
+        return replace(self, **{name: value.pin_memory() for name, value in vars(self).items()})
+
 
 def network_input(images: UInt8[Tensor, "m h w c"]) -> Float[Tensor, "m 3 h w"]:
     """(grey, mask) or (r, g, b, mask) pixels -> colours in [-1, 1] times the mask: the background
@@ -46,6 +51,32 @@ def network_input(images: UInt8[Tensor, "m h w c"]) -> Float[Tensor, "m 3 h w"]:
     pixels = images.movedim(-1, 1).float() / 255
     colour, mask = pixels[:, :-1], pixels[:, -1:]
     return ((colour * 2 - 1) * mask).expand(-1, 3, -1, -1).contiguous()
+
+
+AT_ONCE = 8
+"""Images that `window_features` filters together."""
+
+
+def window_features(
+    network: PIFu, images: UInt8[Tensor, "m h w c"], frames: Int[Tensor, "b k"]
+) -> Iterator[Float[Tensor, "k c h w"]]:
+    """The last stack's feature maps of each window in turn, oldest frame first.
+
+    Windows come in order of time. Each image is filtered once and its map kept no longer than
+    windows need it, so that memory does not grow with the clip.
+    """
+    windows = frames.tolist()
+    device = next(network.parameters()).device
+    ahead = list(dict.fromkeys(number for window in windows for number in window))
+    held: dict[int, Tensor] = {}
+    for window in windows:
+        while not held.keys() >= set(window):
+            numbers, ahead = ahead[:AT_ONCE], ahead[AT_ONCE:]
+            filtered = network_input(images[numbers].to(device))
+            maps = network.filter(filtered.to(memory_format=torch.channels_last))[-1]
+            held |= zip(numbers, maps.unbind(), strict=True)
+        yield torch.stack([held[number] for number in window])
+        held = {number: held[number] for number in held if number >= min(window)}
 
 
 def window_frames(length: int, neighborhood: int) -> Int[np.ndarray, "t k"]:
@@ -240,7 +271,7 @@ class TrainingSteps(Dataset[Batch]):
         self.windows, self.batch_size, self.points, self.seed = windows, batch_size, points, seed
         self.windows_per_clip, self.augmentation = windows_per_clip, augmentation
         self.share = share
-        self._epoch, self._order = -1, np.zeros((0, 2), dtype=int)
+        self._shuffle = -1, np.zeros((0, 2), dtype=int)
 
     def __getitem__(self, item: int) -> Batch:
         windows, share = self.windows, self.share
@@ -292,9 +323,11 @@ class TrainingSteps(Dataset[Batch]):
     def _centre(self, position: int) -> tuple[int, int]:
         """The centre at a position, and the position where its run of neighbours begins."""
         epoch, place = divmod(position, len(self.windows))
-        if epoch != self._epoch:
-            self._epoch, self._order = epoch, self._shuffled(epoch)
-        centre, begins = self._order[place].tolist()
+        known, order = self._shuffle
+        if epoch != known:
+            order = self._shuffled(epoch)
+            self._shuffle = epoch, order  # at once: another thread may ask, too
+        centre, begins = order[place].tolist()
         return centre, epoch * len(self.windows) + begins
 
     def _shuffled(self, epoch: int) -> Int[np.ndarray, "n 2"]:

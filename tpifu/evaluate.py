@@ -18,10 +18,10 @@ from torch import Tensor
 
 from tpifu.checkpoint import TrainedModel
 from tpifu.config import Evaluate
-from tpifu.dataset import Batch, Windows, network_input
+from tpifu.dataset import Windows, window_features
 from tpifu.errors import DataError
 from tpifu.metrics import THRESHOLD, mean_metrics, point_metrics, volumetric_iou
-from tpifu.reconstruct import EmptyField, evaluate_grid, extract_surface, save_mesh
+from tpifu.reconstruct import EmptyField, Field, evaluate_grid, extract_surface, save_mesh
 from tpifu.shards import HELD_OUT, unpack_bits
 
 PER_MESH_NAME = "per_mesh.parquet"
@@ -76,30 +76,18 @@ def measure(
     for clip in tqdm.trange(len(windows.clips), desc="evaluate", unit="clip", disable=None):
         name, point_rows = windows.clips[clip]
         views = windows.view_count(clip)
-        by_view = []
+        by_view, volumes = [], []
         for view in range(views):
-            batch = windows.clip_batch(clip, view, config.points, seed).to(device)
-            features = clip_features(model, batch)
-            occupancy = [
-                model.network.query(
-                    features,
-                    batch.frames[t : t + 1],
-                    batch.points[t : t + 1],
-                    batch.calib[t : t + 1],
-                )[0]
-                for t in range(len(point_rows))
-            ]
-            by_view.append(
-                [
-                    point_metrics(values.cpu().numpy(), labels.cpu().numpy() > THRESHOLD)
-                    for values, labels in zip(occupancy, batch.labels, strict=True)
-                ]
-            )
-            if view == clip % views:
-                volumes = [
-                    _volume(model, windows, features, batch, int(row), t)
-                    for t, row in enumerate(point_rows)
-                ]
+            batch = windows.clip_batch(clip, view, config.points, seed)
+            measured = []
+            for t, maps in enumerate(window_features(model.network, batch.images, batch.frames)):
+                calib = batch.calib[t].to(device)
+                field = window_field(model, maps, calib)
+                inside = batch.labels[t].numpy() > THRESHOLD
+                measured.append(point_metrics(field(batch.points[t]).cpu().numpy(), inside))
+                if view == clip % views:
+                    volumes.append(_volume(model, windows, field, int(point_rows[t])))
+            by_view.append(measured)
         for t, row in enumerate(point_rows):
             rows.append(
                 {
@@ -114,45 +102,27 @@ def measure(
     return rows
 
 
-def clip_features(model: TrainedModel, batch: Batch) -> Float[Tensor, "m c h w"]:
-    """The last stack's feature map of every image, each filtered once."""
-    images = network_input(batch.images).to(memory_format=torch.channels_last)
-    return model.network.filter(images)[-1]
+def window_field(
+    model: TrainedModel, maps: Float[Tensor, "k c h w"], calib: Float[Tensor, "3 4"]
+) -> Field:
+    """The occupancy at any points under one window's feature maps."""
+    frames = torch.arange(len(maps), device=maps.device)[None]
+
+    def field(points: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
+        return model.network.query(maps, frames, points[None].to(maps), calib[None])[0]
+
+    return field
 
 
-def _volume(
-    model: TrainedModel,
-    windows: Windows,
-    features: Float[Tensor, "m c h w"],
-    batch: Batch,
-    row: int,
-    frame: int,
-) -> float:
+def _volume(model: TrainedModel, windows: Windows, field: Field, row: int) -> float:
     """Volumetric IoU of one frame; nan where the points folder has no grid for it."""
     (stored,) = windows.points.read([row], ["grid"])
     if stored["grid"] is None:
         return float("nan")
     resolution = windows.points.metadata["grid"]
     truth = unpack_bits(stored["grid"], resolution**3).reshape((resolution,) * 3)
-    return volumetric_iou(
-        predicted_grid(model, features, batch, frame, resolution) > model.level, truth
-    )
-
-
-def predicted_grid(
-    model: TrainedModel,
-    features: Float[Tensor, "m c h w"],
-    batch: Batch,
-    frame: int,
-    resolution: int,
-) -> Float[np.ndarray, "r r r"]:
-    """Occupancy of one frame on the uniform world grid over the sampling box."""
-    frames, calib = batch.frames[frame : frame + 1], batch.calib[frame : frame + 1]
-
-    def field(points: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
-        return model.network.query(features, frames, points[None].to(features), calib)[0]
-
-    return evaluate_grid(field, resolution, model.window / 2, level=model.level)
+    grid = evaluate_grid(field, resolution, model.window / 2, level=model.level)
+    return volumetric_iou(grid > model.level, truth)
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -207,8 +177,11 @@ def reconstruct_shown(
     numbers = {name: clip for clip, (name, _) in enumerate(windows.clips)}
     empty = 0
     for item in tqdm.tqdm(shown, desc="reconstruct", unit="mesh", disable=None):
-        batch = windows.clip_batch(numbers[item.clip], item.view, 2, 0).to(device)
-        grid = predicted_grid(model, clip_features(model, batch), batch, item.frame, resolution)
+        batch = windows.clip_batch(numbers[item.clip], item.view, 2, 0)
+        window = batch.frames[item.frame : item.frame + 1]
+        (maps,) = window_features(model.network, batch.images, window)
+        field = window_field(model, maps, batch.calib[item.frame].to(device))
+        grid = evaluate_grid(field, resolution, model.window / 2, level=model.level)
         try:
             mesh = extract_surface(grid, model.window / 2, model.level)
         except EmptyField:

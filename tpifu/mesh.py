@@ -1,13 +1,19 @@
-"""Triangle meshes: vertices in metres, y up; faces counter-clockwise seen from outside."""
+"""Triangle meshes: vertices in metres, y up; faces counter-clockwise seen from outside.
+
+trimesh is imported where it is used: it takes 64 MB, and a trainer that reads shards has no need.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import trimesh
 from jaxtyping import Float, Int
 
 from tpifu.errors import DataError
+
+if TYPE_CHECKING:
+    import trimesh
 
 
 @dataclass(frozen=True)
@@ -30,8 +36,10 @@ class Mesh:
         )
         return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
 
-    def trimesh(self) -> trimesh.Trimesh:
+    def trimesh(self) -> "trimesh.Trimesh":
         """The same mesh for trimesh, nothing merged or reordered."""
+        import trimesh
+
         return trimesh.Trimesh(self.vertices, self.faces, process=False)
 
 
@@ -61,6 +69,8 @@ def load_mesh(path: Path, *, scale: float = 1.0) -> Mesh:
 
     Raises DataError if the file is missing, unreadable, or its surface does not bound a volume.
     """
+    import trimesh
+
     if not path.is_file():
         raise DataError(f"{path}: no such mesh file")
     try:

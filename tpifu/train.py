@@ -13,7 +13,9 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -95,7 +97,7 @@ class Machine:
 
     device: torch.device
     workers: int = 0
-    """Processes that read batches ahead; 0 reads in the training process."""
+    """Processes that read batches ahead; 0: a thread does, which is enough on a CPU."""
     parts: int = 1
     """Parts of a batch that go through the network one after the other, their gradients summed: as
     much memory as one of them needs. Changes results by rounding alone, under group norm."""
@@ -435,7 +437,7 @@ def _asked_to_stop() -> Iterator[list[int]]:
 def _batches(
     steps: TrainingSteps, start: int, stop: int, machine: Machine
 ) -> Generator[tuple[int, list[Batch]]]:
-    """The parts of steps start .. stop-1 on the device, read ahead by the workers."""
+    """The parts of steps start .. stop-1 on the device, read ahead while the network computes."""
     parts = machine.parts
     loader: DataLoader[Batch] = DataLoader(
         steps,
@@ -443,11 +445,21 @@ def _batches(
         sampler=range(start * parts, stop * parts),
         num_workers=machine.workers,
         collate_fn=lambda batch: batch,
-        pin_memory=False,
+        pin_memory=machine.device.type == "cuda",
     )
-    batches = (batch.to(machine.device) for batch in loader)
-    for step in range(start, stop):
-        yield step, [next(batches) for _ in range(parts)]
+    found = iter(loader)
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        ahead = deque(reader.submit(next, found) for _ in range(parts + 1))
+        try:
+            for step in range(start, stop):
+                batches = []
+                for _ in range(parts):
+                    batch = ahead.popleft().result()
+                    ahead.append(reader.submit(next, found))
+                    batches.append(batch.to(machine.device))
+                yield step, batches
+        finally:
+            reader.shutdown(cancel_futures=True)
 
 
 def _loss_table(losses: list[float], config: Train) -> str:

@@ -2,7 +2,7 @@
 
 import torch
 
-from tpifu.dataset import Windows, network_input
+from tpifu.dataset import Windows, window_features
 from tpifu.metrics import THRESHOLD, mean_metrics, point_metrics
 from tpifu.pifu import PIFu
 from tpifu.team import Team
@@ -21,17 +21,16 @@ def validate(
     """
     network.eval()
     device = next(network.parameters()).device
+    order = torch.arange(windows.neighborhood, device=device)[None]
     rows = []
     for clip in range(team.rank, len(windows.clips), team.world):
         for view in range(windows.view_count(clip)):
-            batch = windows.clip_batch(clip, view, points, seed).to(device)
-            images = network_input(batch.images).to(memory_format=torch.channels_last)
-            features = network.filter(images)[-1]
-            occupancy = network.query(features, batch.frames, batch.points, batch.calib)
-            rows += [
-                point_metrics(values.cpu().numpy(), labels.cpu().numpy() > THRESHOLD)
-                for values, labels in zip(occupancy, batch.labels, strict=True)
-            ]
+            batch = windows.clip_batch(clip, view, points, seed)
+            for t, maps in enumerate(window_features(network, batch.images, batch.frames)):
+                own = batch.points[t : t + 1].to(device), batch.calib[t : t + 1].to(device)
+                occupancy = network.query(maps, order, *own)[0]
+                inside = batch.labels[t].numpy() > THRESHOLD
+                rows.append(point_metrics(occupancy.cpu().numpy(), inside))
     network.train()
     means = mean_metrics(rows) if rows else dict.fromkeys(MEASURES, 0.0)
     sums = [len(rows) * means[measure] for measure in MEASURES]
