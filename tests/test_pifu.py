@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from tpifu import hourglass
 from tpifu.camera import calibration
 from tpifu.config import Hourglass, Model
 from tpifu.hourglass import HourglassLevels, NormReLU, StackedHourglass, upsample
@@ -228,6 +229,19 @@ def test_norm_relu_and_convolution_in_one_are_the_three_layers(
     for ours, theirs in zip(found, expected, strict=True):
         # In 16 bits a few values next to 0 fall on the ReLU's other side: far off, but few.
         assert torch.linalg.norm(ours.float() - theirs) < tolerance * torch.linalg.norm(theirs)
+
+
+def test_a_kernels_gradient_is_the_same_from_tensors_in_contiguous_order(monkeypatch):
+    torch.manual_seed(0)
+    x = torch.randn(1, 64, 64, 64).to(memory_format=torch.channels_last)
+    grad = torch.randn(1, 8, 64, 64).to(memory_format=torch.channels_last)
+    kernel = torch.randn(8, 64, 3, 3)
+    found = []
+    for contiguous in (False, True):
+        monkeypatch.setattr(hourglass, "_SLOW_CHANNELS_LAST", contiguous)
+        found.append(hourglass._convolution_backward(grad, x, kernel))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
