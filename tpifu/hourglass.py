@@ -86,7 +86,7 @@ def _convolution_backward(
 
     def backward(
         grad: Tensor, x: Tensor, kernel: Tensor, of_input: bool, of_kernel: bool
-    ) -> list[Tensor]:
+    ) -> tuple[Any, Any, Any]:
         pad = [kernel.shape[-1] // 2] * 2
         wanted = [of_input, of_kernel, False]
         return torch.ops.aten.convolution_backward(
