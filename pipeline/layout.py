@@ -59,6 +59,14 @@ def precision() -> Precision:
     return cast(Precision, chosen)
 
 
+def compiled() -> bool:
+    """Whether torch.compile compiles training steps: TPIFU_COMPILE, 1 or 0."""
+    chosen = os.environ.get("TPIFU_COMPILE", "0")
+    if chosen not in ("0", "1"):
+        raise ConfigError(f"TPIFU_COMPILE is {chosen!r}: use 1, or 0")
+    return chosen == "1"
+
+
 def _number(name: str, what: str) -> int | None:
     text = os.environ.get(name)
     if text is None:

@@ -31,7 +31,11 @@ def main(name: str, neighborhood: int) -> None:
     }
     with assembled(device_from(layout.device())) as (team, device):
         machine = Machine(
-            device=device, parts=layout.parts(), team=team, precision=layout.precision()
+            device=device,
+            parts=layout.parts(),
+            team=team,
+            precision=layout.precision(),
+            compiled=layout.compiled(),
         )
         with tracking.start_run(
             f"train {name}",

@@ -609,3 +609,34 @@ def test_help_brings_neither_torch_nor_mlflow():
 
 def test_version():
     assert done("--version").stdout == f"tpifu {version('tpifu')}\n"
+
+
+COMPILED = """
+import torch
+from torch._dynamo.utils import counters
+from tpifu.cli import main
+compile = torch.nn.Module.compile
+# The graphs alone: making machine code of them takes minutes.
+torch.nn.Module.compile = lambda module: compile(module, backend="aot_eager")
+try:
+    main()
+finally:
+    print(counters["stats"]["unique_graphs"], sum(counters["graph_break"].values()))
+"""
+
+
+@pytest.mark.slow
+def test_compiled_steps_are_whole_graphs_with_the_same_losses(tiny, tmp_path):
+    options = ["--neighborhood", "3", "--batch-size", "2", *map(str, TINY_NETWORK)]
+    losses = []
+    for name, flags in {"eager": [], "compiled": ["--compile"]}.items():
+        # A process of its own: the compiler cannot follow what checks shapes in tests.
+        command = [sys.executable, "-c", COMPILED, "train", tiny, "-o", tmp_path / name]
+        told = subprocess.run([*command, *options, *flags], check=True, capture_output=True)
+        graphs, breaks = map(int, told.stdout.split()[-2:])
+        rows = (tmp_path / name / "loss.csv").read_text().splitlines()[1:]
+        losses.append([float(row.split(",")[1]) for row in rows])
+        assert (graphs > 0) == bool(flags)
+        assert breaks == 0
+        tpifu("eval", tmp_path / name, tiny, "--points", 20)  # a model is the same file
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)

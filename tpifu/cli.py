@@ -409,6 +409,12 @@ def train(
             help="Arithmetic of a step: bfloat16 may be twice as fast; fastest measures it here."
         ),
     ] = Arithmetic.float32,
+    compiled: Annotated[
+        bool,
+        typer.Option(
+            "--compile", help="Compile steps first, which takes minutes: for GPUs and long runs."
+        ),
+    ] = False,
     scratch: Annotated[
         Path | None,
         typer.Option(
@@ -487,7 +493,12 @@ def train(
             tracker.log_metrics(metrics, step)
 
         machine = Machine(
-            device=own, workers=workers, parts=parts, team=team, precision=precision.value
+            device=own,
+            workers=workers,
+            parts=parts,
+            team=team,
+            precision=precision.value,
+            compiled=compiled,
         )
         fit(run, out, scratch, machine, log)
     if team.leads:

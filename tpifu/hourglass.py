@@ -129,7 +129,8 @@ class NormReLU(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b o h w"]:
         norm, conv = self.norm, self.conv
-        if isinstance(norm, nn.GroupNorm) and x.device.type == "cpu" and torch.is_grad_enabled():
+        eager_cpu = x.device.type == "cpu" and not torch.compiler.is_compiling()
+        if isinstance(norm, nn.GroupNorm) and eager_cpu and torch.is_grad_enabled():
             kernel = None if conv is None else conv.weight
             fused = _GroupNormReLU.apply
             return fused(x, norm.weight, norm.bias, norm.num_groups, norm.eps, kernel)

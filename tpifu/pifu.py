@@ -127,7 +127,7 @@ def lookup(
     bilinear, zeros beyond the image."""
     (b, k), n = frames.shape, xy.shape[1]
     c, h, w = maps[0].shape[1:]
-    if xy.device.type != "cpu":
+    if xy.device.type != "cpu" or torch.compiler.is_compiling():
         grid = (xy * xy.new_tensor([1.0, -1.0]))[:, None].expand(b, k, n, 2).flatten(0, 1)
         found = [
             F.grid_sample(

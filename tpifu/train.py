@@ -106,6 +106,9 @@ class Machine:
     """Arithmetic of a step; weights and their updates are float32 in any case. `fastest` measures a
     step of both kinds first and takes bfloat16 if it is clearly faster; a run that goes on keeps
     what it began with."""
+    compiled: bool = False
+    """Steps are compiled by torch.compile: for GPUs and long runs, since it takes minutes first.
+    Changes results by rounding alone."""
 
 
 def loss_of_stacks(
@@ -282,6 +285,8 @@ def fit(
         elif precision == "fastest":
             first = [steps[part].to(machine.device) for part in range(machine.parts)]
             precision = team.from_leader(fastest_precision(network, first))
+        if machine.compiled:
+            network.compile()
         joined = team.joined(network)
 
         def save() -> None:
