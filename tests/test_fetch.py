@@ -750,7 +750,10 @@ def test_ctrl_c_leaves_parts_and_whole_files_only(server, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         get(remotes, check=interrupt)
-    assert names(tmp_path)[-2:] == ["1.bin.part", "1.bin.part.validator"]
+    found = names(tmp_path)
+    # The thread that waited may begin the third file before the main thread hears the signal.
+    assert {"1.bin.part", "1.bin.part.validator"} <= set(found)
+    assert all(re.fullmatch(r"0\.bin(\..*)?|[12]\.bin\.part(\.validator)?", name) for name in found)
     assert not remotes[1].path.exists()
     assert not remotes[2].path.exists()
     server.always = Handler.file

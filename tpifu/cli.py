@@ -394,7 +394,7 @@ def train(
     device: Device = None,
     workers: Annotated[
         int,
-        typer.Option(min=0, help="Processes that read ahead; 0: a thread of the training does."),
+        typer.Option(min=0, help="Processes that read ahead; 0 reads in a thread of the training."),
     ] = 0,
     parts: Annotated[
         int,
@@ -409,7 +409,7 @@ def train(
             help="Arithmetic of a step: bfloat16 may be twice as fast; fastest measures it here."
         ),
     ] = Arithmetic.float32,
-    compiled: Annotated[
+    compile: Annotated[
         bool,
         typer.Option(
             "--compile", help="Compile steps first, which takes minutes: for GPUs and long runs."
@@ -498,7 +498,7 @@ def train(
             parts=parts,
             team=team,
             precision=precision.value,
-            compiled=compiled,
+            compiled=compile,
         )
         fit(run, out, scratch, machine, log)
     if team.leads:
