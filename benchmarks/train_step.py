@@ -1,6 +1,6 @@
 """A whole training step of Table 1's network at 256 px: ours against the plain one, one JSON line.
 
-python benchmarks/train_step.py   (batch 2, 1000 points, all cores; about two minutes)
+python benchmarks/train_step.py   (batch 2, 1000 points, all cores; two to six minutes)
 
 Fast is ours with the precision that is faster on this machine (TPIFU_PRECISION=fastest). Plain is
 the same network in eager float32 as three layers for each of ours: PyTorch's own group norm, ReLU,
