@@ -27,7 +27,8 @@ from torch.nn import functional as F
 
 from tpifu import hourglass, pifu
 from tpifu.config import Model, Precision, Train
-from tpifu.dataset import Batch, network_input
+from tpifu.dataset import Batch
+from tpifu.field import network_input
 from tpifu.pifu import PIFu
 from tpifu.train import fastest_precision, loss_of_stacks, optimizers, training_step
 

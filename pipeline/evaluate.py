@@ -25,7 +25,6 @@ def main(name: str) -> None:
             out,
             params.evaluate,
             params.seed,
-            device,
         )
         write_metrics(layout.METRICS / f"{name}.json", metrics)
         tracker.log_metrics(flat(metrics))

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from tpifu.augment import Augmentation, augmented, margin_of, mirrored, scaled, shifted
 from tpifu.camera import calibration, ndc_to_pixel, pixel_centres, project, unproject
-from tpifu.dataset import network_input
+from tpifu.field import network_input
 
 SIZE, PAD = 24, 48
 CALIB = calibration(30.0, 2.56)

@@ -1,4 +1,3 @@
-import gc
 import shutil
 
 import numpy as np
@@ -8,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from tpifu import dataset
 from tpifu.augment import Augmentation
 from tpifu.camera import calibration, project
 from tpifu.dataset import (
@@ -16,13 +14,10 @@ from tpifu.dataset import (
     TrainingSteps,
     Windows,
     balanced_draw,
-    network_input,
-    window_features,
     window_frames,
 )
 from tpifu.errors import ConfigError, DataError
 from tpifu.occupancy import winding_number
-from tpifu.pifu import PIFu
 from tpifu.shards import MeshReader, Shards, dequantise, unpack_bits
 
 UNCHANGED = Augmentation()
@@ -50,18 +45,6 @@ def test_a_draw_is_half_inside_unless_one_kind_is_too_few(inside, seed):
     assert len(set(chosen.tolist())) == 6
     expected = min(inside.sum(), max(3, 6 - (~inside).sum()))
     assert inside[chosen].sum() == expected
-
-
-def test_the_background_is_zero_and_the_body_spans_minus_one_to_one():
-    pixels = torch.tensor([[[[0, 255], [255, 255], [200, 0], [128, 255]]]], dtype=torch.uint8)
-    (image,) = network_input(pixels)
-    assert image.shape == (3, 1, 4)
-    torch.testing.assert_close(image[0, 0], torch.tensor([-1.0, 1.0, 0.0, 2 * 128 / 255 - 1]))
-    torch.testing.assert_close(image[0], image[2])
-    colour = torch.tensor([[[[255, 0, 128, 255]]]], dtype=torch.uint8)
-    torch.testing.assert_close(
-        network_input(colour)[0, :, 0, 0], torch.tensor([1.0, -1.0, 2 * 128 / 255 - 1])
-    )
 
 
 def test_every_kept_frame_is_a_centre(tiny):
@@ -301,32 +284,3 @@ def test_what_the_data_cannot_give_is_refused(tiny, tmp_path):
     (fewer / "train-00000.parquet").unlink()
     with pytest.raises(DataError, match="differ in clip run0/a_walk_c0001"):
         Windows(fewer, tiny / "points", "train", 3)
-
-
-@pytest.mark.parametrize(("neighborhood", "at_once"), [(1, 2), (3, 1), (3, 2), (3, 50), (5, 3)])
-def test_features_of_windows_are_those_of_their_frames_each_filtered_once_and_forgotten(
-    tiny_model, neighborhood, at_once, monkeypatch
-):
-    monkeypatch.setattr(dataset, "AT_ONCE", at_once)
-    torch.manual_seed(0)
-    network = PIFu(tiny_model, neighborhood, 2.56).eval()
-    images = torch.randint(0, 256, (9, 16, 16, 2), dtype=torch.uint8)
-    frames = torch.from_numpy(window_frames(9, neighborhood))
-    filtered, most = [], 0
-    of_network = network.filter
-
-    def counted(some):
-        filtered.append(len(some))
-        return of_network(some)
-
-    monkeypatch.setattr(network, "filter", counted)
-    with torch.no_grad():
-        every = of_network(network_input(images))[-1]
-        for window, maps in zip(frames, window_features(network, images, frames), strict=True):
-            torch.testing.assert_close(maps, every[window], rtol=1e-4, atol=1e-6)
-            shape = every.shape[1:]
-            held = sum(type(x) is torch.Tensor and x.shape == shape for x in gc.get_objects())
-            most = max(most, held)
-    assert sum(filtered) == 9
-    assert len(filtered) == -(-9 // at_once)
-    assert most <= min(9, neighborhood + at_once)

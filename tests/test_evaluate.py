@@ -9,7 +9,6 @@ import trimesh
 from tpifu.camera import project
 from tpifu.checkpoint import TrainedModel
 from tpifu.config import Evaluate
-from tpifu.dataset import network_input, window_features
 from tpifu.errors import DataError
 from tpifu.evaluate import (
     evaluate,
@@ -20,16 +19,15 @@ from tpifu.evaluate import (
     splits_of,
     spread_frames,
     summary,
-    window_field,
     write_metrics,
 )
+from tpifu.field import network_input, window_fields
 from tpifu.metrics import point_metrics, volumetric_iou
 from tpifu.occupancy import grid_occupancy, grid_points
 from tpifu.pifu import PIFu
 from tpifu.reconstruct import evaluate_grid
 from tpifu.shards import MeshReader
 
-CPU = torch.device("cpu")
 CONFIG = Evaluate(points=60, frames=2, sequence=2, resolution=16)
 
 
@@ -58,7 +56,7 @@ def ball_model(tiny_model) -> TrainedModel:
 
 def test_measures_are_those_of_each_window_alone_averaged_over_views(tiny, model):
     windows = open_windows(model, tiny / "views", tiny / "points", "test")
-    rows = measure(model, windows, CONFIG, 7, CPU)
+    rows = measure(model, windows, CONFIG, 7)
     assert [(row["clip"], row["frame"]) for row in rows] == [
         (f"run0/{name}_c0001", t)
         for name, length in (("c_walk", 4), ("d_dance", 2))
@@ -87,7 +85,7 @@ def test_measures_are_those_of_each_window_alone_averaged_over_views(tiny, model
 
 def test_the_volumetric_iou_is_that_of_the_uniform_grid_at_the_models_level(tiny, ball_model):
     windows = open_windows(ball_model, tiny / "views", tiny / "points", "test")
-    rows = measure(ball_model, windows, CONFIG, 0, CPU)
+    rows = measure(ball_model, windows, CONFIG, 0)
     reader = MeshReader(tiny / "meshes")
     centres = grid_points(12, 1.28)
     ball = (np.linalg.norm(centres, axis=1) < 0.5).reshape(12, 12, 12)
@@ -106,14 +104,14 @@ def test_the_grid_lies_in_the_world_whatever_the_view(tiny, model):
         features = model.network.filter(network_input(batch.images))[-1]
         points = torch.from_numpy(grid_points(8, 1.28)).float()
         direct = model.network.query(features, batch.frames[2:3], points[None], batch.calib[2:3])
-        *_, maps, _ = window_features(model.network, batch.images, batch.frames[:4])
-        grid = evaluate_grid(window_field(model, maps, batch.calib[2]), 8, 1.28)
+    *_, field, _ = window_fields(model.network, batch.images, batch.frames[:4], batch.calib[:4])
+    grid = evaluate_grid(field, 8, 1.28)
     np.testing.assert_allclose(grid.ravel(), direct[0].numpy(), atol=1e-5)
 
 
 def test_a_report_has_every_mesh_and_reconstructs_the_chosen_frames(tiny, ball_model, tmp_path):
     out = tmp_path / "report"
-    metrics = evaluate(ball_model, tiny / "views", tiny / "points", out, CONFIG, 0, CPU)
+    metrics = evaluate(ball_model, tiny / "views", tiny / "points", out, CONFIG, 0)
     rows = pq.read_table(out / "per_mesh.parquet").to_pylist()
     assert len(rows) == 6 + 3
     assert metrics["meshes"] == 6
@@ -138,7 +136,7 @@ def test_a_model_that_predicts_nothing_is_counted_not_hidden(
     tiny, ball_model, tmp_path, monkeypatch, capfd
 ):
     monkeypatch.setattr(Ball, "query", lambda self, f, i, points, c: points[..., 0] * 0)
-    metrics = evaluate(ball_model, tiny / "views", tiny / "points", tmp_path / "r", CONFIG, 0, CPU)
+    metrics = evaluate(ball_model, tiny / "views", tiny / "points", tmp_path / "r", CONFIG, 0)
     assert metrics["iou"] == 0
     assert "4 of 4 test frames: nothing predicted inside" in capfd.readouterr().err
 

@@ -15,9 +15,10 @@ from ruamel.yaml import YAML
 
 from tpifu.checkpoint import load_model
 from tpifu.config import Evaluate, Hourglass, Model, Train
-from tpifu.dataset import TrainingSteps, Windows, network_input
+from tpifu.dataset import TrainingSteps, Windows
 from tpifu.errors import ConfigError, DataError, Stopped
 from tpifu.evaluate import measure
+from tpifu.field import network_input
 from tpifu.pifu import PIFu
 from tpifu.pretrained import widen
 from tpifu.shards import unpack_bits

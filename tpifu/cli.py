@@ -613,13 +613,13 @@ def evaluate_model(
     trained = load_model(model, on)
     places = shards / "views", shards / "points"
     if out:
-        metrics = evaluate.evaluate(trained, *places, out, params.evaluate, seed, on)
+        metrics = evaluate.evaluate(trained, *places, out, params.evaluate, seed)
         evaluate.write_metrics(out / "metrics.json", metrics)
     else:
         rows: list[dict[str, Any]] = []
         for split in evaluate.splits_of(shards / "points"):
             windows = evaluate.open_windows(trained, *places, split)
-            rows += evaluate.measure(trained, windows, params.evaluate, seed, on)
+            rows += evaluate.measure(trained, windows, params.evaluate, seed)
         metrics = evaluate.summary(rows)
     if as_json:
         print(json.dumps(metrics, indent=2))
@@ -693,8 +693,8 @@ def reconstruct(
     from tpifu import camera
     from tpifu import reconstruct as rebuild
     from tpifu.checkpoint import device_from, load_model
-    from tpifu.dataset import window_features, window_frames
-    from tpifu.evaluate import window_field
+    from tpifu.dataset import window_frames
+    from tpifu.field import window_fields
 
     single = bool(out.suffix) and not out.is_dir()
     if single and out.suffix.lower() not in rebuild.SUFFIXES:
@@ -712,23 +712,22 @@ def reconstruct(
     pixels = np.stack([_read_picture(path, trained.size) for path in images])
 
     half = trained.window / 2
-    calib = torch.from_numpy(camera.calibration(0.0, trained.window)).to(on)
+    calib = torch.from_numpy(camera.calibration(0.0, trained.window))
     centres = [len(images) // 2] if single else list(range(len(images)))
     windows = torch.from_numpy(window_frames(len(images), trained.neighborhood)[centres])
-    features = window_features(trained.network, torch.from_numpy(pixels), windows)
+    cameras = calib.expand(len(windows), -1, -1)
+    fields = window_fields(trained.network, torch.from_numpy(pixels), windows, cameras)
     empty: list[str] = []
-    with torch.no_grad():
-        for centre in tqdm.tqdm(centres, desc="reconstruct", unit="mesh", disable=None):
-            field = window_field(trained, next(features), calib)
-            grid = rebuild.evaluate_grid(field, resolution, half, level=level)
-            try:
-                mesh = rebuild.extract_surface(grid, half, level)
-            except rebuild.EmptyField as error:
-                empty.append(f"{images[centre]}: {error}")
-                continue
-            if largest:
-                mesh = rebuild.largest_component(mesh)
-            rebuild.save_mesh(mesh, out if single else out / f"{stems[centre]}.glb")
+    for centre in tqdm.tqdm(centres, desc="reconstruct", unit="mesh", disable=None):
+        grid = rebuild.evaluate_grid(next(fields), resolution, half, level=level)
+        try:
+            mesh = rebuild.extract_surface(grid, half, level)
+        except rebuild.EmptyField as error:
+            empty.append(f"{images[centre]}: {error}")
+            continue
+        if largest:
+            mesh = rebuild.largest_component(mesh)
+        rebuild.save_mesh(mesh, out if single else out / f"{stems[centre]}.glb")
     if len(empty) == len(centres):
         raise DataError(empty[0])
     if empty:

@@ -5,7 +5,7 @@ ends of a clip the last frame repeats. Every draw is a function of (seed, positi
 restarts and machines agree.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -18,7 +18,6 @@ from torch.utils.data import Dataset
 
 from tpifu.augment import Augmentation, Margin, augmented, margin_of
 from tpifu.errors import ConfigError, DataError
-from tpifu.pifu import PIFu
 from tpifu.shards import Shards, decode_png, dequantise, item_seed, unpack_bits
 
 
@@ -43,40 +42,6 @@ class Batch:
     def pin_memory(self) -> "Batch":
         """In memory from which a GPU copies while it computes."""
         return replace(self, **{name: value.pin_memory() for name, value in vars(self).items()})
-
-
-def network_input(images: UInt8[Tensor, "m h w c"]) -> Float[Tensor, "m 3 h w"]:
-    """(grey, mask) or (r, g, b, mask) pixels -> colours in [-1, 1] times the mask: the background
-    is exactly 0."""
-    pixels = images.movedim(-1, 1).float() / 255
-    colour, mask = pixels[:, :-1], pixels[:, -1:]
-    return ((colour * 2 - 1) * mask).expand(-1, 3, -1, -1).contiguous()
-
-
-AT_ONCE = 8
-"""Images that `window_features` filters together."""
-
-
-def window_features(
-    network: PIFu, images: UInt8[Tensor, "m h w c"], frames: Int[Tensor, "b k"]
-) -> Iterator[Float[Tensor, "k c h w"]]:
-    """The last stack's feature maps of each window in turn, oldest frame first.
-
-    Windows come in order of time. Each image is filtered once and its map kept no longer than
-    windows need it, so that memory does not grow with the clip.
-    """
-    windows = frames.tolist()
-    device = next(network.parameters()).device
-    ahead = list(dict.fromkeys(number for window in windows for number in window))
-    held: dict[int, Tensor] = {}
-    for window in windows:
-        while not held.keys() >= set(window):
-            numbers, ahead = ahead[:AT_ONCE], ahead[AT_ONCE:]
-            filtered = network_input(images[numbers].to(device))
-            maps = network.filter(filtered.to(memory_format=torch.channels_last))[-1]
-            held |= zip(numbers, maps.unbind(), strict=True)
-        yield torch.stack([held[number] for number in window])
-        held = {number: held[number] for number in held if number >= min(window)}
 
 
 def window_frames(length: int, neighborhood: int) -> Int[np.ndarray, "t k"]:

@@ -11,17 +11,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 import tqdm
-from jaxtyping import Float
-from torch import Tensor
 
 from tpifu.checkpoint import TrainedModel
 from tpifu.config import Evaluate
-from tpifu.dataset import Windows, window_features
+from tpifu.dataset import Windows
 from tpifu.errors import DataError
+from tpifu.field import Field, window_fields
 from tpifu.metrics import THRESHOLD, mean_metrics, point_metrics, volumetric_iou
-from tpifu.reconstruct import EmptyField, Field, evaluate_grid, extract_surface, save_mesh
+from tpifu.reconstruct import EmptyField, evaluate_grid, extract_surface, save_mesh
 from tpifu.shards import HELD_OUT, unpack_bits
 
 PER_MESH_NAME = "per_mesh.parquet"
@@ -61,9 +59,8 @@ def splits_of(points: Path) -> list[str]:
     return [split for split in HELD_OUT if split in present] or sorted(present)
 
 
-@torch.no_grad()
 def measure(
-    model: TrainedModel, windows: Windows, config: Evaluate, seed: int, device: torch.device
+    model: TrainedModel, windows: Windows, config: Evaluate, seed: int
 ) -> list[dict[str, Any]]:
     """One row a mesh: its key and the means over its views of the point measures, and its
     volumetric IoU.
@@ -80,9 +77,8 @@ def measure(
         for view in range(views):
             batch = windows.clip_batch(clip, view, config.points, seed)
             measured = []
-            for t, maps in enumerate(window_features(model.network, batch.images, batch.frames)):
-                calib = batch.calib[t].to(device)
-                field = window_field(model, maps, calib)
+            fields = window_fields(model.network, batch.images, batch.frames, batch.calib)
+            for t, field in enumerate(fields):
                 inside = batch.labels[t].numpy() > THRESHOLD
                 measured.append(point_metrics(field(batch.points[t]).cpu().numpy(), inside))
                 if view == clip % views:
@@ -100,18 +96,6 @@ def measure(
                 }
             )
     return rows
-
-
-def window_field(
-    model: TrainedModel, maps: Float[Tensor, "k c h w"], calib: Float[Tensor, "3 4"]
-) -> Field:
-    """The occupancy at any points under one window's feature maps."""
-    frames = torch.arange(len(maps), device=maps.device)[None]
-
-    def field(points: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
-        return model.network.query(maps, frames, points[None].to(maps), calib[None])[0]
-
-    return field
 
 
 def _volume(model: TrainedModel, windows: Windows, field: Field, row: int) -> float:
@@ -163,13 +147,11 @@ def sequence_frames(windows: Windows, split: str, length: int) -> list[Shown]:
     return [Shown(split, name, t, 0) for t in range(start, min(len(rows), start + length))]
 
 
-@torch.no_grad()
 def reconstruct_shown(
     model: TrainedModel,
     windows: Windows,
     shown: list[Shown],
     resolution: int,
-    device: torch.device,
     folder: Path,
 ) -> int:
     """Write STEM.glb for each frame to `folder`; returns how many fields were empty and have no
@@ -178,9 +160,8 @@ def reconstruct_shown(
     empty = 0
     for item in tqdm.tqdm(shown, desc="reconstruct", unit="mesh", disable=None):
         batch = windows.clip_batch(numbers[item.clip], item.view, 2, 0)
-        window = batch.frames[item.frame : item.frame + 1]
-        (maps,) = window_features(model.network, batch.images, window)
-        field = window_field(model, maps, batch.calib[item.frame].to(device))
+        own = slice(item.frame, item.frame + 1)
+        (field,) = window_fields(model.network, batch.images, batch.frames[own], batch.calib[own])
         grid = evaluate_grid(field, resolution, model.window / 2, level=model.level)
         try:
             mesh = extract_surface(grid, model.window / 2, model.level)
@@ -198,7 +179,6 @@ def evaluate(
     out: Path,
     config: Evaluate,
     seed: int,
-    device: torch.device,
 ) -> dict[str, Any]:
     """Measure every held-out split; write per_mesh.parquet and meshes/*.glb to `out`; returns
     `summary`."""
@@ -206,13 +186,11 @@ def evaluate(
     (out / MESHES_NAME).mkdir(parents=True, exist_ok=True)
     for split in splits_of(points):
         windows = open_windows(model, views, points, split)
-        rows += measure(model, windows, config, seed, device)
+        rows += measure(model, windows, config, seed)
         shown = spread_frames(windows, split, config.frames)
         if split == HELD_OUT[0]:
             shown += sequence_frames(windows, split, config.sequence)
-        if empty := reconstruct_shown(
-            model, windows, shown, config.resolution, device, out / MESHES_NAME
-        ):
+        if empty := reconstruct_shown(model, windows, shown, config.resolution, out / MESHES_NAME):
             message = f"{empty} of {len(shown)} {split} frames: nothing predicted inside"
             tqdm.tqdm.write(message, file=sys.stderr)
     pq.write_table(pa.Table.from_pylist(rows), out / PER_MESH_NAME)

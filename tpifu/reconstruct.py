@@ -5,7 +5,6 @@ box [-half, half]^3, metres, indexed x, y, z. Inside is occupancy above a level.
 """
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +13,14 @@ from jaxtyping import Bool, Float, Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from skimage.measure import marching_cubes
-from torch import Tensor
 
 from tpifu.camera import cell_centres
 from tpifu.errors import DataError
+from tpifu.field import Field
 from tpifu.mesh import Mesh
 
 LEVEL = 0.5
 SUFFIXES = (".glb", ".obj", ".ply", ".stl")
-
-Field = Callable[[Float[Tensor, "n 3"]], Float[Tensor, "n"]]
-"""World points (metres, float32, on the CPU) -> occupancy, on any device."""
 
 
 class EmptyField(DataError):

@@ -42,8 +42,9 @@ from tpifu.checkpoint import (
     save_model,
 )
 from tpifu.config import Model, Precision, Train
-from tpifu.dataset import Batch, Share, TrainingSteps, Windows, has_split, network_input
+from tpifu.dataset import Batch, Share, TrainingSteps, Windows, has_split
 from tpifu.errors import ConfigError, DataError, Stopped
+from tpifu.field import network_input
 from tpifu.muon import Muon
 from tpifu.pifu import PIFu
 from tpifu.pretrained import widen

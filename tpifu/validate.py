@@ -2,7 +2,8 @@
 
 import torch
 
-from tpifu.dataset import Windows, window_features
+from tpifu.dataset import Windows
+from tpifu.field import window_fields
 from tpifu.metrics import THRESHOLD, mean_metrics, point_metrics
 from tpifu.pifu import PIFu
 from tpifu.team import Team
@@ -10,7 +11,6 @@ from tpifu.team import Team
 MEASURES = ("iou", "mse")
 
 
-@torch.no_grad()
 def validate(
     network: PIFu, windows: Windows, points: int, seed: int, team: Team
 ) -> dict[str, float]:
@@ -21,16 +21,14 @@ def validate(
     """
     network.eval()
     device = next(network.parameters()).device
-    order = torch.arange(windows.neighborhood, device=device)[None]
     rows = []
     for clip in range(team.rank, len(windows.clips), team.world):
         for view in range(windows.view_count(clip)):
             batch = windows.clip_batch(clip, view, points, seed)
-            for t, maps in enumerate(window_features(network, batch.images, batch.frames)):
-                own = batch.points[t : t + 1].to(device), batch.calib[t : t + 1].to(device)
-                occupancy = network.query(maps, order, *own)[0]
+            fields = window_fields(network, batch.images, batch.frames, batch.calib)
+            for t, field in enumerate(fields):
                 inside = batch.labels[t].numpy() > THRESHOLD
-                rows.append(point_metrics(occupancy.cpu().numpy(), inside))
+                rows.append(point_metrics(field(batch.points[t]).cpu().numpy(), inside))
     network.train()
     means = mean_metrics(rows) if rows else dict.fromkeys(MEASURES, 0.0)
     sums = [len(rows) * means[measure] for measure in MEASURES]
