@@ -12,8 +12,9 @@ export DVC_NO_ANALYTICS := 1
 .PHONY: repro test format
 repro: .venv/.ready
 	dvc repro
-	@echo; cat reports/comparison/table2.md
-	@echo; echo "Pictures: reports/comparison/   Tracked runs: .venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db"
+	@echo; cat reports/tables/table2.md
+	@echo; echo "Tracked runs: .venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db"
+	@echo "Report (tables, figures, a clip in 3D): file://$(CURDIR)/reports/index.html"
 
 test: .venv/.ready
 	ruff check .

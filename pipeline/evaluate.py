@@ -13,18 +13,18 @@ from tpifu.evaluate import evaluate, flat, write_metrics
 def main(name: str) -> None:
     params = layout.params()
     device = device_from(layout.device())
-    out = layout.REPORTS / name
     tags = {"profile": params.profile, **layout.model_tags(name), **layout.data_tags()}
     with tracking.start_run(
         f"evaluate {name}", root=layout.root(), params=params.evaluate.model_dump(), tags=tags
     ) as tracker:
         metrics = evaluate(
             load_model(layout.MODELS / name, device),
+            layout.MESHES,
             layout.VIEWS,
             layout.POINTS,
-            out,
             params.evaluate,
             params.seed,
+            layout.REPORTS / name,
         )
         write_metrics(layout.METRICS / f"{name}.json", metrics)
         tracker.log_metrics(flat(metrics))

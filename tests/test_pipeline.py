@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import grimp
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from http_server import serving
@@ -42,7 +43,13 @@ TINY = {
         "z_normalization": 0.3,
     },
     "train": {"steps": 6, "batch_size": 2, "points": 50, "learning_rate": 0.01},
-    "evaluate": {"points": 100, "frames": 2, "sequence": 2, "resolution": 16},
+    "evaluate": {
+        "points": 100,
+        "frames": 2,
+        "sequence": 2,
+        "resolution": 16,
+        "surface_points": 100,
+    },
 }
 STAGES = YAML(typ="safe", pure=True).load((REPOSITORY / "dvc.yaml").read_text())["stages"]
 # Code that changes no result: the parameters it reads are named apart, tracking and progress bars
@@ -89,7 +96,7 @@ def test_deps_that_are_not_code_are_outs_of_other_stages_or_assets():
                 path = dep.replace("${item}", name)
                 assert (
                     path.endswith(".py")
-                    or path == "tpifu/assets"
+                    or path in ("tpifu/assets", "tpifu/web")
                     or any(path == out or path.startswith(out + "/") for out in outs)
                 ), path
 
@@ -206,8 +213,17 @@ def test_repro_goes_from_motion_to_table_2(whole):
         for measure in ("iou", "mse", "precision", "recall", "accuracy", "volumetric_iou"):
             assert 0 <= metrics[measure] <= 1
         assert len((whole.folder / "models" / name / "loss.csv").read_text().splitlines()) == 7
-    comparison = whole.folder / "reports" / "comparison"
-    assert (comparison / "table2.md").read_text().startswith("Table 2, profile laptop, seed 0")
+    reports = whole.folder / "reports"
+    assert "Table 2" in (reports / "index.html").read_text()
+    parts = (reports / "tables" / "parts.csv").read_text().splitlines()
+    assert parts[0] == "part,iou,p2s_cm,completeness_cm"
+    assert any(line.startswith("arms (temporal),") for line in parts)
+    rows = pq.read_table(reports / "temporal" / "per_mesh.parquet").to_pylist()
+    assert len(rows) == 2 * (12 + 6)  # two views of each mesh
+    assert any(row["iou_arms"] is not None for row in rows)
+    table = (reports / "tables" / "table2.md").read_text()
+    assert table.startswith("Table 2, profile laptop, seed 0")
+    comparison = reports / "comparison"
     for picture in ("figure4_test", "figure4_unseen_motion", "figure5", "loss"):
         assert np.array(Image.open(comparison / f"{picture}.png")).std() > 0
     assert (whole.folder / "mlflow.db").exists()
@@ -279,6 +295,13 @@ def test_experiments_can_be_compared(wider):
     assert params == {"params.yaml": {"model.neighborhood": {"old": 3, "new": 5, "diff": 2}}}
     page = wider.run("dvc", "plots", "diff", "-o", "plots")
     assert page.strip().endswith("index.html")
+    assert "failed" not in page
+    html = (wider.folder / "plots" / "index.html").read_text()
+    for plot in ("Training loss", "confusion by motion", "body parts, IoU"):
+        assert f'"text": "{plot}' in html
+    # Few rows, four digits.
+    table = wider.run("dvc", "metrics", "diff", "--all").splitlines()
+    assert 20 < len(table) < 120
     assert "wider" in wider.run("dvc", "exp", "show", "--csv")
 
 

@@ -1,4 +1,3 @@
-import json
 import shutil
 from pathlib import Path
 
@@ -10,13 +9,11 @@ from PIL import Image
 
 from tpifu.checkpoint import TrainedModel
 from tpifu.config import Evaluate, Hourglass, Model
-from tpifu.errors import DataError
-from tpifu.evaluate import MEASURES, evaluate, write_metrics
+from tpifu.evaluate import evaluate
 from tpifu.pifu import PIFu
-from tpifu.report import PAPER, Side, compare, paired_differences, table2
+from tpifu.report import Side, compare
 
-SOURCE = {"source": "cmu", "licence": "free", "citation": "The data was obtained somewhere."}
-CONFIG = Evaluate(points=60, frames=2, sequence=2, resolution=16)
+CONFIG = Evaluate(points=60, frames=2, sequence=2, resolution=16, surface_points=100)
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +30,16 @@ def sides(tiny, tmp_path_factory) -> list[Side]:
                 parameter.mul_(8)
             network.classifier.layers[-1].bias.fill_(0.55)
         model = TrainedModel(network, config, neighborhood, 2.56, 32, 0.5)
-        side = Side(name, root / name, root / f"{name}.json", root / "models" / name)
-        metrics = evaluate(model, tiny / "views", tiny / "points", side.report, CONFIG, 0)
-        write_metrics(side.metrics, metrics)
+        side = Side(name, root / name, root / "models" / name)
+        parts = (tiny / "meshes", tiny / "views", tiny / "points")
+        evaluate(model, *parts, CONFIG, 0, side.report)
         side.model.mkdir(parents=True)
         rows = "".join(f"{step},{0.25 - 0.001 * step},0.001\n" for step in range(100))
         (side.model / "loss.csv").write_text("step,loss,learning_rate\n" + rows)
+        (side.model / "validation.csv").write_text("step,iou,mse\n49,0.6,0.2\n99,0.7,0.1\n")
+        (side.model / "config.yaml").write_text(
+            f"model: {{neighborhood: {neighborhood}}}\nseed: 0\n"
+        )
         result.append(side)
     return result
 
@@ -52,33 +53,42 @@ def pixels(path: Path) -> np.ndarray:
     return np.array(Image.open(path))
 
 
-def row(split="test", clip="a", frame=0, **values):
-    return {"split": split, "clip": clip, "frame": frame, **dict.fromkeys(MEASURES, 0.5), **values}
-
-
-def test_the_comparison_has_table_figures_losses_and_true_meshes(tiny, sides, tmp_path):
-    out = tmp_path / "comparison"
-    difference = compared(tiny, sides, out)
-    assert sorted(path.name for path in out.iterdir()) == [
-        "figure4_test.png",
-        "figure4_unseen_motion.png",
-        "figure5.png",
-        "loss.png",
-        "meshes",
-        "table2.md",
-    ]
-    assert {*MEASURES, "unseen_motion"} == set(difference)
+def test_the_report_has_a_page_tables_figures_curves_and_true_meshes(tiny, sides, tmp_path):
+    difference = compared(tiny, sides, tmp_path)
+    made = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
+    assert {name for name in made if not name.endswith(".glb")} == {
+        "index.html",
+        "comparison/errors_test.png",
+        "comparison/errors_unseen_motion.png",
+        "comparison/figure4_test.png",
+        "comparison/figure4_unseen_motion.png",
+        "comparison/figure5.png",
+        "comparison/loss.png",
+        "comparison/validation.png",
+        "tables/confusion.csv",
+        "tables/measures.csv",
+        "tables/motions.csv",
+        "tables/parts.csv",
+        "tables/table2.md",
+    }
+    assert {"iou", "chamfer_cm", "flicker", "unseen_motion"} < set(difference)
     # Rows: two frames; columns: input, then truth and both models from three angles.
-    assert pixels(out / "figure4_test.png").shape == (40 + 160 * 2, 130 + 160 * 10)
-    assert pixels(out / "figure5.png").shape == (40 + 160 * 10, 130 + 160 * 2)
-    for mesh in (out / "meshes").iterdir():
+    comparison = tmp_path / "comparison"
+    assert pixels(comparison / "figure4_test.png").shape == (40 + 160 * 2, 130 + 160 * 10, 3)
+    assert pixels(comparison / "errors_test.png").shape == (40 + 160 * 2, 130 + 160 * 7, 3)
+    assert pixels(comparison / "figure5.png").shape == (40 + 160 * 10, 130 + 160 * 2, 3)
+    truth = list((tmp_path / "truth").iterdir())
+    assert len(truth) == 4  # two frames of each split, one of them in the clip of two
+    for mesh in truth:
         assert trimesh.load(mesh, force="mesh").is_watertight
+    page = (tmp_path / "index.html").read_text()
+    for text in ("Table 2", "0.8118", "model.neighborhood", "laptop profile is a small network"):
+        assert text in page
 
 
 def test_tiles_show_the_body_beside_its_reconstructions(tiny, sides, tmp_path):
-    out = tmp_path / "comparison"
-    compared(tiny, sides, out)
-    sheet = pixels(out / "figure4_test.png")
+    compared(tiny, sides, tmp_path)
+    sheet = pixels(tmp_path / "comparison" / "figure4_test.png")[..., 0]
     tiles = [sheet[40:200, 130 + 160 * n : 290 + 160 * n] for n in range(10)]
     body = [(tile < 250) for tile in tiles]
     assert 0.02 < body[0].mean() < 0.3  # the input
@@ -86,6 +96,13 @@ def test_tiles_show_the_body_beside_its_reconstructions(tiny, sides, tmp_path):
     assert (body[0] & body[1]).sum() / (body[0] | body[1]).sum() > 0.7  # 32 px, enlarged
     # A view from the side is another picture.
     assert (body[1] != body[2]).mean() > 0.01
+    # Errors have colours; the truth has none.
+    errors = pixels(tmp_path / "comparison" / "errors_test.png").astype(int)
+    coloured = [
+        np.ptp(errors[40:, 130 + 160 * n : 290 + 160 * n], axis=-1).max() > 50 for n in range(7)
+    ]
+    assert not any(coloured[:3])
+    assert any(coloured[3:])  # where all errors are large, all is dark
 
 
 def test_the_comparison_again_gives_the_same_bytes(tiny, sides, tmp_path):
@@ -100,83 +117,7 @@ def test_a_frame_in_which_nothing_was_predicted_has_empty_tiles(tiny, sides, tmp
     report = shutil.copytree(sides[1].report, tmp_path / "report")
     for mesh in (report / "meshes").iterdir():
         mesh.unlink()
-    nothing = Side("temporal", report, sides[1].metrics, sides[1].model)
-    compared(tiny, [sides[0], nothing], tmp_path / "comparison")
-    sheet = pixels(tmp_path / "comparison" / "figure4_test.png")
+    compared(tiny, [sides[0], Side("temporal", report, sides[1].model)], tmp_path)
+    sheet = pixels(tmp_path / "comparison" / "figure4_test.png")[..., 0]
     assert (sheet[40:, 130 + 160 * 7 :] == 255).all()
     assert (sheet[40:, 130 : 130 + 160 * 4] < 255).any()
-
-
-def test_differences_are_paired_per_mesh():
-    first = [row(frame=t, iou=0.5 + 0.1 * t) for t in range(4)]
-    second = [row(frame=t, iou=0.6 + 0.1 * t) for t in range(4)]
-    found = paired_differences(first, second, seed=0)
-    assert found["iou"] == pytest.approx({"difference": 0.1, "low": 0.1, "high": 0.1})
-    assert found["mse"] == pytest.approx({"difference": 0, "low": 0, "high": 0})
-
-
-def test_the_interval_resamples_clips_and_holds_the_mean():
-    rng = np.random.default_rng(0)
-    first = [row(clip=str(c), frame=t) for c in range(10) for t in range(5)]
-    second = [{**r, "iou": 0.5 + rng.normal(0.02, 0.01)} for r in first]
-    found = paired_differences(first, second, seed=0)["iou"]
-    assert found["low"] < found["difference"] < found["high"]
-    assert found["low"] > 0
-    assert found == paired_differences(first, second, seed=0)["iou"]
-
-
-def test_unseen_motions_have_their_own_differences():
-    first = [row(), row(split="unseen_motion", clip="k")]
-    second = [row(), row(split="unseen_motion", clip="k", iou=0.4)]
-    found = paired_differences(first, second, seed=0)
-    assert found["iou"]["difference"] == 0
-    assert found["unseen_motion"]["iou"]["difference"] == pytest.approx(-0.1)
-
-
-def test_evaluations_of_other_meshes_are_refused():
-    with pytest.raises(DataError, match="of different meshes; evaluate both models anew"):
-        paired_differences([row(frame=0)], [row(frame=1)], seed=0)
-
-
-def test_the_table_has_ours_the_papers_and_the_difference():
-    names = [Side(name, Path(), Path(), Path()) for name in ("baseline", "temporal")]
-    metrics = [
-        {
-            **dict.fromkeys(MEASURES, value),
-            "meshes": 100,
-            "unseen_motion": {"iou": 0.4, "meshes": 9},
-        }
-        for value in (0.7, 0.71)
-    ]
-    change = {"difference": 0.01, "low": -0.002, "high": 0.022}
-    differences = {**dict.fromkeys(MEASURES, change), "unseen_motion": {"iou": change}}
-    text = table2(names, metrics, differences, "laptop", 3, SOURCE)
-    lines = text.splitlines()
-    assert lines[0] == "Table 2, profile laptop, seed 3"
-    (iou,) = (line for line in lines if line.startswith("| iou "))
-    assert [cell.strip() for cell in iou.strip("|").split("|")] == [
-        "iou",
-        "0.7000",
-        "0.7100",
-        "+0.0100 [-0.0020, +0.0220]",
-        "0.8118, 0.8599",
-    ]
-    (unseen,) = (line for line in lines if line.startswith("| unseen_motion: iou"))
-    assert unseen.endswith("|  |")  # the paper has no such row
-    assert "its numbers are not the paper's" in text
-    assert text.endswith("Motion: cmu (free).\nThe data was obtained somewhere.\n")
-    assert "its numbers" not in table2(names, metrics, differences, "paper", 3, SOURCE)
-
-
-def test_the_papers_numbers_are_those_of_its_table_2():
-    # Its row "Accuracy" stands beside recall, which its own IoU and precision imply.
-    assert json.loads(json.dumps(PAPER)) == {
-        "iou": [0.8118, 0.8599],
-        "mse": [0.0649, 0.0462],
-        "precision": [0.8565, 0.8980],
-        "recall": [0.9381, 0.9515],
-    }
-    for model in (0, 1):
-        iou, precision, recall = (PAPER[name][model] for name in ("iou", "precision", "recall"))
-        implied = 1 / (1 / iou + 1 - 1 / precision)
-        assert implied == pytest.approx(recall, abs=0.002)

@@ -60,6 +60,7 @@ def mesh_clips(rng: np.random.Generator) -> list[list[MeshFrame]]:
             source_frame=5 * number,
             gender="female",
             mesh=Mesh(vertices, faces),
+            joints=np.array([0, 3, 23, 1], np.int8) if clip == "c" else None,
         )
 
     other = FACES[:, ::-1].copy()
@@ -149,11 +150,13 @@ def test_meshes_come_back_as_written(tmp_path):
     write_meshes(tmp_path / "meshes", iter(clips), {})
     reader = MeshReader(tmp_path / "meshes")
     assert [len(rows) for rows in reader.clips()] == [3, 3, 3]
-    assert len(reader.faces) == 2  # stored once each
+    # Each pair of faces and joints is stored once.
+    assert pq.read_table(tmp_path / "meshes" / "faces.parquet").num_rows == 3
     for rows, clip in zip(reader.clips(), clips, strict=True):
         for found, given_ in zip(reader.read(rows), clip, strict=True):
             np.testing.assert_array_equal(found.mesh.vertices, given_.mesh.vertices)
             np.testing.assert_array_equal(found.mesh.faces, given_.mesh.faces)
+            np.testing.assert_array_equal(found.joints, given_.joints)
             for name in ("split", "sequence", "clip", "frame", "source_frame", "gender"):
                 assert getattr(found, name) == getattr(given_, name)
 
@@ -223,14 +226,14 @@ def test_a_folder_that_cannot_be_read_is_refused_in_one_line(tmp_path):
     (folder / "train-00000.parquet").write_text("hello")
     refused(folder, "points", r"train-00000\.parquet: not a readable Parquet file")
     pq.write_table(pa.table({"split": ["train"]}), folder / "train-00000.parquet")
-    refused(folder, "points", r"foreign version \?, expected points version 1; write it anew")
+    refused(folder, "points", r"foreign version \?, expected points version 2; write it anew")
     write(folder, "points", [point_rows("train", "a", 2)], {})
-    refused(folder, "views", r"points version 1, expected views version 1")
+    refused(folder, "views", r"points version 2, expected views version 2")
     old = pq.read_table(folder / "train-00000.parquet").replace_schema_metadata(
         {"tpifu": json.dumps({"kind": "points", "version": 0})}
     )
     pq.write_table(old, folder / "train-00000.parquet")
-    refused(folder, "points", r"points version 0, expected points version 1")
+    refused(folder, "points", r"points version 0, expected points version 2")
     whole = (folder / "train-00000.parquet").read_bytes()
     (folder / "train-00000.parquet").write_bytes(whole[: len(whole) // 2])
     refused(folder, "points", r"not a readable Parquet file")

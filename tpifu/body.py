@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 import smplx
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int8
 from smplx.utils import Struct
 
 from tpifu.errors import DataError
@@ -50,6 +50,8 @@ class Body:
             "kintree_table": arrays["kintree_table"].astype(np.int64),
             "f": self.faces.astype(np.int64),
         }
+        self.joints_of_vertices: Int8[np.ndarray, " v"] = weights.argmax(axis=1).astype(np.int8)
+        """The joint that each vertex follows most."""
         # smplx prints a warning about ten shape coefficients, which is what SURREAL stores.
         with contextlib.redirect_stdout(io.StringIO()):
             self._smpl = smplx.SMPL("", data_struct=Struct(**data), gender=gender, num_betas=BETAS)

@@ -565,7 +565,9 @@ def evaluate_model(
     model: ModelFile,
     shards: Annotated[
         Path,
-        typer.Argument(metavar="SHARDS", help="Folder with views/ and points/ (tpifu render)."),
+        typer.Argument(
+            metavar="SHARDS", help="Folder with meshes/, views/ and points/ (tpifu render)."
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -581,12 +583,13 @@ def evaluate_model(
         int, typer.Option(help="Points a mesh, half of them inside; even, 2 or more.")
     ] = 5000,
     resolution: Annotated[
-        int, typer.Option(help="Grid of the meshes written with -o, cells a side; 8 or more.")
+        int,
+        typer.Option(help="Grid of the meshes that are measured, cells a side; 8 or more."),
     ] = 128,
     frames: Annotated[
         int,
         typer.Option(
-            help="Meshes of each split written with -o, and 5 consecutive ones of test; 1 or more."
+            help="Meshes of each split written with -o, and 12 consecutive ones of test; 1 or more."
         ),
     ] = 6,
     seed: Annotated[int, typer.Option(help="Seed of the points drawn; 0 or more.")] = 0,
@@ -595,7 +598,7 @@ def evaluate_model(
         bool, typer.Option("--json", help="Print JSON on stdout instead of the table.")
     ] = False,
 ) -> None:
-    """Measure a model: IoU, precision, recall, accuracy, MSE (Table 2) and volumetric IoU."""
+    """Measure a model: at points (Table 2), on a grid, on surfaces, and from frame to frame."""
     given = {
         **_NO_DRAW,
         **_pool(shards / "points"),
@@ -611,24 +614,18 @@ def evaluate_model(
 
     on = device_from(device)
     trained = load_model(model, on)
-    places = shards / "views", shards / "points"
+    meshes, views, pool = (shards / name for name in FOLDERS[:3])
+    metrics = evaluate.evaluate(trained, meshes, views, pool, params.evaluate, seed, out)
     if out:
-        metrics = evaluate.evaluate(trained, *places, out, params.evaluate, seed)
         evaluate.write_metrics(out / "metrics.json", metrics)
-    else:
-        rows: list[dict[str, Any]] = []
-        for split in evaluate.splits_of(shards / "points"):
-            windows = evaluate.open_windows(trained, *places, split)
-            rows += evaluate.measure(trained, windows, params.evaluate, seed)
-        metrics = evaluate.summary(rows)
     if as_json:
         print(json.dumps(metrics, indent=2))
     else:
-        _print_table(metrics, evaluate.MEASURES)
+        _print_table(metrics, evaluate.HEADLINE)
 
 
 def _print_table(metrics: dict[str, Any], measures: tuple[str, ...]) -> None:
-    """The nested dictionary of `evaluate.summary`, a row a split."""
+    """The nested dictionary of `evaluate.summary`, a column a split."""
     from rich.console import Console
     from rich.table import Table
 
@@ -636,12 +633,13 @@ def _print_table(metrics: dict[str, Any], measures: tuple[str, ...]) -> None:
     own = {name: value for name, value in metrics.items() if name not in splits}
     if own:
         splits = {"test": own} | splits
-    table = Table("split", "meshes")
+    table = Table("measure")
+    for split in splits:
+        table.add_column(split, justify="right")
     for measure in measures:
-        table.add_column(measure.replace("volumetric_", "vol. "), justify="right")
-    for split, values in splits.items():
-        cells = [f"{values[m]:.4f}" if m in values else "-" for m in measures]
-        table.add_row(split, str(values["meshes"]), *cells)
+        cells = [f"{v[measure]:.4f}" if measure in v else "-" for v in splits.values()]
+        table.add_row(measure, *cells)
+    table.add_row("meshes", *(str(values["meshes"]) for values in splits.values()))
     Console().print(table)
 
 

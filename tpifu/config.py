@@ -190,10 +190,15 @@ class Evaluate(Section):
     """Points a mesh, half of them inside."""
     frames: Count = 6
     """Frames of each held-out split that are reconstructed and pictured (Figure 4)."""
-    sequence: Amount = 5
-    """Consecutive test frames that are reconstructed and pictured (Figure 5)."""
+    sequence: Amount = 12
+    """Consecutive test frames that are pictured (Figure 5) and played."""
     resolution: Annotated[int, Field(ge=8)] = 128
-    """Grid of the reconstructed meshes."""
+    """Grid of the reconstructed meshes, cells a side."""
+    start: Count = 32
+    """Intervals a side of the lattice from which reconstruction refines; fewer are faster, and may
+    miss a part that is detached and small."""
+    surface_points: Count = 10000
+    """Points on each surface at which distances are measured."""
 
 
 class Params(Section):

@@ -1,9 +1,14 @@
-"""A trained model over held-out windows: numbers per mesh, their means as in Table 2, reconstructed
-meshes."""
+"""A trained model over held-out clips: measures of every mesh, their means, reconstructed meshes.
+
+Occupancy at points is measured in every view of a frame. Grids, surfaces and motion are measured in
+one view of each clip, which differs from clip to clip: a reconstruction of each frame is made for
+them.
+"""
 
 import json
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,24 +17,53 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import tqdm
+from jaxtyping import Bool, Float, Int
 
 from tpifu.checkpoint import TrainedModel
 from tpifu.config import Evaluate
 from tpifu.dataset import Windows
 from tpifu.errors import DataError
 from tpifu.field import Field, window_fields
-from tpifu.metrics import THRESHOLD, mean_metrics, point_metrics, volumetric_iou
+from tpifu.mesh import Mesh
+from tpifu.metrics import THRESHOLD, confusion, point_metrics, volumetric_iou
 from tpifu.reconstruct import EmptyField, evaluate_grid, extract_surface, save_mesh
-from tpifu.shards import HELD_OUT, unpack_bits
+from tpifu.shards import HELD_OUT, MeshFrame, MeshReader, item_seed, unpack_bits
+from tpifu.surface import (
+    PART_OF_JOINT,
+    PARTS,
+    Surface,
+    compare,
+    follow,
+    part_iou,
+    part_metrics,
+    part_of_points,
+    sample_surface,
+    surface_metrics,
+    topology,
+)
+from tpifu.temporal import flicker, motion_errors, volume_jitter
+
+Row = dict[str, Any]
+Grid = Bool[np.ndarray, "r r r"]
 
 PER_MESH_NAME = "per_mesh.parquet"
 MESHES_NAME = "meshes"
-MEASURES = ("iou", "mse", "precision", "recall", "accuracy", "volumetric_iou")
+POINTS = ("iou", "mse", "precision", "recall", "accuracy")
+SHARES = ("inside_found", "inside_missed", "outside_missed", "outside_found")
+DISTANCES = ("chamfer_cm", "p2s_cm", "completeness_cm", "normal_consistency")
+SURFACE = (*DISTANCES, "f_1cm", "f_2cm", "f_5cm", "components", "genus", "closed")
+TIME = ("flicker", "volume_jitter", "speed_error_cm", "acceleration_error_cm")
+PART_MEASURES = ("iou", "p2s_cm", "completeness_cm")
+BY_PART = tuple(f"{kind}_{part}" for kind in PART_MEASURES for part in PARTS)
+MEASURES = (*POINTS, *SHARES, "volumetric_iou", *SURFACE, *TIME, *BY_PART)
+"""The columns of a mesh's measures; null where one is not measured or does not exist."""
+HEADLINE = (*POINTS, "volumetric_iou", "chamfer_cm", "normal_consistency", "f_2cm", *TIME)
+"""What the metrics file has."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A frame that is reconstructed and pictured."""
+    """A frame whose reconstruction is kept and pictured."""
 
     split: str
     clip: str
@@ -39,6 +73,14 @@ class Shown:
     @property
     def stem(self) -> str:
         return f"{self.clip.replace('/', '_')}_f{self.frame:03d}_v{self.view}"
+
+
+@dataclass(frozen=True)
+class MeasuredClip:
+    rows: list[Row]
+    """One a frame and view."""
+    meshes: list[Mesh | None]
+    """The reconstruction of each frame in `measured_view`; None where nothing is predicted."""
 
 
 def open_windows(model: TrainedModel, views: Path, points: Path, split: str) -> Windows:
@@ -59,69 +101,179 @@ def splits_of(points: Path) -> list[str]:
     return [split for split in HELD_OUT if split in present] or sorted(present)
 
 
-def measure(
-    model: TrainedModel, windows: Windows, config: Evaluate, seed: int
-) -> list[dict[str, Any]]:
-    """One row a mesh: its key and the means over its views of the point measures, and its
-    volumetric IoU.
+def measured_view(windows: Windows, clip: int) -> int:
+    """The view in which a clip is reconstructed: they take turns."""
+    return clip % windows.view_count(clip)
 
-    Points are 50/50 inside and outside, drawn once a mesh, the same for every view and model. The
-    volumetric IoU is taken in one view, which differs from clip to clip, on the uniform grid stored
-    with the points, at the model's own level.
+
+def measure_clip(
+    model: TrainedModel,
+    windows: Windows,
+    clip: int,
+    truth: Sequence[MeshFrame],
+    config: Evaluate,
+    seed: int,
+) -> MeasuredClip:
+    """Everything that is measured of one clip. `truth`: the true meshes of its frames.
+
+    Points are 50/50 inside and outside, drawn once a mesh, the same for every view and model.
+    Surfaces are compared at `config.surface_points` points on each, without any alignment.
     """
+    name, _ = windows.clips[clip]
+    view = measured_view(windows, clip)
+    shapes, meshes, parts = _measure_shapes(model, windows, clip, view, truth, config, seed)
     rows = []
-    for clip in tqdm.trange(len(windows.clips), desc="evaluate", unit="clip", disable=None):
-        name, point_rows = windows.clips[clip]
-        views = windows.view_count(clip)
-        by_view, volumes = [], []
-        for view in range(views):
-            batch = windows.clip_batch(clip, view, config.points, seed)
-            measured = []
-            fields = window_fields(model.network, batch.images, batch.frames, batch.calib)
-            for t, field in enumerate(fields):
-                inside = batch.labels[t].numpy() > THRESHOLD
-                measured.append(point_metrics(field(batch.points[t]).cpu().numpy(), inside))
-                if view == clip % views:
-                    volumes.append(_volume(model, windows, field, int(point_rows[t])))
-            by_view.append(measured)
-        for t, row in enumerate(point_rows):
+    for each in range(windows.view_count(clip)):
+        batch = windows.clip_batch(clip, each, config.points, seed)
+        fields = window_fields(model.network, batch.images, batch.frames, batch.calib)
+        for t, (frame, field) in enumerate(zip(truth, fields, strict=True)):
+            inside = batch.labels[t].numpy() > THRESHOLD
+            occupancy = field(batch.points[t]).cpu().numpy()
             rows.append(
                 {
-                    "split": str(windows.points.index["split"][row]),
-                    "sequence": str(windows.points.index["sequence"][row]),
+                    "split": frame.split,
+                    "sequence": frame.sequence,
                     "clip": name,
                     "frame": t,
-                    **mean_metrics([frames[t] for frames in by_view]),
-                    "volumetric_iou": volumes[t],
+                    "view": each,
+                    **dict.fromkeys(MEASURES),
+                    **point_metrics(occupancy, inside),
+                    **confusion(occupancy, inside),
+                    **(part_iou(occupancy, inside, parts[t]) if parts else {}),
+                    **(shapes[t] if each == view else {}),
                 }
             )
-    return rows
+    return MeasuredClip(rows, meshes)
 
 
-def _volume(model: TrainedModel, windows: Windows, field: Field, row: int) -> float:
-    """Volumetric IoU of one frame; nan where the points folder has no grid for it."""
+def _measure_shapes(
+    model: TrainedModel,
+    windows: Windows,
+    clip: int,
+    view: int,
+    truth: Sequence[MeshFrame],
+    config: Evaluate,
+    seed: int,
+) -> tuple[list[Row], list[Mesh | None], list[Int[np.ndarray, " n"]]]:
+    """Measures of each frame's reconstruction in one view, the reconstructions, and the body part
+    of each of the frame's points (an empty list, if the bodies have no skeleton)."""
+    name, point_rows = windows.clips[clip]
+    half, level = model.window / 2, model.level
+    batch = windows.clip_batch(clip, view, config.points, seed)
+    fields = window_fields(model.network, batch.images, batch.frames, batch.calib)
+    # The same points on all true frames, which can be followed where the faces are the same.
+    fixed = all(np.array_equal(frame.mesh.faces, truth[0].mesh.faces) for frame in truth)
+    rng = np.random.default_rng([*item_seed(seed, name, 0), 2])
+    marks = sample_surface(truth[0].mesh, config.surface_points, rng)
+    rows: list[Row] = []
+    meshes: list[Mesh | None] = []
+    parts: list[Int[np.ndarray, " n"]] = []
+    grids: list[tuple[Grid, Grid]] = []
+    paths = np.full((2, len(truth), config.surface_points, 3), np.nan, np.float32)
+    for t, (frame, field) in enumerate(zip(truth, fields, strict=True)):
+        row: Row = {}
+        surface = Surface(frame.mesh)
+        part_of_vertex = None if frame.joints is None else PART_OF_JOINT[frame.joints]
+        if part_of_vertex is not None:
+            parts.append(part_of_points(batch.points[t].numpy(), surface, part_of_vertex))
+        mesh = _reconstruct(field, config, half, level)
+        if mesh is not None:
+            rng = np.random.default_rng([*item_seed(seed, name, t), 1])
+            ours = sample_surface(mesh, config.surface_points, rng)
+            if fixed:
+                true = follow(marks, frame.mesh)
+            else:
+                true = sample_surface(frame.mesh, config.surface_points, rng)
+            comparison = compare(Surface(mesh), surface, ours, true)
+            row |= surface_metrics(comparison) | topology(mesh)
+            if part_of_vertex is not None:
+                row |= part_metrics(comparison, part_of_vertex)
+            if fixed:
+                paths[:, t] = comparison.to_predicted.points, true.points
+        grid = _grid(windows, field, int(point_rows[t]), half, level, config.start)
+        if grid is not None:
+            row["volumetric_iou"] = volumetric_iou(*grid)
+            grids.append(grid)
+        rows.append(row)
+        meshes.append(mesh)
+    _add_motion(rows, meshes, truth, grids, paths)
+    return rows, meshes, parts
+
+
+def _reconstruct(field: Field, config: Evaluate, half: float, level: float) -> Mesh | None:
+    grid = evaluate_grid(field, config.resolution, half, level=level, start=config.start)
+    try:
+        return extract_surface(grid, half, level)
+    except EmptyField:
+        return None
+
+
+def _grid(
+    windows: Windows, field: Field, row: int, half: float, level: float, start: int
+) -> tuple[Grid, Grid] | None:
+    """The predicted and the true inside on the stored uniform grid, where there is one."""
     (stored,) = windows.points.read([row], ["grid"])
     if stored["grid"] is None:
-        return float("nan")
+        return None
     resolution = windows.points.metadata["grid"]
     truth = unpack_bits(stored["grid"], resolution**3).reshape((resolution,) * 3)
-    grid = evaluate_grid(field, resolution, model.window / 2, level=model.level)
-    return volumetric_iou(grid > model.level, truth)
+    return evaluate_grid(field, resolution, half, level=level, start=start) > level, truth
 
 
-def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The metrics file: the test set's means at the top, other splits under their names; six
-    digits."""
+def _add_motion(
+    rows: list[Row],
+    meshes: Sequence[Mesh | None],
+    truth: Sequence[MeshFrame],
+    grids: Sequence[tuple[Grid, Grid]],
+    paths: Float[np.ndarray, "2 t m 3"],
+) -> None:
+    """Measures from frame to frame, in the row of the later frame."""
+    volumes = np.array(
+        [
+            [0.0 if mesh is None else mesh.volume(), frame.mesh.volume()]
+            for mesh, frame in zip(meshes, truth, strict=True)
+        ]
+    )
+    found = {"volume_jitter": volume_jitter(*volumes.T)}
+    if len(grids) == len(rows):
+        predicted, true = (np.stack(side) for side in zip(*grids, strict=True))
+        found["flicker"] = flicker(predicted, true)
+    found["speed_error_cm"], found["acceleration_error_cm"] = motion_errors(*paths)
+    for measure, values in found.items():
+        for row, value in zip(rows[len(rows) - len(values) :], values.tolist(), strict=True):
+            row[measure] = value
+
+
+def over_views(rows: Sequence[Row]) -> list[Row]:
+    """One row a mesh: the mean of each measure over the views that have it, else nan."""
+    views: dict[tuple[str, str, int], list[Row]] = {}
+    for row in rows:
+        views.setdefault((row["split"], row["clip"], row["frame"]), []).append(row)
+    result = []
+    for own in views.values():
+        table = np.array([[row[measure] for measure in MEASURES] for row in own], np.float64)
+        known = np.isfinite(table)
+        views_with = np.where(known.any(axis=0), known.sum(axis=0), np.nan)
+        means = np.where(known, table, 0).sum(axis=0) / views_with
+        key = {name: own[0][name] for name in ("split", "sequence", "clip", "frame")}
+        result.append({**key, **dict(zip(MEASURES, means.tolist(), strict=True))})
+    return result
+
+
+def summary(rows: Sequence[Row], measures: Sequence[str] = HEADLINE) -> dict[str, Any]:
+    """The metrics file: the test set's means at the top, other splits under their names; four
+    digits. What no mesh has is left out."""
     result: dict[str, Any] = {}
-    for split in dict.fromkeys(row["split"] for row in rows):
-        own = [row for row in rows if row["split"] == split]
-        averages = mean_metrics([{measure: row[measure] for measure in MEASURES} for row in own])
-        # Shards without a grid have no volumetric IoU.
-        means: dict[str, Any] = {
-            measure: round(value, 6) for measure, value in averages.items() if value == value
-        }
+    by_mesh = over_views(rows)
+    for split in dict.fromkeys(row["split"] for row in by_mesh):
+        own = [row for row in by_mesh if row["split"] == split]
+        means: dict[str, Any] = {}
+        for measure in measures:
+            values = np.array([row[measure] for row in own])
+            if (known := np.isfinite(values)).any():
+                means[measure] = round(float(values[known].mean()), 4)
         means["meshes"] = len(own)
-        if split == "test":
+        if split == HELD_OUT[0]:
             result |= means
         else:
             result[split] = means
@@ -129,81 +281,92 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def spread_frames(windows: Windows, split: str, count: int) -> list[Shown]:
-    """`count` frames spread evenly over the clips, in turning views (Figure 4). They depend on the
-    data alone."""
+    """`count` frames spread evenly over the clips, in the views that are measured (Figure 4). They
+    depend on the data alone."""
     clips = np.linspace(0, len(windows.clips) - 1, min(count, len(windows.clips)))
     shown = []
-    for number, clip in enumerate(clips.round().astype(int).tolist()):
+    for clip in clips.round().astype(int).tolist():
         name, rows = windows.clips[clip]
-        shown.append(Shown(split, name, len(rows) // 2, number % windows.view_count(clip)))
+        shown.append(Shown(split, name, len(rows) // 2, measured_view(windows, clip)))
     return shown
 
 
 def sequence_frames(windows: Windows, split: str, length: int) -> list[Shown]:
-    """Up to `length` consecutive frames from the middle of the middle clip, in one view (Figure
-    5)."""
-    name, rows = windows.clips[len(windows.clips) // 2]
+    """Up to `length` consecutive frames from the middle of the middle clip (Figure 5)."""
+    clip = len(windows.clips) // 2
+    name, rows = windows.clips[clip]
     start = max(0, (len(rows) - length) // 2)
-    return [Shown(split, name, t, 0) for t in range(start, min(len(rows), start + length))]
+    view = measured_view(windows, clip)
+    return [Shown(split, name, t, view) for t in range(start, min(len(rows), start + length))]
 
 
-def reconstruct_shown(
+def measure(
     model: TrainedModel,
+    meshes: Path,
     windows: Windows,
-    shown: list[Shown],
-    resolution: int,
-    folder: Path,
-) -> int:
-    """Write STEM.glb for each frame to `folder`; returns how many fields were empty and have no
-    mesh."""
-    numbers = {name: clip for clip, (name, _) in enumerate(windows.clips)}
-    empty = 0
-    for item in tqdm.tqdm(shown, desc="reconstruct", unit="mesh", disable=None):
-        batch = windows.clip_batch(numbers[item.clip], item.view, 2, 0)
-        own = slice(item.frame, item.frame + 1)
-        (field,) = window_fields(model.network, batch.images, batch.frames[own], batch.calib[own])
-        grid = evaluate_grid(field, resolution, model.window / 2, level=model.level)
-        try:
-            mesh = extract_surface(grid, model.window / 2, model.level)
-        except EmptyField:
-            empty += 1
-            continue
-        save_mesh(mesh, folder / f"{item.stem}.glb")
-    return empty
+    split: str,
+    config: Evaluate,
+    seed: int,
+) -> Iterator[tuple[int, MeasuredClip]]:
+    """Every clip of `windows`, with its number; `meshes` has the true ones."""
+    reader = MeshReader(meshes)
+    count = len(windows.clips)
+    for clip in tqdm.trange(count, desc=f"evaluate {split}", unit="clip", disable=None):
+        name, _ = windows.clips[clip]
+        truth = reader.read(reader.clip(split, name))
+        yield clip, measure_clip(model, windows, clip, truth, config, seed)
 
 
 def evaluate(
     model: TrainedModel,
+    meshes: Path,
     views: Path,
     points: Path,
-    out: Path,
     config: Evaluate,
     seed: int,
+    out: Path | None = None,
 ) -> dict[str, Any]:
-    """Measure every held-out split; write per_mesh.parquet and meshes/*.glb to `out`; returns
-    `summary`."""
-    rows: list[dict[str, Any]] = []
-    (out / MESHES_NAME).mkdir(parents=True, exist_ok=True)
+    """Measure every held-out split; returns `summary`. Writes per_mesh.parquet and meshes/*.glb of
+    the frames that are shown to `out`, if given."""
+    rows: list[Row] = []
+    if out:
+        (out / MESHES_NAME).mkdir(parents=True, exist_ok=True)
     for split in splits_of(points):
         windows = open_windows(model, views, points, split)
-        rows += measure(model, windows, config, seed)
         shown = spread_frames(windows, split, config.frames)
         if split == HELD_OUT[0]:
             shown += sequence_frames(windows, split, config.sequence)
-        if empty := reconstruct_shown(model, windows, shown, config.resolution, out / MESHES_NAME):
-            message = f"{empty} of {len(shown)} {split} frames: nothing predicted inside"
+        empty = total = 0
+        for clip, measured in measure(model, meshes, windows, split, config, seed):
+            rows += measured.rows
+            empty += measured.meshes.count(None)
+            total += len(measured.meshes)
+            for item in shown:
+                mesh = measured.meshes[item.frame] if item.clip == windows.clips[clip][0] else None
+                if out and mesh is not None:
+                    save_mesh(mesh, out / MESHES_NAME / f"{item.stem}.glb")
+        if empty:
+            message = f"{empty} of {total} {split} frames: nothing predicted inside"
             tqdm.tqdm.write(message, file=sys.stderr)
-    pq.write_table(pa.Table.from_pylist(rows), out / PER_MESH_NAME)
+    if out:
+        pq.write_table(_table(rows), out / PER_MESH_NAME)
     return summary(rows)
 
 
-def flat(metrics: dict[str, Any], prefix: str = "") -> dict[str, float]:
-    """Nested metrics under dotted names, numbers only, for a tracker."""
-    result: dict[str, float] = {}
-    for name, value in metrics.items():
+def _table(rows: Sequence[Row]) -> pa.Table:
+    keys = [(name, pa.string()) for name in ("split", "sequence", "clip")]
+    keys += [(name, pa.int32()) for name in ("frame", "view")]
+    schema = pa.schema([*keys, *((measure, pa.float64()) for measure in MEASURES)])
+    return pa.Table.from_pylist(list(rows), schema=schema)
+
+
+def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values under dotted names."""
+    result: dict[str, Any] = {}
+    for name, value in nested.items():
         if isinstance(value, dict):
             result |= flat(value, f"{prefix}{name}.")
-        elif isinstance(value, int | float):
+        else:
             result[prefix + name] = value
     return result
 

@@ -27,6 +27,18 @@ def point_metrics(
     }
 
 
+def confusion(occupancy: Float[np.ndarray, "n"], labels: Bool[np.ndarray, "n"]) -> dict[str, float]:
+    """The confusion matrix at points as shares of them all: what is inside and found, inside and
+    missed, outside and called inside, outside and found."""
+    predicted = occupancy > THRESHOLD
+    return {
+        "inside_found": float((labels & predicted).mean()),
+        "inside_missed": float((labels & ~predicted).mean()),
+        "outside_missed": float((~labels & predicted).mean()),
+        "outside_found": float((~labels & ~predicted).mean()),
+    }
+
+
 def volumetric_iou(predicted: Bool[np.ndarray, "*s"], truth: Bool[np.ndarray, "*s"]) -> float:
     """Intersection over union of two occupancy grids; 1 if both are empty."""
     union = int((predicted | truth).sum())

@@ -5,19 +5,18 @@ box [-half, half]^3, metres, indexed x, y, z. Inside is occupancy above a level.
 """
 
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from skimage.measure import marching_cubes
 
 from tpifu.camera import cell_centres
 from tpifu.errors import DataError
 from tpifu.field import Field
-from tpifu.mesh import Mesh
+from tpifu.mesh import Mesh, connected
 
 LEVEL = 0.5
 SUFFIXES = (".glb", ".obj", ".ply", ".stl")
@@ -42,6 +41,7 @@ def evaluate_grid(
     *,
     level: float = LEVEL,
     start: int = 32,
+    before: Bool[np.ndarray, "r r r"] | None = None,
     chunk: int = 65536,
 ) -> Float[np.ndarray, "r r r"]:
     """The field on the grid, evaluated around its surface and interpolated elsewhere.
@@ -56,10 +56,17 @@ def evaluate_grid(
     Only a detached part that falls between the points of the first lattice can be missed. Hence 32:
     8 cm in a box of 2.56 m, where no ball of radius 7 cm and no long limb of radius 5.7 cm can hide
     (0.87 and 0.71 intervals); from 16 a slim body might be missed as a whole.
+
+    `before`: the inside of a field that this one resembles, such as the frame before. The first
+    lattice is then twice as wide, and that of `start` is evaluated only within an interval of what
+    was inside: a part that is detached, small, new and farther from there can be missed, too.
     """
     centres = cell_centres(resolution, half)
     stride = 1
     while 2 * stride * start <= resolution:
+        stride *= 2
+    watched = stride
+    if before is not None:
         stride *= 2
     lattice = _lattice(resolution, stride)
     axis = centres[lattice]
@@ -72,8 +79,28 @@ def evaluate_grid(
         kept = np.searchsorted(lattice, coarse)
         coarse_known, known = known, np.zeros(values.shape, dtype=bool)
         known[np.ix_(kept, kept, kept)] = coarse_known
-        _refine(field, centres[lattice], values, known, level, chunk)
+        near = np.zeros_like(known)
+        if before is not None and stride == watched:
+            near = _with_neighbours(_pooled(before, lattice), border=False)
+        _refine(field, centres[lattice], values, known, near, level, chunk)
     return values
+
+
+def clip_grids(
+    fields: Iterable[Field],
+    resolution: int,
+    half: float,
+    *,
+    level: float = LEVEL,
+    start: int = 32,
+) -> Iterator[Float[np.ndarray, "r r r"]]:
+    """`evaluate_grid` of each field of a clip in turn, looking first where the body was in the
+    frame before: fewer than half the points of a frame alone."""
+    before = None
+    for field in fields:
+        grid = evaluate_grid(field, resolution, half, level=level, start=start, before=before)
+        before = grid > level
+        yield grid
 
 
 def extract_surface(grid: Float[np.ndarray, "r r r"], half: float, level: float = LEVEL) -> Mesh:
@@ -103,10 +130,7 @@ def extract_surface(grid: Float[np.ndarray, "r r r"], half: float, level: float 
 
 def largest_component(mesh: Mesh) -> Mesh:
     """The connected part with the most faces, and its vertices alone."""
-    rows, columns = mesh.faces[:, [0, 1, 1, 2]].reshape(-1, 2).T
-    count = len(mesh.vertices)
-    graph = coo_array((np.ones(len(rows), dtype=bool), (rows, columns)), shape=(count, count))
-    _, label = connected_components(graph, directed=False)
+    label = connected(mesh.faces[:, [0, 1, 1, 2]].reshape(-1, 2), len(mesh.vertices))
     of_face = label[mesh.faces[:, 0]]
     faces = mesh.faces[of_face == np.bincount(of_face).argmax()]
     used, renumbered = np.unique(faces, return_inverse=True)
@@ -165,16 +189,18 @@ def _refine(
     axis: Float[np.ndarray, "n"],
     values: Float[np.ndarray, "n n n"],
     known: Bool[np.ndarray, "n n n"],
+    near: Bool[np.ndarray, "n n n"],
     level: float,
     chunk: int,
 ) -> None:
-    """Evaluate, in place, until every point with a neighbour on the other side is known."""
+    """Evaluate, in place, `near` and on until every point with a neighbour on the other side is
+    known."""
     size = len(axis)
     value, is_known = values.reshape(-1), known.reshape(-1)  # views
     inside = values > level
     # The surroundings of the box are outside: marching cubes closes the mesh there.
     front = _with_neighbours(inside, border=False) & _with_neighbours(~inside, border=True)
-    pending = np.flatnonzero(front & ~known)
+    pending = np.flatnonzero((front | near) & ~known)
     is_inside = inside.reshape(-1)
     steps = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij"), axis=-1).reshape(27, 3)
     while len(pending):
@@ -188,6 +214,15 @@ def _refine(
         neighbours = np.ravel_multi_index(tuple(np.moveaxis(around, -1, 0)), values.shape)
         opposite = is_inside[neighbours] != is_inside[flipped][:, None]
         pending = np.unique(neighbours[opposite & ~is_known[neighbours]])
+
+
+def _pooled(
+    inside: Bool[np.ndarray, "r r r"], lattice: Int[np.ndarray, "n"]
+) -> Bool[np.ndarray, "n n n"]:
+    """For each lattice point, whether anything is inside from there to the next along each axis."""
+    for axis in range(3):
+        inside = np.logical_or.reduceat(inside, lattice, axis)
+    return inside
 
 
 def _with_neighbours(mask: Bool[np.ndarray, "n n n"], border: bool) -> Bool[np.ndarray, "n n n"]:

@@ -35,9 +35,16 @@ _APT = "apt-get install libegl1 libgl1"
 
 
 def render(
-    mesh: Mesh, calibs: Float[np.ndarray, "n 3 4"], size: int, backend: Backend
+    mesh: Mesh,
+    calibs: Float[np.ndarray, "n 3 4"],
+    size: int,
+    backend: Backend,
+    values: Float[np.ndarray, " v"] | None = None,
 ) -> UInt8[np.ndarray, "n size size 2"]:
-    """Every view of a mesh: grey, mask (0 or 255). Cropped at the image's edges, never in depth."""
+    """Every view of a mesh: grey, mask (0 or 255). Cropped at the image's edges, never in depth.
+
+    Grey is the shade or, if given, the `values` of the vertices, 0..1.
+    """
     vertices = mesh.vertices.astype(np.float64)
     normals = mesh.vertex_normals()
     draw = {"pyrender": _pyrender_views, "embree": _embree_views}[backend](mesh, size)
@@ -45,7 +52,8 @@ def render(
     for image, calib in zip(images, np.asarray(calibs, dtype=np.float64), strict=True):
         towards_camera = calib[2, :3] / np.linalg.norm(calib[2, :3])
         shade = AMBIENT + (1 - AMBIENT) * np.maximum(0, normals @ towards_camera)
-        image[...] = draw(calib, camera.project(calib, vertices), shade)
+        grey = shade if values is None else values.astype(np.float64)
+        image[...] = draw(calib, camera.project(calib, vertices), grey)
     return images
 
 

@@ -1,56 +1,54 @@
-"""Two evaluated models side by side: Table 2 with the paper's numbers, Figures 4 and 5, loss
-curves."""
+"""Two evaluated models side by side: Table 2, Figures 4 and 5, tables, plots, and the page that
+shows them all.
+
+What it writes: `comparison/` (pictures), `tables/` (Table 2 as text, every number as CSV), `truth/`
+(the true meshes of the frames that are shown), `index.html` (all of it in one file, with a player
+of a clip in 3D).
+"""
 
 import csv
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pyarrow.parquet as pq
 import trimesh
-from jaxtyping import Float, UInt8
-from PIL import Image, ImageDraw, ImageFont
+from jaxtyping import Float
+from ruamel.yaml import YAML
 
-from tpifu.camera import calibration
+from tpifu import figures, tables
 from tpifu.config import Evaluate
 from tpifu.dataset import Windows
-from tpifu.errors import DataError
 from tpifu.evaluate import (
+    BY_PART,
+    HEADLINE,
     MEASURES,
     MESHES_NAME,
     PER_MESH_NAME,
+    POINTS,
+    SHARES,
+    SURFACE,
+    TIME,
     Shown,
+    flat,
     sequence_frames,
     splits_of,
     spread_frames,
 )
+from tpifu.figures import ANGLES, Pictured
 from tpifu.mesh import Mesh
-from tpifu.metrics import bootstrap_interval
+from tpifu.page import FAR, Picture, Player, Section, Table, Track, write_page
 from tpifu.reconstruct import save_mesh
-from tpifu.render import render
-from tpifu.shards import HELD_OUT, MeshReader
-from tpifu.train import LOSS_NAME
+from tpifu.shards import MeshReader
+from tpifu.surface import PARTS, Surface
+from tpifu.tables import Paired
+from tpifu.train import LOSS_NAME, SETTINGS_NAME, VALIDATION_NAME
 
-matplotlib.use("Agg")  # no display is needed, and none may be asked for
-from matplotlib import pyplot as plt
-
-PAPER = {
-    "iou": (0.8118, 0.8599),
-    "mse": (0.0649, 0.0462),
-    "precision": (0.8565, 0.8980),
-    # Table 2 prints these as "Accuracy"; its own IoU and precision imply a recall of .940 and .953
-    # (docs/paper.md).
-    "recall": (0.9381, 0.9515),
-}
-"""The paper's Table 2: baseline, temporal."""
-ANGLES = {"front": 0.0, "side": 90.0, "turned": 215.0}
-"""Degrees added to the input's view."""
-TILE = 160
 TABLE_NAME = "table2.md"
+PAGE_NAME = "index.html"
+FIGURE5_FRAMES = 6
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,6 @@ class Side:
 
     name: str
     report: Path
-    metrics: Path
     model: Path
 
 
@@ -74,167 +71,286 @@ def compare(
     seed: int,
     profile: str,
 ) -> dict[str, Any]:
-    """Write table2.md, figure4_SPLIT.png, figure5.png, loss.png and the true meshes to `out`;
-    returns the differences.
+    """Write comparison/, tables/, truth/ and index.html to `out`; returns the differences.
 
-    The difference is second minus first side, per mesh, with a 95 % bootstrap interval that
-    resamples whole clips.
+    A difference is second minus first side, per mesh, with a 95 % bootstrap interval that resamples
+    whole clips.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    tables = [pq.read_table(side.report / PER_MESH_NAME).to_pylist() for side in sides]
-    differences = paired_differences(tables[0], tables[1], seed)
-    metrics = [json.loads(side.metrics.read_text()) for side in sides]
-    truth = _Truth(meshes)
-    provenance = truth.reader.shards.metadata["provenance"]
-    (out / TABLE_NAME).write_text(table2(sides, metrics, differences, profile, seed, provenance))
-    _plot_losses(sides, out / "loss.png")
-    for split in splits_of(points):
-        windows = Windows(views, points, split, neighborhood=1)
-        shown = spread_frames(windows, split, config.frames)
-        rows = [_frame_row(item, windows, truth, sides) for item in shown]
-        heading = ["input", *(f"{who}\n{angle}" for who in _columns(sides) for angle in ANGLES)]
-        _sheet(rows, heading, [_label(item) for item in shown]).save(out / f"figure4_{split}.png")
-        if split == HELD_OUT[0] and config.sequence:
-            sequence = sequence_frames(windows, split, config.sequence)
-            frames = [_frame_row(item, windows, truth, sides) for item in sequence]
-            _sheet(
-                [list(row) for row in zip(*frames, strict=True)],
-                [_label(item) for item in sequence],
-                [label.replace("\n", " ") for label in heading],
-            ).save(out / "figure5.png")
-            shown += sequence
-        for item in shown:
-            save_mesh(truth.mesh(item), out / MESHES_NAME / f"{item.stem}.glb")
-    return differences
+    pictures, numbers = out / "comparison", out / "tables"
+    for folder in (pictures, numbers):
+        folder.mkdir(parents=True, exist_ok=True)
+    names = [side.name for side in sides]
+    rows = tables.by_mesh(*(pq.read_table(s.report / PER_MESH_NAME).to_pylist() for s in sides))
+    found = {
+        split: tables.paired(*tables.of_split(rows, split), MEASURES, seed)
+        for split in dict.fromkeys(row["split"] for row in rows[0])
+    }
+    motions = tables.by_motion(*rows, (*HEADLINE, *SHARES), seed)
+    reader = MeshReader(meshes)
+    provenance = reader.shards.metadata["provenance"]
+    (numbers / TABLE_NAME).write_text(tables.table2(names, found, profile, seed, provenance))
+    for name, table in (
+        ("measures", tables.long_rows("split", found)),
+        ("motions", tables.long_rows("motion", motions)),
+        ("confusion", tables.confusion_rows(names, motions)),
+        ("parts", tables.part_rows(names, next(iter(found.values())))),
+    ):
+        (numbers / f"{name}.csv").write_text(tables.csv_text(table))
 
+    frames = _Frames(sides, reader, views, points)
+    shown = _draw_frames(frames, config, pictures)
+    for item in shown.items:
+        save_mesh(frames.truth(item), out / "truth" / f"{item.stem}.glb")
+    curves = _draw_training(sides, pictures)
+    main_split, main = next(iter(found.items()))
+    bars = _draw_parts(names, main, pictures)
 
-def paired_differences(
-    first: list[dict[str, Any]], second: list[dict[str, Any]], seed: int
-) -> dict[str, Any]:
-    """Per split and measure: mean of second - first over meshes, and its interval [low, high]."""
-
-    def key(row: dict[str, Any]) -> tuple[str, str, int]:
-        return row["split"], row["clip"], row["frame"]
-
-    if [key(row) for row in first] != [key(row) for row in second]:
-        raise DataError("the two evaluations are of different meshes; evaluate both models anew")
-    result: dict[str, Any] = {}
-    for split in dict.fromkeys(row["split"] for row in first):
-        pairs = [(a, b) for a, b in zip(first, second, strict=True) if a["split"] == split]
-        clips = np.array([a["clip"] for a, _ in pairs])
-        own = {}
-        for measure in MEASURES:
-            change = np.array([b[measure] - a[measure] for a, b in pairs])
-            if np.isnan(change).any():  # no grid in the shards
-                continue
-            low, high = bootstrap_interval(change, clips, np.random.default_rng(seed))
-            own[measure] = {
-                name: round(float(value), 6)
-                for name, value in (("difference", change.mean()), ("low", low), ("high", high))
-            }
-        if split == HELD_OUT[0]:
-            result |= own
-        else:
-            result[split] = own
-    return result
-
-
-def table2(
-    sides: Sequence[Side],
-    metrics: list[dict[str, Any]],
-    differences: dict[str, Any],
-    profile: str,
-    seed: int,
-    provenance: dict[str, Any],
-) -> str:
-    """Table 2 as text: ours and the paper's, the difference per mesh with its interval, what was
-    run, and on whose data under which terms."""
-    first, second = (side.name for side in sides)
-    lines = [
-        f"Table 2, profile {profile}, seed {seed}",
-        "",
-        f"| {'metric':<28} | {first:>8} | {second:>8} | {'difference [95 %]':<26} | paper |",
-        f"|{'-' * 30}|{'-' * 9}:|{'-' * 9}:|{'-' * 28}|---|",
+    lead = (
+        f"PIFu on single frames ({names[0]}) and on neighbouring frames ({names[1]}): the same "
+        f"data, order, steps and settings. Profile {profile}, seed {seed}, "
+        f"{max(one.meshes for one in main.values())} {main_split} meshes."
+    )
+    sections = [
+        Section("Table 2", [_table2(names, main), *tables.notes(profile, provenance)]),
+        Section("A clip in motion", [_player(frames, shown.sequence)]),
+        Section("Figure 4: single frames", shown.figure4),
+        Section("Figure 5: a clip over time", shown.figure5),
+        Section(
+            "Shape",
+            [
+                f"Surfaces are compared at {config.surface_points} points on each, without "
+                f"alignment, on reconstructions of {config.resolution} cells a side, drawn with "
+                f"seed {seed}.",
+                _paired_table(names, main, ("volumetric_iou", *SURFACE)),
+                *shown.errors,
+            ],
+        ),
+        Section(
+            "Motion",
+            [
+                "What changes from frame to frame beyond what the true body does; all are 0 for "
+                "the truth. A frame is every fifth of the source, where that is SURREAL.",
+                _paired_table(names, main, TIME),
+            ],
+        ),
+        *([Section("Body parts", [*bars, _paired_table(names, main, BY_PART)])] if bars else []),
+        Section("By motion", [_motion_table(names, motions)]),
+        *(
+            Section(f"Split {split}", [_paired_table(names, other, HEADLINE)])
+            for split, other in found.items()
+            if split != main_split
+        ),
+        Section("Training", [*curves, _table1(sides)]),
     ]
-    unseen = [split for split, value in metrics[0].items() if isinstance(value, dict)]
-    for split in ["", *unseen]:
-        values = [side[split] if split else side for side in metrics]
-        change = differences[split] if split else differences
-        for measure in (*MEASURES, "meshes"):
-            if measure not in values[0]:
-                continue
-            if measure == "meshes":
-                row = [
-                    f"{values[0][measure]}",
-                    f"{values[1][measure]}",
-                    "",
-                    "" if split else "100, 100",
-                ]
-            else:
-                found = change[measure]
-                row = [f"{side[measure]:.4f}" for side in values]
-                row.append(
-                    f"{found['difference']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}]"
-                )
-                printed = PAPER.get(measure) if not split else None
-                row.append("{:.4f}, {:.4f}".format(*printed) if printed else "")
-            label = f"{split}: {measure}" if split else measure
-            lines.append(f"| {label:<28} | {row[0]:>8} | {row[1]:>8} | {row[2]:<26} | {row[3]} |")
-    lines += [
-        "",
-        "Points are 50/50 inside and outside, per mesh, then averaged (Table 2's setting);",
-        "volumetric_iou is on a uniform grid and not comparable with it. The interval (95 %",
-        "bootstrap) resamples whole clips. The paper's row 'Accuracy' stands beside recall,",
-        "which it very probably is (docs/paper.md).",
+    write_page(
+        out / PAGE_NAME,
+        "Temporal PIFu: pixel-aligned occupancy of bodies in motion",
+        lead,
+        sections,
+    )
+    return tables.differences(found)
+
+
+class _Frames:
+    """Frames of the held-out splits with what belongs to them, each gathered once."""
+
+    def __init__(
+        self, sides: Sequence[Side], reader: MeshReader, views: Path, points: Path
+    ) -> None:
+        self.sides, self.reader, self._points = sides, reader, points
+        self.windows = {
+            split: Windows(views, points, split, neighborhood=1) for split in splits_of(points)
+        }
+        self._known: dict[Shown, Pictured] = {}
+
+    def __getitem__(self, item: Shown) -> Pictured:
+        if item not in self._known:
+            self._known[item] = self._gather(item)
+        return self._known[item]
+
+    def truth(self, item: Shown) -> Mesh:
+        return self.reader.read([self.reader.clip(item.split, item.clip)[item.frame]])[0].mesh
+
+    def _gather(self, item: Shown) -> Pictured:
+        windows = self.windows[item.split]
+        clip = next(number for number, (name, _) in enumerate(windows.clips) if name == item.clip)
+        images, calib = windows.pixels(clip, item.view, np.array([item.frame]))
+        truth = self.truth(item)
+        surface = Surface(truth)
+        found = [_load(side.report / MESHES_NAME / f"{item.stem}.glb") for side in self.sides]
+        errors = [
+            None if mesh is None else surface.nearest(mesh.vertices).distance for mesh in found
+        ]
+        return Pictured(
+            label=f"{item.clip.split('/')[-1].rsplit('_c', 1)[0]}\nframe {item.frame}",
+            pixels=images[0],
+            yaw=float(np.degrees(np.arctan2(calib[0, 2], calib[0, 0]))),
+            window=windows.views.metadata["window"],
+            meshes=[truth, *found],
+            errors=[None, *errors],
+        )
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    figure4: list[Picture]
+    figure5: list[Picture]
+    errors: list[Picture]
+    sequence: list[Shown]
+    items: dict[Shown, None]
+    """All frames that are shown, each once."""
+
+
+def _draw_frames(frames: _Frames, config: Evaluate, out: Path) -> _Drawn:
+    """Figures 4 and 5, and sheets of errors."""
+    who = ["ground truth", *(side.name for side in frames.sides)]
+    angles = ["input", *(f"{name}\n{angle}" for name in who for angle in ANGLES)]
+    turns = ["input", *(f"{name}\n{turn}" for name in who for turn in ("front", "back"))]
+    drawn = _Drawn([], [], [], [], {})
+    for number, (split, windows) in enumerate(frames.windows.items()):
+        items = spread_frames(windows, split, config.frames)
+        pictured = [frames[item] for item in items]
+        labels = [item.label for item in pictured]
+        path = out / f"figure4_{split}.png"
+        figures.sheet([figures.shape_tiles(item) for item in pictured], angles, labels, path)
+        drawn.figure4.append(
+            Picture(path, f"Frames of {split}: input, truth, both models from three angles", split)
+        )
+        path = out / f"errors_{split}.png"
+        figures.sheet([figures.error_tiles(item) for item in pictured], turns, labels, path)
+        drawn.errors.append(
+            Picture(
+                path,
+                f"The same frames of {split}, surfaces coloured by their distance to the truth",
+                f"{split}: distance to the true surface, light 0 cm, dark {100 * FAR:g} cm "
+                "and more",
+            )
+        )
+        drawn.items.update(dict.fromkeys(items))
+        if number == 0 and config.sequence:
+            drawn.sequence.extend(sequence_frames(windows, split, config.sequence))
+            drawn.items.update(dict.fromkeys(drawn.sequence))
+    if drawn.sequence:
+        spread = np.linspace(0, len(drawn.sequence) - 1, min(FIGURE5_FRAMES, len(drawn.sequence)))
+        pictured = [frames[drawn.sequence[at]] for at in spread.round().astype(int)]
+        columns = [figures.shape_tiles(item) for item in pictured]
+        path = out / "figure5.png"
+        figures.sheet(
+            [list(row) for row in zip(*columns, strict=True)],
+            [item.label for item in pictured],
+            [text.replace("\n", " ") for text in angles],
+            path,
+        )
+        drawn.figure5.append(
+            Picture(path, "A clip over time: input, truth and both models from three angles")
+        )
+    return drawn
+
+
+def _player(frames: _Frames, sequence: Sequence[Shown]) -> Player:
+    pictured = [frames[item] for item in sequence]
+    names = ["ground truth", *(side.name for side in frames.sides)]
+    return Player(
+        title=pictured[0].label.split("\n")[0],
+        labels=[item.label.split("\n")[1] for item in pictured],
+        inputs=[item.pixels for item in pictured],
+        tracks=[
+            Track(
+                name=name,
+                meshes=[item.meshes[number] for item in pictured],
+                errors=[item.errors[number] for item in pictured] if number else None,
+            )
+            for number, name in enumerate(names)
+        ],
+        yaw=pictured[0].yaw,
+        half=pictured[0].window / 2,
+    )
+
+
+def _table2(names: Sequence[str], found: dict[str, Paired]) -> Table:
+    """The measures that the paper prints beside ours."""
+    rows = []
+    for measure in (*POINTS, "volumetric_iou"):
+        if measure in found:
+            printed = tables.PAPER.get(measure)
+            paper = [f"{value:.4f}" for value in printed] if printed else ["", ""]
+            rows.append([tables.words(measure), *found[measure].cells(), *paper])
+    head = ["", *names, "difference [95 %]", *(f"paper, {name}" for name in names)]
+    return Table(head, rows)
+
+
+def _paired_table(names: Sequence[str], found: dict[str, Paired], measures: Sequence[str]) -> Table:
+    rows = [
+        [tables.words(measure), *found[measure].cells(), str(found[measure].meshes)]
+        for measure in measures
+        if measure in found
     ]
-    if profile != "paper":
-        lines.append(f"The {profile} profile is a small network: its numbers are not the paper's.")
-    lines.append(f"Motion: {provenance['source']} ({provenance['licence']}).")
-    if citation := provenance["citation"]:
-        lines.append(citation if citation.endswith(".") else f"{citation}.")
-    return "\n".join(lines) + "\n"
+    return Table(["", *names, "difference [95 %]", "meshes"], rows)
 
 
-class _Truth:
-    """True meshes by clip and frame."""
-
-    def __init__(self, folder: Path) -> None:
-        self.reader = MeshReader(folder)
-        index = self.reader.shards.index
-        keys = zip(index["split"], index["clip"], index["frame"], strict=True)
-        self.rows = {(str(s), str(c), int(f)): row for row, (s, c, f) in enumerate(keys)}
-
-    def mesh(self, item: Shown) -> Mesh:
-        return self.reader.read([self.rows[item.split, item.clip, item.frame]])[0].mesh
-
-
-def _label(item: Shown) -> str:
-    return f"{item.clip.split('/')[-1].rsplit('_c', 1)[0]}\nframe {item.frame}"
+def _motion_table(names: Sequence[str], motions: dict[str, dict[str, Paired]]) -> Table:
+    measures = ("iou", "volumetric_iou", "chamfer_cm", "flicker")
+    head = ["motion", "meshes"]
+    head += [f"{tables.words(measure)}, {name}" for measure in measures for name in names]
+    rows = []
+    for motion, found in motions.items():
+        row = [motion, str(max(one.meshes for one in found.values()))]
+        for measure in measures:
+            row += found[measure].cells()[:2] if measure in found else ["", ""]
+        rows.append(row)
+    return Table(head, rows)
 
 
-def _columns(sides: Sequence[Side]) -> list[str]:
-    return ["ground truth", *(side.name for side in sides)]
+def _table1(sides: Sequence[Side]) -> Table:
+    """Table 1 as each model was run: its config.yaml."""
+    settings = [
+        flat(YAML(typ="safe", pure=True).load((side.model / SETTINGS_NAME).read_text()))
+        for side in sides
+    ]
+    rows = [[key, *(str(one.get(key, "")) for one in settings)] for key in settings[0]]
+    return Table(["setting", *(side.name for side in sides)], rows, "Table 1 as run")
 
 
-def _frame_row(
-    item: Shown, windows: Windows, truth: _Truth, sides: Sequence[Side]
-) -> list[UInt8[np.ndarray, "_ _"]]:
-    """Tiles of one frame: the input, then truth and each side from every angle."""
-    clip = next(number for number, (name, _) in enumerate(windows.clips) if name == item.clip)
-    images, calib = windows.pixels(clip, item.view, np.array([item.frame]))
-    window = windows.views.metadata["window"]
-    yaw = float(np.degrees(np.arctan2(calib[0, 2], calib[0, 0])))
-    calibs = np.stack([calibration(yaw + angle, window) for angle in ANGLES.values()])
-    meshes: list[Mesh | None] = [truth.mesh(item)]
-    meshes += [_load(side.report / MESHES_NAME / f"{item.stem}.glb") for side in sides]
-    tiles = [_on_white(images[0])]
-    for mesh in meshes:
-        if mesh is None:  # the network predicted nothing inside: an empty tile says so
-            tiles += [np.full((TILE, TILE), 255, np.uint8) for _ in ANGLES]
-        else:
-            # Embree, whatever drew the views: the picture is the same on every machine.
-            tiles += [_on_white(view) for view in render(mesh, calibs, TILE, "embree")]
-    return tiles
+def _draw_training(sides: Sequence[Side], out: Path) -> list[Picture]:
+    """Loss curves, and IoU of the validation split where there is one."""
+    losses, validations = {}, {}
+    for side in sides:
+        loss = _column(side.model / LOSS_NAME, "loss")
+        width = max(1, len(loss) // 50)
+        smoothed = figures.moving_mean(loss, width)
+        losses[side.name] = np.arange(len(smoothed)) + width, smoothed
+        if (path := side.model / VALIDATION_NAME).exists():
+            validations[side.name] = _column(path, "step") + 1, _column(path, "iou")
+    title = f"Training loss, mean over {width} steps"
+    figures.plot_curves(losses, title, "loss (mean squared error, all stacks)", out / "loss.png")
+    drawn = [Picture(out / "loss.png", "Training loss of both models over steps")]
+    if validations:
+        path = out / "validation.png"
+        figures.plot_curves(validations, "Validation split", "IoU at balanced points", path)
+        drawn.append(Picture(path, "IoU of the validation split over training steps"))
+    return drawn
+
+
+def _column(path: Path, name: str) -> Float[np.ndarray, " n"]:
+    with path.open() as file:
+        return np.array([float(row[name]) for row in csv.DictReader(file)])
+
+
+def _draw_parts(names: Sequence[str], found: dict[str, Paired], out: Path) -> list[Picture]:
+    """Bars of each body part's IoU and distance from the true surface, where there are parts."""
+    drawn = []
+    for kind, label in (("iou", "IoU at balanced points"), ("completeness_cm", "cm")):
+        parts = [part for part in PARTS if f"{kind}_{part}" in found]
+        if not parts:
+            continue
+        values = {
+            name: [getattr(found[f"{kind}_{part}"], side) for part in parts]
+            for name, side in zip(names, ("first", "second"), strict=True)
+        }
+        path = out / f"parts_{kind}.png"
+        figures.plot_bars(parts, values, tables.words(kind), label, path)
+        drawn.append(Picture(path, f"{tables.words(kind)} of each body part, both models"))
+    return drawn
 
 
 def _load(path: Path) -> Mesh | None:
@@ -242,51 +358,3 @@ def _load(path: Path) -> Mesh | None:
         return None
     loaded = trimesh.load_mesh(path, process=False)
     return Mesh(np.asarray(loaded.vertices, np.float32), np.asarray(loaded.faces, np.int32))
-
-
-def _on_white(pixels: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w"]:
-    # A little darker than rendered, or a white body would vanish in a white page.
-    return np.where(pixels[..., -1] > 127, 0.85 * pixels[..., 0], 255).astype(np.uint8)
-
-
-def _sheet(
-    rows: list[list[UInt8[np.ndarray, "_ _"]]], columns: list[str], labels: list[str]
-) -> Image.Image:
-    """Tiles in a table with column headings and row labels."""
-    left, top = 130, 40
-    sheet = Image.new("L", (left + TILE * len(columns), top + TILE * len(rows)), 255)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-    for number, text in enumerate(columns):
-        draw.multiline_text((left + TILE * number + 8, 4), text, fill=0, font=font)
-    for number, (tiles, text) in enumerate(zip(rows, labels, strict=True)):
-        draw.multiline_text((6, top + TILE * number + TILE // 2 - 14), text, fill=0, font=font)
-        for place, tile in enumerate(tiles):
-            image = Image.fromarray(tile).resize((TILE, TILE), Image.Resampling.LANCZOS)
-            sheet.paste(image, (left + TILE * place, top + TILE * number))
-    return sheet
-
-
-def _plot_losses(sides: Sequence[Side], path: Path) -> None:
-    figure, axes = plt.subplots(figsize=(7, 4), dpi=120)
-    for side in sides:
-        with (side.model / LOSS_NAME).open() as file:
-            losses = np.array([float(row["loss"]) for row in csv.DictReader(file)])
-        width = max(1, len(losses) // 50)
-        axes.plot(
-            np.arange(len(smoothed := _moving_mean(losses, width))) + width,
-            smoothed,
-            label=side.name,
-        )
-    axes.set_xlabel("step")
-    axes.set_ylabel("loss (mean squared error, all stacks)")
-    axes.set_title(f"Training loss, mean over {width} steps")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.tight_layout()
-    # Without the version in the metadata the picture's bytes do not change with the library.
-    figure.savefig(path, metadata={"Software": None})
-    plt.close(figure)
-
-
-def _moving_mean(values: Float[np.ndarray, " n"], width: int) -> Float[np.ndarray, " m"]:
-    return np.convolve(values, np.full(width, 1 / width), mode="valid")

@@ -23,14 +23,14 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Bool, Float, Int16, UInt8
+from jaxtyping import Bool, Float, Int8, Int16, UInt8
 from PIL import Image
 
 from tpifu.errors import DataError
 from tpifu.mesh import Mesh
 
 Kind = Literal["meshes", "views", "points"]
-VERSION = 1
+VERSION = 2
 SPLITS = ("train", "validation", "test", "unseen_motion")
 HELD_OUT = ("test", "unseen_motion")
 """What models are measured on; validation only tells which of a training's checkpoints to keep."""
@@ -75,6 +75,14 @@ SCHEMAS: dict[Kind, pa.Schema] = {
     ),
 }
 
+_FACES = pa.schema(
+    [
+        ("topology", pa.int32()),
+        ("faces", pa.list_(pa.int32())),  # three vertices a face
+        ("joints", pa.list_(pa.int8())),  # a vertex's SMPL joint; null without a skeleton
+    ]
+)
+
 
 @dataclass(frozen=True)
 class MeshFrame:
@@ -87,6 +95,8 @@ class MeshFrame:
     source_frame: int
     gender: str
     mesh: Mesh
+    joints: Int8[np.ndarray, " v"] | None = None
+    """The SMPL joint that each vertex follows most; None for a mesh without a skeleton."""
 
 
 def item_seed(seed: int, clip: str, frame: int) -> list[int]:
@@ -179,9 +189,14 @@ def write_meshes(
     metadata: dict[str, Any],
     beside: Mapping[str, str] | None = None,
 ) -> None:
-    """Write posed meshes, a row group a clip, each distinct `faces` once in faces.parquet, and
-    `beside` them text files by name."""
-    topologies: dict[bytes, int] = {}
+    """Write posed meshes, a row group a clip, each distinct `faces` and `joints` once in
+    faces.parquet, and `beside` them text files by name."""
+    topologies: dict[tuple[bytes, bytes | None], int] = {}
+
+    def topology(frame: MeshFrame) -> int:
+        joints = None if frame.joints is None else frame.joints.tobytes()
+        key = frame.mesh.faces.astype(np.int32).tobytes(), joints
+        return topologies.setdefault(key, len(topologies))
 
     def rows(clip: list[MeshFrame]) -> list[dict[str, Any]]:
         return [
@@ -192,9 +207,7 @@ def write_meshes(
                 "frame": frame.frame,
                 "source_frame": frame.source_frame,
                 "gender": frame.gender,
-                "topology": topologies.setdefault(
-                    frame.mesh.faces.astype(np.int32).tobytes(), len(topologies)
-                ),
+                "topology": topology(frame),
                 "vertices": frame.mesh.vertices.ravel(),
             }
             for frame in clip
@@ -205,10 +218,16 @@ def write_meshes(
         for shard in sorted((scratch / "shards").iterdir()):
             shard.rename(scratch / shard.name)
         (scratch / "shards").rmdir()
-        faces = [np.frombuffer(code, np.int32) for code in topologies]
-        table = pa.table(
-            {"topology": range(len(faces)), "faces": faces},
-            schema=pa.schema([("topology", pa.int32()), ("faces", pa.list_(pa.int32()))]),
+        table = pa.Table.from_pylist(
+            [
+                {
+                    "topology": number,
+                    "faces": np.frombuffer(faces, np.int32),
+                    "joints": None if joints is None else np.frombuffer(joints, np.int8),
+                }
+                for (faces, joints), number in topologies.items()
+            ],
+            schema=_FACES,
         )
         pq.write_table(table, scratch / "faces.parquet", compression="zstd")
         for name, text in (beside or {}).items():
@@ -313,7 +332,13 @@ class MeshReader:
     def __init__(self, folder: Path) -> None:
         self.shards = Shards(folder, "meshes")
         table = pq.read_table(folder / "faces.parquet")
-        self.faces = [np.array(faces.values).reshape(-1, 3) for faces in table["faces"]]
+        self._faces = [_value(faces).reshape(-1, 3) for faces in table["faces"]]
+        self._joints = [_value(joints) for joints in table["joints"]]
+
+    def clip(self, split: str, name: str) -> list[int]:
+        """Row numbers of the frames of one clip."""
+        index = self.shards.index
+        return np.flatnonzero((index["split"] == split) & (index["clip"] == name)).tolist()
 
     def clips(self) -> list[list[int]]:
         """Row numbers of each clip, in the order they are stored."""
@@ -332,7 +357,8 @@ class MeshReader:
                 frame=int(index["frame"][row]),
                 source_frame=values["source_frame"],
                 gender=values["gender"],
-                mesh=Mesh(values["vertices"].reshape(-1, 3), self.faces[values["topology"]]),
+                mesh=Mesh(values["vertices"].reshape(-1, 3), self._faces[values["topology"]]),
+                joints=self._joints[values["topology"]],
             )
             for row, values in zip(rows, self.shards.read(rows, columns), strict=True)
         ]

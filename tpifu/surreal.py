@@ -505,6 +505,7 @@ def _pose_clip(
             source_frame=int(source_frame),
             gender=clip.gender,
             mesh=mesh,
+            joints=body.joints_of_vertices,
         )
         for frame, (source_frame, mesh) in enumerate(zip(source_frames, meshes, strict=True))
     ]
