@@ -25,6 +25,7 @@ def main(name: str) -> None:
             params.evaluate,
             params.seed,
             layout.REPORTS / name,
+            jobs=layout.jobs(),
         )
         write_metrics(layout.METRICS / f"{name}.json", metrics)
         tracker.log_metrics(flat(metrics))

@@ -192,13 +192,21 @@ def test_reconstruct_gives_the_meshes_of_eval(trip):
     compared = 0
     for path in sorted((trip.report / "meshes").glob("*_v0.glb")):
         frame = int(re.search(r"_f(\d+)_", path.name).group(1))
-        ours = trimesh.load_mesh(trip.root / "all" / f"{trip.images[frame].stem}.glb")
+        ours = trimesh.load_mesh(trip.root / "all" / "meshes" / f"{trip.images[frame].stem}.glb")
         theirs = trimesh.load_mesh(path)
         np.testing.assert_array_equal(ours.faces, theirs.faces)
         np.testing.assert_allclose(ours.vertices, theirs.vertices, atol=1e-4)
         compared += 1
     assert compared > 0
-    assert len(list((trip.root / "all").iterdir())) == FRAMES
+    assert len(list((trip.root / "all" / "meshes").iterdir())) == FRAMES
+    made = {path.name for path in (trip.root / "all").iterdir()}
+    assert made == {
+        "clip.glb",
+        "meshes",
+        "reconstruct.json",
+        "side_by_side.webp",
+        "turntable.webp",
+    }
 
 
 def test_a_higher_level_gives_a_thinner_body(trip, tmp_path):
@@ -214,8 +222,10 @@ def test_a_higher_level_gives_a_thinner_body(trip, tmp_path):
 
 def test_one_mesh_is_the_middle_frame(trip):
     one = trimesh.load_mesh(trip.root / "one.obj")
-    middle = trimesh.load_mesh(trip.root / "all" / f"{trip.images[FRAMES // 2].stem}.glb")
-    first = trimesh.load_mesh(trip.root / "all" / f"{trip.images[0].stem}.glb")
+    middle = trimesh.load_mesh(
+        trip.root / "all" / "meshes" / f"{trip.images[FRAMES // 2].stem}.glb"
+    )
+    first = trimesh.load_mesh(trip.root / "all" / "meshes" / f"{trip.images[0].stem}.glb")
     np.testing.assert_allclose(one.bounds, middle.bounds, atol=1e-4)
     assert one.volume == pytest.approx(middle.volume, rel=1e-4)
     assert first.volume != pytest.approx(middle.volume, rel=1e-4)
@@ -316,6 +326,7 @@ def test_a_network_that_sees_nobody_says_so(trip, tmp_path, monkeypatch):
     from tpifu import reconstruct
 
     command = ["reconstruct", trip.model, "--resolution", 16, "--device", "cpu"]
+    command += ["--no-pictures"]
     extract, seen = reconstruct.extract_surface, []
 
     def sometimes(grid, half, level):
@@ -325,8 +336,9 @@ def test_a_network_that_sees_nobody_says_so(trip, tmp_path, monkeypatch):
     monkeypatch.setattr(reconstruct, "extract_surface", sometimes)
     result = done(*command, *trip.images[:2], "-o", tmp_path / "meshes")
     assert result.stdout.endswith(": 1 of 2 meshes\n")
-    assert f"1 images give no mesh; the first: {trip.images[0]}: " in result.stderr
-    assert [path.stem for path in (tmp_path / "meshes").iterdir()] == [trip.images[1].stem]
+    assert f"1 frames give no mesh; the first: {trip.images[0].stem}: " in result.stderr
+    made = tmp_path / "meshes" / "meshes"
+    assert [path.stem for path in made.iterdir()] == [trip.images[1].stem]
     seen.clear()
     line = refused(*command, trip.images[0], "-o", tmp_path / "mesh.glb")
     assert "predicts nothing inside" in line

@@ -68,6 +68,18 @@ def test_shade_is_lambert_from_the_camera(ball, backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_values_of_vertices_are_drawn_instead_of_shade(ball, backend):
+    sphere = ball(0.5)
+    height = (sphere.vertices[:, 1] / 0.5 + 1) / 2  # 0 at the bottom, 1 at the top
+    calib = calibration(0.0, 2.0)[None]
+    (image,) = render.render(sphere, calib, 64, backend, values=height)
+    on = image[..., 1] > 0
+    y = 1 - (np.arange(64) + 0.5) / 32  # of the pixels' centres, metres, from the top
+    expected = np.broadcast_to(255 * (y[:, None] / 0.5 + 1) / 2, on.shape)
+    np.testing.assert_allclose(image[..., 0][on], expected[on], atol=3)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_the_nearer_surface_hides_the_farther(backend):
     # Two triangles facing the camera, the nearer one tilted, so darker; listed in both orders.
     far = np.array([[-1, -1, -0.9], [1, -1, -0.9], [0, 1, -0.9]], dtype=np.float32)

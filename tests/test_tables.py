@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tpifu.errors import DataError
-from tpifu.evaluate import MEASURES, PARTS
+from tpifu.evaluate import MEASURES
+from tpifu.surface import PARTS
 from tpifu.tables import (
     COMPARED,
     PAPER,

@@ -398,8 +398,8 @@ def test_validation_is_what_evaluation_measures(tiny, tiny_model, tmp_path):
     windows = Windows(tiny / "views", tiny / "points", "validation", 3)
     found = validate(model.network, windows, 20, 7, Team())
     settings = Evaluate(points=20, resolution=8, surface_points=10)
-    clips = list(measure(model, tiny / "meshes", windows, "validation", settings, 7))
-    rows = [row for _, clip in clips for row in clip.rows]
+    clips = measure(model, tiny / "meshes", windows, "validation", settings, 7)
+    rows = [row for clip in clips for row in clip.rows]
     for name in MEASURES:
         assert found[name] == pytest.approx(sum(row[name] for row in rows) / len(rows), abs=1e-6)
     assert model.network.training  # as it is between steps

@@ -18,8 +18,6 @@ from typer.core import TyperGroup
 from tpifu.errors import ConfigError, DataError, exit_on_error
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from tpifu.config import Params
     from tpifu.mesh import Mesh
 
@@ -594,6 +592,14 @@ def evaluate_model(
     ] = 6,
     seed: Annotated[int, typer.Option(help="Seed of the points drawn; 0 or more.")] = 0,
     device: Device = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes that share the clips, on a CPU; 1 or more.",
+            show_default="one a core",
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON on stdout instead of the table.")
     ] = False,
@@ -609,13 +615,23 @@ def evaluate_model(
     }
     params = _checked("eval", given)
 
+    import joblib
+
     from tpifu import evaluate
     from tpifu.checkpoint import device_from, load_model
 
-    on = device_from(device)
-    trained = load_model(model, on)
+    trained = load_model(model, device_from(device))
     meshes, views, pool = (shards / name for name in FOLDERS[:3])
-    metrics = evaluate.evaluate(trained, meshes, views, pool, params.evaluate, seed, out)
+    metrics = evaluate.evaluate(
+        trained,
+        meshes,
+        views,
+        pool,
+        params.evaluate,
+        seed,
+        out,
+        jobs=jobs or joblib.cpu_count(),
+    )
     if out:
         evaluate.write_metrics(out / "metrics.json", metrics)
     if as_json:
@@ -643,15 +659,25 @@ def _print_table(metrics: dict[str, Any], measures: tuple[str, ...]) -> None:
     Console().print(table)
 
 
+class MeshFormat(StrEnum):
+    """Formats of meshes."""
+
+    glb = "glb"
+    obj = "obj"
+    ply = "ply"
+    stl = "stl"
+
+
 @app.command()
 def reconstruct(
     model: ModelFile,
-    images: Annotated[
+    inputs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="IMAGE...",
-            help="Consecutive frames of one clip, in order: square, of the model's size, with the "
-            "person's mask as alpha channel (PNG or what else Pillow reads).",
+            metavar="INPUT...",
+            help="Consecutive frames of one clip: pictures in order, or one animated picture "
+            "(WebP, APNG, GIF), square, of the model's size, with the person's mask as alpha "
+            "channel; or a folder of shards (tpifu render).",
         ),
     ],
     out: Annotated[
@@ -659,11 +685,17 @@ def reconstruct(
         typer.Option(
             "--out",
             "-o",
-            metavar="MESH",
+            metavar="OUT",
             help="A .glb, .obj, .ply or .stl file for the mesh of the middle frame, or a folder "
-            "for one .glb an image. Metres, y up, z towards the viewer.",
+            "for meshes of all frames, clip.glb and pictures that move. Metres, y up; z towards "
+            "the viewer of pictures, the world's axes for shards.",
         ),
     ],
+    clip: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Which clip of the shards, where they have several."),
+    ] = None,
+    view: Annotated[int, typer.Option(min=0, help="Which of the shards' views; 0 or more.")] = 0,
     resolution: Annotated[
         int, typer.Option(help="Grid cells a side; 8 or more. 128 cells of 2.56 m are 2 cm each.")
     ] = 128,
@@ -677,99 +709,63 @@ def reconstruct(
     largest: Annotated[
         bool, typer.Option("--largest/--no-largest", help="Keep the largest connected part only.")
     ] = False,
+    format: Annotated[MeshFormat, typer.Option(help="Of the meshes in a folder.")] = MeshFormat.glb,
+    fps: Annotated[
+        float,
+        typer.Option(help="Frames a second of clip.glb and side_by_side.webp; above 0."),
+    ] = 6.0,
+    pictures: Annotated[
+        bool,
+        typer.Option(
+            "--pictures/--no-pictures",
+            help="Also write clip.glb, turntable.webp and side_by_side.webp into the folder.",
+        ),
+    ] = True,
     device: Device = None,
 ) -> None:
-    """Pictures of a clip -> meshes, in the frame of the camera."""
+    """A clip -> meshes; an interrupted run goes on when the command is repeated."""
     _checked("reconstruct", {"evaluate.resolution": resolution})
     if level is not None and not 0 < level < 1:
         raise ConfigError(f"level: is {level:g}: must be above 0 and below 1")
+    if not 0 < fps < float("inf"):
+        raise ConfigError(f"fps: is {fps:g}: must be above 0")
 
-    import numpy as np
-    import torch
-    import tqdm
-
-    from tpifu import camera
-    from tpifu import reconstruct as rebuild
+    from tpifu import clip as clips
     from tpifu.checkpoint import device_from, load_model
-    from tpifu.dataset import window_frames
-    from tpifu.field import window_fields
+    from tpifu.reconstruct import SUFFIXES, save_mesh
 
     single = bool(out.suffix) and not out.is_dir()
-    if single and out.suffix.lower() not in rebuild.SUFFIXES:
-        raise DataError(
-            f"{out}: cannot write a mesh as {out.suffix}: use {', '.join(rebuild.SUFFIXES)}"
-        )
+    if single and out.suffix.lower() not in SUFFIXES:
+        raise DataError(f"{out}: cannot write a mesh as {out.suffix}: use {', '.join(SUFFIXES)}")
     if not single and out.is_file():
         raise DataError(f"{out}: is a file: name a folder, or a file with a mesh's suffix")
-    stems = [path.stem for path in images]
+    stems = [path.stem for path in inputs]
     if not single and len(set(stems)) < len(stems):
         raise DataError(f"{out}: several images have one name: each mesh is named by its image")
-    on = device_from(device)
-    trained = load_model(model, on)
-    level = level or trained.level
-    pixels = np.stack([_read_picture(path, trained.size) for path in images])
-
-    half = trained.window / 2
-    calib = torch.from_numpy(camera.calibration(0.0, trained.window))
-    centres = [len(images) // 2] if single else list(range(len(images)))
-    windows = torch.from_numpy(window_frames(len(images), trained.neighborhood)[centres])
-    cameras = calib.expand(len(windows), -1, -1)
-    fields = window_fields(trained.network, torch.from_numpy(pixels), windows, cameras)
-    empty: list[str] = []
-    for centre in tqdm.tqdm(centres, desc="reconstruct", unit="mesh", disable=None):
-        grid = rebuild.evaluate_grid(next(fields), resolution, half, level=level)
-        try:
-            mesh = rebuild.extract_surface(grid, half, level)
-        except rebuild.EmptyField as error:
-            empty.append(f"{images[centre]}: {error}")
-            continue
-        if largest:
-            mesh = rebuild.largest_component(mesh)
-        rebuild.save_mesh(mesh, out if single else out / f"{stems[centre]}.glb")
-    if len(empty) == len(centres):
-        raise DataError(empty[0])
-    if empty:
-        print(f"{len(empty)} images give no mesh; the first: {empty[0]}", file=sys.stderr)
-    what = (
-        f"mesh of {images[centres[0]]}"
-        if single
-        else f"{len(images) - len(empty)} of {len(images)} meshes"
+    trained = load_model(model, device_from(device))
+    if len(inputs) == 1 and inputs[0].is_dir():
+        frames = clips.read_shards(inputs[0], clip, view, trained.size, trained.window)
+    else:
+        frames = clips.read_pictures(inputs, trained.size)
+    settings = clips.Settings(
+        resolution=resolution,
+        level=level or trained.level,
+        largest=largest,
+        suffix=out.suffix.lower() if single else f".{format}",
     )
-    print(f"{out}: {what}")
-
-
-def _read_picture(path: Path, size: int) -> "np.ndarray":
-    """RGBA pixels, (size, size, 4), the mask as alpha; DataError if the file is anything else."""
-    import numpy as np
-    from PIL import Image
-
-    if not path.is_file():
-        raise DataError(f"{path}: no such image file")
-    try:
-        with Image.open(path) as file:
-            file.load()
-            has_alpha = "A" in file.getbands() or "transparency" in file.info
-            pixels = np.array(file.convert("RGBA"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: not an image that Pillow can read") from error
-    height, width = pixels.shape[:2]
-    if not has_alpha:
-        raise DataError(
-            f"{path}: has no alpha channel: the mask of the person must be its alpha channel "
-            "(255 on the person, 0 elsewhere)"
-        )
-    if (width, height) != (size, size):
-        raise DataError(
-            f"{path}: is {width} x {height} pixels, the model wants {size} x {size}: "
-            "crop and resize it"
-        )
-    if (mask := pixels[..., 3]).min() == mask.max():
-        state = "transparent" if mask.max() == 0 else "the same"
-        raise DataError(
-            f"{path}: its alpha channel is {state} everywhere: it must be the mask of the person "
-            "(255 on the person, 0 elsewhere)"
-        )
-    return pixels
+    if single:
+        middle = len(frames.names) // 2
+        save_mesh(clips.reconstruct_frame(trained, frames, middle, settings), out)
+        print(f"{out}: mesh of {frames.names[middle]}")
+        return
+    paths, empty = clips.reconstruct_clip(trained, frames, out, settings)
+    if len(empty) == len(paths):
+        raise DataError(f"{out}: no frame has a mesh; the first: {empty[0]}")
+    if pictures:
+        clips.write_pictures(frames, paths, out, trained.window, fps)
+    if empty:
+        print(f"{len(empty)} frames give no mesh; the first: {empty[0]}", file=sys.stderr)
+    print(f"{out}: {len(paths) - len(empty)} of {len(paths)} meshes")
 
 
 def _checked(command: str, given: dict[str, Any], base: "Params | None" = None) -> "Params":

@@ -194,9 +194,9 @@ class Evaluate(Section):
     """Consecutive test frames that are pictured (Figure 5) and played."""
     resolution: Annotated[int, Field(ge=8)] = 128
     """Grid of the reconstructed meshes, cells a side."""
-    start: Count = 32
-    """Intervals a side of the lattice from which reconstruction refines; fewer are faster, and may
-    miss a part that is detached and small."""
+    start: Count = 16
+    """Intervals a side of the lattice from which reconstruction refines; more are slower, and miss
+    fewer parts that are detached and small."""
     surface_points: Count = 10000
     """Points on each surface at which distances are measured."""
 

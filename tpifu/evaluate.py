@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from tpifu.errors import DataError
 from tpifu.field import Field, window_fields
 from tpifu.mesh import Mesh
 from tpifu.metrics import THRESHOLD, confusion, point_metrics, volumetric_iou
+from tpifu.parallel import parallel_map
 from tpifu.reconstruct import EmptyField, evaluate_grid, extract_surface, save_mesh
 from tpifu.shards import HELD_OUT, MeshFrame, MeshReader, item_seed, unpack_bits
 from tpifu.surface import (
@@ -307,14 +309,38 @@ def measure(
     split: str,
     config: Evaluate,
     seed: int,
-) -> Iterator[tuple[int, MeasuredClip]]:
-    """Every clip of `windows`, with its number; `meshes` has the true ones."""
-    reader = MeshReader(meshes)
-    count = len(windows.clips)
-    for clip in tqdm.trange(count, desc=f"evaluate {split}", unit="clip", disable=None):
-        name, _ = windows.clips[clip]
-        truth = reader.read(reader.clip(split, name))
-        yield clip, measure_clip(model, windows, clip, truth, config, seed)
+    *,
+    jobs: int = 1,
+) -> Iterator[MeasuredClip]:
+    """Every clip of `windows` in turn; `meshes` has the true ones. `jobs` processes share the clips
+    of a model on the CPU; the numbers are the same."""
+    task = partial(
+        _measure_numbered,
+        model=model,
+        windows=windows,
+        reader=MeshReader(meshes),
+        split=split,
+        config=config,
+        seed=seed,
+    )
+    on_cpu = next(model.network.parameters()).device.type == "cpu"
+    clips = range(len(windows.clips))
+    return parallel_map(task, clips, jobs=jobs if on_cpu else 1, label=f"evaluate {split}")
+
+
+def _measure_numbered(
+    clip: int,
+    *,
+    model: TrainedModel,
+    windows: Windows,
+    reader: MeshReader,
+    split: str,
+    config: Evaluate,
+    seed: int,
+) -> MeasuredClip:
+    name, _ = windows.clips[clip]
+    truth = reader.read(reader.clip(split, name))
+    return measure_clip(model, windows, clip, truth, config, seed)
 
 
 def evaluate(
@@ -325,9 +351,11 @@ def evaluate(
     config: Evaluate,
     seed: int,
     out: Path | None = None,
+    *,
+    jobs: int = 1,
 ) -> dict[str, Any]:
     """Measure every held-out split; returns `summary`. Writes per_mesh.parquet and meshes/*.glb of
-    the frames that are shown to `out`, if given."""
+    the frames that are shown to `out`, if given. `jobs`: processes."""
     rows: list[Row] = []
     if out:
         (out / MESHES_NAME).mkdir(parents=True, exist_ok=True)
@@ -337,7 +365,8 @@ def evaluate(
         if split == HELD_OUT[0]:
             shown += sequence_frames(windows, split, config.sequence)
         empty = total = 0
-        for clip, measured in measure(model, meshes, windows, split, config, seed):
+        clips = measure(model, meshes, windows, split, config, seed, jobs=jobs)
+        for clip, measured in enumerate(clips):
             rows += measured.rows
             empty += measured.meshes.count(None)
             total += len(measured.meshes)

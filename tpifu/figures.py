@@ -47,7 +47,7 @@ class Pictured:
 
 def shape_tiles(item: Pictured) -> list[Tile]:
     """The input, then each mesh from every angle."""
-    tiles = [_on_white(item.pixels)]
+    tiles = [on_white(item.pixels)]
     for mesh in item.meshes:
         tiles += _views(mesh, item, list(ANGLES.values()))
     return tiles
@@ -56,7 +56,7 @@ def shape_tiles(item: Pictured) -> list[Tile]:
 def error_tiles(item: Pictured) -> list[Tile]:
     """The input, the truth, then each model's mesh coloured by its error, each from the front and
     the back."""
-    tiles = [_on_white(item.pixels)]
+    tiles = [on_white(item.pixels)]
     for mesh, errors in zip(item.meshes, item.errors, strict=True):
         tiles += _views(mesh, item, [0.0, 180.0], errors)
     return tiles
@@ -74,7 +74,7 @@ def _views(
     # Embree, whatever drew the views: the picture is the same on every machine.
     shades = render(mesh, calibs, TILE, "embree")
     if errors is None:
-        return [_on_white(shade) for shade in shades]
+        return [on_white(shade) for shade in shades]
     levels = render(mesh, calibs, TILE, "embree", values=np.clip(errors / FAR, 0, 1))
     colours = matplotlib.colormaps[COLOURS](np.arange(256))[:, :3]
     tiles = []
@@ -84,8 +84,9 @@ def _views(
     return tiles
 
 
-def _on_white(pixels: UInt8[np.ndarray, "h w c"]) -> Tile:
-    # A little darker than rendered, or a white body would vanish in a white page.
+def on_white(pixels: UInt8[np.ndarray, "h w c"]) -> Tile:
+    """A rendered body in front of white, (h, w, 3); a little darker than rendered, or it would
+    vanish there."""
     body = 0.85 * pixels[..., :-1] * np.ones(3)
     return np.where(pixels[..., -1:] > 127, body, 255).astype(np.uint8)
 

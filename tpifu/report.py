@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-import trimesh
 from jaxtyping import Float
 from ruamel.yaml import YAML
 
@@ -40,7 +39,7 @@ from tpifu.evaluate import (
 from tpifu.figures import ANGLES, Pictured
 from tpifu.mesh import Mesh
 from tpifu.page import FAR, Picture, Player, Section, Table, Track, write_page
-from tpifu.reconstruct import save_mesh
+from tpifu.reconstruct import read_mesh, save_mesh
 from tpifu.shards import MeshReader
 from tpifu.surface import PARTS, Surface
 from tpifu.tables import Paired
@@ -177,7 +176,8 @@ class _Frames:
         images, calib = windows.pixels(clip, item.view, np.array([item.frame]))
         truth = self.truth(item)
         surface = Surface(truth)
-        found = [_load(side.report / MESHES_NAME / f"{item.stem}.glb") for side in self.sides]
+        paths = [side.report / MESHES_NAME / f"{item.stem}.glb" for side in self.sides]
+        found = [read_mesh(path) if path.exists() else None for path in paths]
         errors = [
             None if mesh is None else surface.nearest(mesh.vertices).distance for mesh in found
         ]
@@ -351,10 +351,3 @@ def _draw_parts(names: Sequence[str], found: dict[str, Paired], out: Path) -> li
         figures.plot_bars(parts, values, tables.words(kind), label, path)
         drawn.append(Picture(path, f"{tables.words(kind)} of each body part, both models"))
     return drawn
-
-
-def _load(path: Path) -> Mesh | None:
-    if not path.exists():
-        return None
-    loaded = trimesh.load_mesh(path, process=False)
-    return Mesh(np.asarray(loaded.vertices, np.float32), np.asarray(loaded.faces, np.int32))

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from tpifu.errors import DataError
-from tpifu.evaluate import HEADLINE, PART_MEASURES, PARTS, SHARES, Row, over_views
+from tpifu.evaluate import HEADLINE, PART_MEASURES, SHARES, Row, over_views
 from tpifu.metrics import bootstrap_interval
 from tpifu.shards import HELD_OUT
+from tpifu.surface import PARTS
 
 PAPER = {
     "iou": (0.8118, 0.8599),

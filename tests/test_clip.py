@@ -1,0 +1,249 @@
+import json
+import struct
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from PIL import Image
+
+from tpifu import reconstruct
+from tpifu.camera import project
+from tpifu.checkpoint import TrainedModel
+from tpifu.clip import (
+    Clip,
+    Settings,
+    read_pictures,
+    read_shards,
+    reconstruct_clip,
+    reconstruct_frame,
+    write_pictures,
+)
+from tpifu.errors import DataError
+from tpifu.gltf import write_animation
+from tpifu.pifu import PIFu
+
+SETTINGS = Settings(resolution=16, level=0.6)
+WALK = "run0/c_walk_c0001"
+
+
+class Ball(PIFu):
+    """A ball whose size follows from the centre frame's brightness; nothing in a dark frame."""
+
+    def filter(self, images):
+        light = images.amax(dim=(1, 2, 3), keepdim=True)
+        return [light.expand(-1, 1, 4, 4)]
+
+    def query(self, features, frames, points, calib):
+        light = features[frames[0, frames.shape[1] // 2], 0, 0, 0]
+        return light * (1 - 0.8 * 1.28 * project(calib, points).norm(dim=-1))
+
+
+@pytest.fixture
+def model(tiny_model) -> TrainedModel:
+    return TrainedModel(Ball(tiny_model, 3, 2.56).eval(), tiny_model, 3, 2.56, 32, 0.6)
+
+
+def clip_of(lights: list[int]) -> Clip:
+    """A frame for each brightness, 0 to 255."""
+    images = np.zeros((len(lights), 32, 32, 2), np.uint8)
+    images[:, 8:24, 8:24, 1] = 255
+    images[:, 8:24, 8:24, 0] = np.array(lights)[:, None, None]
+    return Clip([f"f{n}" for n in range(len(lights))], images, 0.0)
+
+
+LIGHT = clip_of([250, 240, 230, 250, 255, 245, 235, 250, 240, 255])
+
+
+def test_every_frame_has_the_mesh_that_it_has_alone(model, tmp_path):
+    paths, empty = reconstruct_clip(model, LIGHT, tmp_path, SETTINGS)
+    assert empty == []
+    assert [path.name for path in paths] == [f"f{n}.glb" for n in range(10)]
+    for frame, path in enumerate(paths):
+        alone = reconstruct_frame(model, LIGHT, frame, SETTINGS)
+        found = reconstruct.read_mesh(path)
+        np.testing.assert_array_equal(found.vertices, alone.vertices)
+        np.testing.assert_array_equal(found.faces, alone.faces)
+    assert len({path.stat().st_size for path in paths}) > 1  # they are not all one ball
+
+
+def test_an_interrupted_clip_goes_on_and_ends_the_same(model, tmp_path, monkeypatch):
+    whole, _ = reconstruct_clip(model, LIGHT, tmp_path / "whole", SETTINGS)
+    save, saved = reconstruct.save_mesh, []
+
+    def interrupted(mesh, path):
+        if len(saved) == 9:
+            raise KeyboardInterrupt
+        saved.append(path)
+        save(mesh, path)
+
+    monkeypatch.setattr(reconstruct, "save_mesh", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        reconstruct_clip(model, LIGHT, tmp_path / "again", SETTINGS)
+    # What a kill at the last moment leaves behind.
+    (tmp_path / "again" / "meshes" / "f8.glb.part").write_bytes(b"half a mesh")
+    saved.pop().unlink()
+    before = [path.stat().st_mtime_ns for path in saved]
+    saved.clear()
+    again, _ = reconstruct_clip(model, LIGHT, tmp_path / "again", SETTINGS)
+    assert [path.name for path in saved] == ["f8.glb", "f9.glb"]
+    assert [path.stat().st_mtime_ns for path in again[:8]] == before
+    for one, other in zip(whole, again, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+    saved.clear()
+    reconstruct_clip(model, LIGHT, tmp_path / "again", SETTINGS)
+    assert saved == []  # nothing is left to do
+
+
+def test_frames_without_a_body_are_remembered_and_named(model, tmp_path, monkeypatch):
+    dim = clip_of([250, 5, 250])
+    paths, (why,) = reconstruct_clip(model, dim, tmp_path, SETTINGS)
+    assert [path is None for path in paths] == [False, True, False]
+    assert why.startswith("f1: the network predicts nothing inside")
+    monkeypatch.setattr(reconstruct, "evaluate_grid", None)  # and are not tried again
+    assert reconstruct_clip(model, dim, tmp_path, SETTINGS) == (paths, [why])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"settings": Settings(resolution=20, level=0.6)}, r"\(resolution differ\)"),
+        ({"settings": Settings(resolution=16, level=0.6, suffix=".obj")}, r"\(suffix differ\)"),
+        ({"clip": clip_of([250] * 10)}, r"\(pictures differ\)"),
+    ],
+)
+def test_meshes_of_different_runs_are_never_mixed(model, tmp_path, change, told):
+    reconstruct_clip(model, LIGHT, tmp_path, SETTINGS)
+    before = sorted(tmp_path.rglob("*"))
+    arguments = {"clip": LIGHT, "settings": SETTINGS, **change}
+    with pytest.raises(DataError, match=rf"holds meshes of another run {told}"):
+        reconstruct_clip(model, out=tmp_path, **arguments)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_another_model_is_another_run(model, tmp_path):
+    reconstruct_clip(model, LIGHT, tmp_path, SETTINGS)
+    with torch.no_grad():
+        next(model.network.parameters()).add_(1)
+    with pytest.raises(DataError, match=r"\(model differ\)"):
+        reconstruct_clip(model, LIGHT, tmp_path, SETTINGS)
+
+
+def test_meshes_of_unknown_origin_are_left_alone(model, tmp_path):
+    (tmp_path / "meshes").mkdir()
+    with pytest.raises(DataError, match="holds meshes/ already: choose another folder"):
+        reconstruct_clip(model, LIGHT, tmp_path, SETTINGS)
+
+
+def test_pictures_turn_and_move(model, tmp_path):
+    dim = clip_of([250, 5, 240, 250])
+    paths, _ = reconstruct_clip(model, dim, tmp_path, SETTINGS)
+    write_pictures(dim, paths, tmp_path, 2.56, fps=4.0)
+    with Image.open(tmp_path / "turntable.webp") as turntable:
+        assert (turntable.n_frames, turntable.size) == (36, (256, 256))
+        assert 0.05 < (np.array(turntable.convert("L")) < 240).mean() < 0.2  # a ball of 0.5 m
+    with Image.open(tmp_path / "side_by_side.webp") as sheet:
+        assert (sheet.n_frames, sheet.size) == (4, (4 * 256, 256 + 24))
+        shares = []
+        for frame in range(4):
+            sheet.seek(frame)
+            pixels = np.array(sheet.convert("L"))[24:]
+            shares.append([(pixels[:, 256 * n : 256 * n + 256] < 240).mean() for n in range(4)])
+        assert sheet.info["duration"] == 250
+    shares = np.array(shares)
+    assert (shares[:, 0] > 0.2).all()  # the input is there in every frame
+    assert (shares[1, 1:] < 0.01).all()  # no mesh
+    assert (shares[[0, 2, 3], 1:] > 0.05).all()
+    scene = trimesh.load(tmp_path / "clip.glb")
+    assert len(scene.geometry) == 3
+
+
+def test_the_animation_shows_one_frame_at_a_time(tmp_path, ball):
+    meshes = [ball(0.2), ball(0.3), ball(0.4)]
+    path = tmp_path / "clip.glb"
+    write_animation(meshes, path, fps=5.0)
+    data = path.read_bytes()
+    magic, version, length, size, kind = struct.unpack("<IIIII", data[:20])
+    assert (magic, version, length, kind) == (0x46546C67, 2, len(data), 0x4E4F534A)
+    document = json.loads(data[20 : 20 + size])
+    binary = data[28 + size :]
+
+    def array(number):
+        accessor = document["accessors"][number]
+        view = document["bufferViews"][accessor["bufferView"]]
+        assert view["byteOffset"] % 4 == 0
+        width = {"SCALAR": 1, "VEC3": 3}[accessor["type"]]
+        kind = {5126: "<f4", 5125: "<u4"}[accessor["componentType"]]
+        found = np.frombuffer(binary, kind, accessor["count"] * width, view["byteOffset"])
+        found = found.reshape(accessor["count"], width)
+        assert found.nbytes == view["byteLength"]
+        np.testing.assert_array_equal(found.min(axis=0), np.float32(accessor["min"]))
+        np.testing.assert_array_equal(found.max(axis=0), np.float32(accessor["max"]))
+        return found
+
+    (animation,) = document["animations"]
+    visible = np.zeros((len(meshes), 15))
+    moments = (np.arange(15) + 0.5) / 25  # three frames of a fifth of a second
+    for channel in animation["channels"]:
+        sampler = animation["samplers"][channel["sampler"]]
+        assert (sampler["interpolation"], channel["target"]["path"]) == ("STEP", "scale")
+        times, scales = array(sampler["input"])[:, 0], array(sampler["output"])
+        assert (np.diff(times) > 0).all()
+        at = np.searchsorted(times, moments, side="right") - 1
+        visible[channel["target"]["node"]] = scales[np.maximum(at, 0), 1]
+        last = scales[-1, 0]
+    np.testing.assert_array_equal(visible, np.repeat(np.eye(3), 5, axis=1))
+    assert last == 1  # it ends with the last frame
+    for mesh, stored in zip(meshes, document["meshes"], strict=True):
+        (primitive,) = stored["primitives"]
+        np.testing.assert_array_equal(array(primitive["attributes"]["POSITION"]), mesh.vertices)
+        np.testing.assert_array_equal(array(primitive["indices"]).reshape(-1, 3), mesh.faces)
+        normals = array(primitive["attributes"]["NORMAL"])
+        np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-5)
+    loaded = trimesh.load(path)
+    assert len(loaded.geometry) == 3
+
+
+def test_shards_give_a_clip_in_one_view_and_their_camera(tiny):
+    found = read_shards(tiny, WALK, 1, 32, 2.56)
+    assert found.yaw == 180
+    assert list(found.names) == [f"frame_{n:04d}" for n in range(4)]
+    assert found.images.shape == (4, 32, 32, 2)
+    other = read_shards(tiny / "views", WALK, 0, 32, 2.56)
+    assert (other.images != found.images).any()
+
+
+def test_what_shards_do_not_have_is_named(tiny):
+    with pytest.raises(DataError, match=r"has 6 clips: name one with --clip, such as run0/a_walk"):
+        read_shards(tiny, None, 0, 32, 2.56)
+    with pytest.raises(DataError, match=r"has no clip 'x'; it has run0/a_walk_c0001"):
+        read_shards(tiny, "x", 0, 32, 2.56)
+    with pytest.raises(DataError, match=r"has no view 7; its views are 0 to 1"):
+        read_shards(tiny, WALK, 7, 32, 2.56)
+    with pytest.raises(DataError, match=r"32 px over 2.56 m, but .* 64 px over 2.56 m"):
+        read_shards(tiny, WALK, 0, 64, 2.56)
+    with pytest.raises(DataError, match="no such folder"):
+        read_shards(tiny / "nowhere", None, 0, 32, 2.56)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".gif"])
+def test_an_animated_picture_is_a_clip(tmp_path, suffix):
+    frames = []
+    for n in range(3):
+        pixels = np.zeros((32, 32, 4), np.uint8)
+        pixels[4 : 20 + n, 8:20] = (200, 100 + 50 * n, 50, 255)
+        frames.append(Image.fromarray(pixels))
+    path = tmp_path / f"clip{suffix}"
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=100, disposal=2)
+    found = read_pictures([path], 32)
+    assert list(found.names) == ["frame_0000", "frame_0001", "frame_0002"]
+    for n, image in enumerate(found.images):
+        np.testing.assert_array_equal(image[..., 3], np.array(frames[n])[..., 3])
+        assert tuple(image[10, 10]) == (200, 100 + 50 * n, 50, 255)
+
+
+def test_a_video_is_told_what_it_lacks(tmp_path):
+    (tmp_path / "walk.mp4").write_bytes(b"....ftyp")
+    with pytest.raises(DataError, match=r"no mask of the person: .*ffmpeg -i walk.mp4") as caught:
+        read_pictures([tmp_path / "walk.mp4"], 32)
+    assert "\n" not in str(caught.value)

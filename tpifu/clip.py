@@ -1,0 +1,300 @@
+"""A clip's pictures -> a mesh of each frame, one animated mesh, and pictures that move.
+
+A folder of results holds
+
+- `reconstruct.json`: model, settings and pictures as digests, and the frames without a mesh;
+- `meshes/NAME.glb` (or another format), written frame by frame: what is there is not done again;
+- `clip.glb`: the meshes as one glTF animation;
+- `turntable.webp`, `side_by_side.webp`: the middle frame turning, and the clip from three sides.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tqdm
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw, ImageFont, ImageSequence
+
+from tpifu import reconstruct
+from tpifu.camera import calibration
+from tpifu.checkpoint import TrainedModel
+from tpifu.dataset import window_frames
+from tpifu.errors import DataError
+from tpifu.field import Field, window_fields
+from tpifu.figures import ANGLES, on_white
+from tpifu.gltf import write_animation
+from tpifu.mesh import Mesh
+from tpifu.render import render
+from tpifu.shards import Shards, decode_png
+
+MANIFEST_NAME = "reconstruct.json"
+MESHES_NAME = "meshes"
+TILE = 256
+TURNS = 36
+VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Consecutive frames under one camera."""
+
+    names: Sequence[str]
+    """Of the frames' meshes."""
+    images: UInt8[np.ndarray, "t h w c"]
+    """(grey, mask) or (r, g, b, mask)."""
+    yaw: float
+    """Degrees: the view, known from shards. Of pictures 0, so that meshes lie in the frame of the
+    camera."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a clip is reconstructed."""
+
+    resolution: int = 128
+    level: float = reconstruct.LEVEL
+    largest: bool = False
+    suffix: str = ".glb"
+
+
+def read_pictures(paths: Sequence[Path], size: int) -> Clip:
+    """Image files in order, or one animated picture; the mask as alpha channel. Raises DataError
+    for anything that does not suit a model of `size` pixels."""
+    for path in paths:
+        if not path.is_file():
+            raise DataError(f"{path}: no such image file")
+        if path.suffix.lower() in VIDEOS:
+            raise DataError(
+                f"{path}: a video has no mask of the person: cut it into pictures (ffmpeg -i "
+                f"{path.name} frame_%04d.png), put the mask into their alpha channel, give those"
+            )
+    if len(paths) == 1 and len(frames := _frames_of(paths[0], size)) > 1:
+        return Clip(_numbered(len(frames)), np.stack(frames), 0.0)
+    images = [_frames_of(path, size)[0] for path in paths]
+    return Clip([path.stem for path in paths], np.stack(images), 0.0)
+
+
+def read_shards(folder: Path, clip: str | None, view: int, size: int, window: float) -> Clip:
+    """One clip and view of a folder with views/, or of a views folder. Raises DataError if there
+    are several clips and none is named, or if the images do not suit a model."""
+    views = Shards(folder / "views" if (folder / "views").is_dir() else folder, "views")
+    camera = views.metadata
+    if (camera["size"], camera["window"]) != (size, window):
+        raise DataError(
+            f"{folder}: images of {camera['size']} px over {camera['window']} m, but the model was "
+            f"trained on {size} px over {window} m; render them so"
+        )
+    clips = list(dict.fromkeys(views.index["clip"].tolist()))
+    if clip is None and len(clips) > 1:
+        some = ", ".join(clips[:3])
+        raise DataError(f"{folder}: has {len(clips)} clips: name one with --clip, such as {some}")
+    chosen = clips[0] if clip is None else clip
+    if chosen not in clips:
+        raise DataError(f"{folder}: has no clip {chosen!r}; it has {', '.join(clips[:3])} ...")
+    of_clip = views.index["clip"] == chosen
+    rows = np.flatnonzero(of_clip & (views.index["view"] == view))
+    if not len(rows):
+        known = np.unique(views.index["view"][of_clip])
+        raise DataError(
+            f"{folder}: clip {chosen} has no view {view}; its views are {known[0]} to {known[-1]}"
+        )
+    found = views.read(rows.tolist(), ["image", "yaw"])
+    images = np.stack([decode_png(row["image"]) for row in found])
+    return Clip(_numbered(len(images)), images, float(found[0]["yaw"]))
+
+
+def _numbered(count: int) -> list[str]:
+    return [f"frame_{number:04d}" for number in range(count)]
+
+
+def _frames_of(path: Path, size: int) -> list[UInt8[np.ndarray, "h w 4"]]:
+    """All frames of a picture file, checked."""
+    try:
+        with Image.open(path) as file:
+            frames = []
+            for frame in ImageSequence.Iterator(file):
+                has_alpha = "A" in frame.getbands() or "transparency" in frame.info
+                frames.append((np.array(frame.convert("RGBA")), has_alpha))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: not an image that Pillow can read") from error
+    for pixels, has_alpha in frames:
+        height, width = pixels.shape[:2]
+        if not has_alpha:
+            raise DataError(
+                f"{path}: has no alpha channel: the mask of the person must be its alpha channel "
+                "(255 on the person, 0 elsewhere)"
+            )
+        if (width, height) != (size, size):
+            raise DataError(
+                f"{path}: is {width} x {height} pixels, the model wants {size} x {size}: "
+                "crop and resize it"
+            )
+        if (mask := pixels[..., 3]).min() == mask.max():
+            state = "transparent" if mask.max() == 0 else "the same"
+            raise DataError(
+                f"{path}: its alpha channel is {state} everywhere: it must be the mask of the "
+                "person (255 on the person, 0 elsewhere)"
+            )
+    return [pixels for pixels, _ in frames]
+
+
+def reconstruct_frame(model: TrainedModel, clip: Clip, frame: int, settings: Settings) -> Mesh:
+    """The mesh of one frame. Raises EmptyField where the network predicts nothing."""
+    (field,) = _fields(model, clip, [frame])
+    return _mesh(field, model.window / 2, settings)
+
+
+def reconstruct_clip(
+    model: TrainedModel, clip: Clip, out: Path, settings: Settings
+) -> tuple[list[Path | None], list[str]]:
+    """Write a mesh a frame to `out`/meshes: their paths, None for a frame in which the network
+    predicts nothing, and what was found there.
+
+    A frame whose mesh is there already is not done again. Raises DataError if `out` holds the
+    meshes of another model, other settings or other pictures, or meshes of unknown origin.
+    """
+    manifest = _manifest(model, clip, settings)
+    empty = _open_manifest(out / MANIFEST_NAME, manifest)
+    folder = out / MESHES_NAME
+    paths = [folder / f"{name}{settings.suffix}" for name in clip.names]
+    left = [
+        frame
+        for frame, (name, path) in enumerate(zip(clip.names, paths, strict=True))
+        if name not in empty and not path.exists()
+    ]
+    fields = _fields(model, clip, left)
+    progress = tqdm.tqdm(
+        left,
+        desc="reconstruct",
+        unit="frame",
+        initial=len(paths) - len(left),
+        total=len(paths),
+        disable=None,
+    )
+    for frame, field in zip(progress, fields, strict=True):
+        try:
+            reconstruct.save_mesh(_mesh(field, model.window / 2, settings), paths[frame])
+        except reconstruct.EmptyField as error:
+            empty[clip.names[frame]] = str(error)
+            _write(out / MANIFEST_NAME, {**manifest, "empty": empty})
+    found: list[Path | None] = [
+        None if name in empty else path for name, path in zip(clip.names, paths, strict=True)
+    ]
+    return found, [f"{name}: {why}" for name, why in empty.items()]
+
+
+def write_pictures(
+    clip: Clip, paths: Sequence[Path | None], out: Path, window: float, fps: float
+) -> None:
+    """Write clip.glb, turntable.webp and side_by_side.webp to `out`, from the meshes of a clip.
+
+    Meshes are read one by one, but for clip.glb, which holds them all: about 0.3 MB each at 128
+    cells a side.
+    """
+    shown = [path for path in paths if path is not None]
+    meshes = (reconstruct.read_mesh(path) for path in shown)
+    if len(shown) > 1:
+        write_animation(list(meshes), out / "clip.glb", fps)
+    middle = reconstruct.read_mesh(shown[len(shown) // 2])
+    angles = [clip.yaw + 360 * turn / TURNS for turn in range(TURNS)]
+    turns = _drawn(middle, angles, window)
+    _write_webp([Image.fromarray(view) for view in turns], out / "turntable.webp", 1000 // 15)
+    sheets = (
+        _side_by_side(pixels, path, clip.yaw, window)
+        for pixels, path in zip(clip.images, paths, strict=True)
+    )
+    _write_webp(sheets, out / "side_by_side.webp", round(1000 / fps))
+
+
+def _fields(model: TrainedModel, clip: Clip, frames: Sequence[int]) -> Iterator[Field]:
+    windows = window_frames(len(clip.images), model.neighborhood)[list(frames)]
+    camera = torch.from_numpy(calibration(clip.yaw, model.window))
+    cameras = camera.expand(len(windows), -1, -1)
+    images = torch.from_numpy(clip.images)
+    return window_fields(model.network, images, torch.from_numpy(windows), cameras)
+
+
+def _mesh(field: Field, half: float, settings: Settings) -> Mesh:
+    grid = reconstruct.evaluate_grid(field, settings.resolution, half, level=settings.level)
+    mesh = reconstruct.extract_surface(grid, half, settings.level)
+    return reconstruct.largest_component(mesh) if settings.largest else mesh
+
+
+def _manifest(model: TrainedModel, clip: Clip, settings: Settings) -> dict[str, Any]:
+    """What the meshes follow from."""
+    weights = hashlib.sha256()
+    for value in model.network.state_dict().values():
+        weights.update(value.cpu().numpy().tobytes())
+    pictures = hashlib.sha256(clip.images.tobytes() + str(clip.yaw).encode())
+    return {
+        "model": weights.hexdigest()[:16],
+        "neighborhood": model.neighborhood,
+        "pictures": pictures.hexdigest()[:16],
+        "frames": len(clip.names),
+        **asdict(settings),
+    }
+
+
+def _open_manifest(path: Path, manifest: dict[str, Any]) -> dict[str, str]:
+    """The frames known to be empty and why; begins a new folder with its manifest."""
+    if path.exists():
+        found = json.loads(path.read_text())
+        empty = found.pop("empty", {})
+        changed = [key for key in manifest if found.get(key) != manifest[key]]
+        if changed:
+            raise DataError(
+                f"{path.parent}: holds meshes of another run ({', '.join(changed)} differ): choose "
+                "another folder, or delete that one"
+            )
+        return empty
+    if (path.parent / MESHES_NAME).exists():
+        raise DataError(f"{path.parent}: holds {MESHES_NAME}/ already: choose another folder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write(path, manifest)
+    return {}
+
+
+def _write(path: Path, manifest: dict[str, Any]) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(manifest, indent=2) + "\n")
+    os.replace(part, path)
+
+
+def _drawn(mesh: Mesh, yaws: Sequence[float], window: float) -> list[UInt8[np.ndarray, "h w 3"]]:
+    calibs = np.stack([calibration(yaw, window) for yaw in yaws])
+    return [on_white(view) for view in render(mesh, calibs, TILE, "embree")]
+
+
+def _side_by_side(
+    pixels: UInt8[np.ndarray, "h w c"], path: Path | None, yaw: float, window: float
+) -> Image.Image:
+    """The input, and the mesh seen as in the input and from other sides."""
+    source = Image.fromarray(on_white(pixels)).resize((TILE, TILE), Image.Resampling.LANCZOS)
+    blank = np.full((TILE, TILE, 3), 255, np.uint8)
+    views = [blank] * len(ANGLES)
+    if path is not None:
+        views = _drawn(reconstruct.read_mesh(path), [yaw + a for a in ANGLES.values()], window)
+    sheet = Image.new("RGB", (TILE * (1 + len(views)), TILE + 24), (255, 255, 255))
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    tiles = chain([source], map(Image.fromarray, views))
+    for place, (tile, text) in enumerate(zip(tiles, ["input", *ANGLES], strict=True)):
+        sheet.paste(tile, (TILE * place, 24))
+        draw.text((TILE * place + 8, 4), text, fill=0, font=font)
+    return sheet
+
+
+def _write_webp(frames: Sequence[Image.Image] | Iterator[Image.Image], path: Path, ms: int) -> None:
+    first, *rest = frames
+    part = path.with_name(path.name + ".part")
+    first.save(
+        part, "WEBP", save_all=True, append_images=rest, duration=ms, loop=0, quality=85, method=4
+    )
+    os.replace(part, path)
