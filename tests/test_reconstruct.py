@@ -126,13 +126,14 @@ def test_coarse_to_fine_equals_dense_at_any_level(name, level):
     assert watertight_fault(mesh.faces) is None
 
 
-def test_default_start_finds_thin_limbs_from_a_fortieth_of_the_points():
-    field = Counted(BODY)
-    grid = evaluate_grid(field, 128, HALF)
+def test_thin_limbs_are_found_from_few_points():
     dense = evaluate_dense(BODY, 128, HALF)
-    np.testing.assert_array_equal(grid > 0.5, dense > 0.5)
-    # 17^3 points, 0.2 % of 128^3, and what lies around the surface.
-    assert field.points < 0.025 * 128**3
+    for start, share in ((16, 0.025), (32, 0.04)):
+        field = Counted(BODY)
+        grid = evaluate_grid(field, 128, HALF, start=start)
+        np.testing.assert_array_equal(grid > 0.5, dense > 0.5)
+        # 17^3 or 33^3 points, 0.2 or 1.7 % of 128^3, and what lies around the surface.
+        assert field.points < share * 128**3
 
 
 @pytest.mark.parametrize("resolution", [16, 31, 33, 47])

@@ -699,6 +699,13 @@ def reconstruct(
     resolution: Annotated[
         int, typer.Option(help="Grid cells a side; 8 or more. 128 cells of 2.56 m are 2 cm each.")
     ] = 128,
+    start: Annotated[
+        int,
+        typer.Option(
+            help="Intervals a side of the lattice that is refined; 1 or more. 16 is twice as fast "
+            "as 32, and may miss small detached parts."
+        ),
+    ] = 32,
     level: Annotated[
         float | None,
         typer.Option(
@@ -724,7 +731,7 @@ def reconstruct(
     device: Device = None,
 ) -> None:
     """A clip -> meshes; an interrupted run goes on when the command is repeated."""
-    _checked("reconstruct", {"evaluate.resolution": resolution})
+    _checked("reconstruct", {"evaluate.resolution": resolution, "evaluate.start": start})
     if level is not None and not 0 < level < 1:
         raise ConfigError(f"level: is {level:g}: must be above 0 and below 1")
     if not 0 < fps < float("inf"):
@@ -749,6 +756,7 @@ def reconstruct(
         frames = clips.read_pictures(inputs, trained.size)
     settings = clips.Settings(
         resolution=resolution,
+        start=start,
         level=level or trained.level,
         largest=largest,
         suffix=out.suffix.lower() if single else f".{format}",

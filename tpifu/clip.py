@@ -60,6 +60,7 @@ class Settings:
     """How a clip is reconstructed."""
 
     resolution: int = 128
+    start: int = 32
     level: float = reconstruct.LEVEL
     largest: bool = False
     suffix: str = ".glb"
@@ -223,7 +224,9 @@ def _fields(model: TrainedModel, clip: Clip, frames: Sequence[int]) -> Iterator[
 
 
 def _mesh(field: Field, half: float, settings: Settings) -> Mesh:
-    grid = reconstruct.evaluate_grid(field, settings.resolution, half, level=settings.level)
+    grid = reconstruct.evaluate_grid(
+        field, settings.resolution, half, level=settings.level, start=settings.start
+    )
     mesh = reconstruct.extract_surface(grid, half, settings.level)
     return reconstruct.largest_component(mesh) if settings.largest else mesh
 

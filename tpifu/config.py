@@ -194,7 +194,7 @@ class Evaluate(Section):
     """Consecutive test frames that are pictured (Figure 5) and played."""
     resolution: Annotated[int, Field(ge=8)] = 128
     """Grid of the reconstructed meshes, cells a side."""
-    start: Count = 16
+    start: Count = 32
     """Intervals a side of the lattice from which reconstruction refines; more are slower, and miss
     fewer parts that are detached and small."""
     surface_points: Count = 10000
