@@ -8,13 +8,16 @@ import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
 
+from tpifu.camera import calibration
 from tpifu.errors import DataError
 from tpifu.mesh import Mesh
-from tpifu.page import FAR, Picture, Player, Section, Table, Track, write_page
+from tpifu.page import COLOURS, FAR, Picture, Player, Section, Table, Track, write_page
+from tpifu.render import render
 
 WEB = Path(__file__).parents[1] / "tpifu" / "web"
 FRAMES = 3
@@ -127,9 +130,43 @@ def test_a_picture_that_is_missing_or_none_is_named(tmp_path):
     with pytest.raises(DataError, match=r"gone\.png: not a picture"):
         written(tmp_path, Picture(tmp_path / "gone.png", "gone"))
     (tmp_path / "text.png").write_text("no picture")
-    with pytest.raises(DataError, match=r"text\.png: not a picture"):
-        written(tmp_path, Picture(tmp_path / "text.png", "text"))
+    (tmp_path / "sizeless.svg").write_text("<svg/>")
+    for name in ("text.png", "sizeless.svg"):
+        with pytest.raises(DataError, match=rf"{re.escape(name)}: not a picture"):
+            written(tmp_path, Picture(tmp_path / name, "text"))
     assert not (tmp_path / "index.html").exists()
+
+
+def test_pictures_of_every_kind_keep_their_bytes_and_their_size(tmp_path):
+    picture = Image.new("RGB", (40, 30), (9, 9, 9))
+    picture.save(tmp_path / "a.png")
+    picture.save(tmp_path / "a.webp", lossless=True)
+    (tmp_path / "a.svg").write_text(
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40.2 30"><path d="M0 0h9"/></svg>'
+    )
+    for name, kind in (("a.png", "png"), ("a.webp", "webp"), ("a.svg", "svg+xml")):
+        page = written(tmp_path, Picture(tmp_path / name, "a plot"))
+        (found,) = re.findall(rf'src="data:image/{re.escape(kind)};base64,([^"]*)"', page)
+        assert base64.b64decode(found) == (tmp_path / name).read_bytes()
+        assert 'width="40" height="30"' in page
+
+
+def test_panes_hold_every_body_from_all_around_and_ignore_crumbs(tmp_path, ball, walking):
+    def view(*meshes: Mesh | None) -> dict:
+        tracks = [Track("a", list(meshes))]
+        pixels = [np.zeros((4, 4, 2), np.uint8)] * len(meshes)
+        clip = Player("a", [""] * len(meshes), pixels, tracks, 0.0, 1.28)
+        return data_of(written(tmp_path, clip))[0]["view"]
+
+    slim = view(walking, None)
+    inside = np.abs(walking.vertices[:, 1] - slim["centre"]) < slim["y"]
+    assert (inside & (np.hypot(*walking.vertices.T[::2]) < slim["x"])).mean() > 0.99
+    assert slim["x"] < slim["y"] < 1.28  # upright, as the body is
+    body = ball(0.5)
+    crumb = np.float32([[1.2, -1.2, 1.2], [1.2, -1.19, 1.2], [1.19, -1.2, 1.2]])
+    both = Mesh(np.concatenate([body.vertices, crumb]), body.faces)
+    assert view(both) == pytest.approx(view(body), abs=0.02)
+    assert view(None) == {"x": 1.28, "y": 1.28, "centre": 0.0}
 
 
 def test_the_built_viewer_is_that_of_the_present_source():
@@ -169,13 +206,13 @@ def chromium():
 @pytest.fixture
 def opened(chromium, tmp_path, player):
     """Opens the page of `player` as a file, in a window of some width; fails on any complaint or
-    request."""
+    request. Nothing moves by itself unless `motion` is "no-preference"."""
     pages = []
     complaints = []
 
-    def open_page(width: int = 1200, player: Player = player):
+    def open_page(width: int = 1200, player: Player = player, motion: str = "reduce"):
         written(tmp_path, player, Table(["a"] * 12, [["a long cell of a wide table"] * 12]))
-        page = chromium.new_page(viewport={"width": width, "height": 900})
+        page = chromium.new_page(viewport={"width": width, "height": 900}, reduced_motion=motion)
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on(
@@ -187,6 +224,7 @@ def opened(chromium, tmp_path, player):
             ),
         )
         page.goto((tmp_path / "index.html").as_uri())
+        page.add_style_tag(content=FLAT)
         page.wait_for_selector("section.player[data-state]")
         pages.append(page)
         return page
@@ -197,18 +235,30 @@ def opened(chromium, tmp_path, player):
     assert complaints == []
 
 
-def panes(page) -> list[np.ndarray]:
+def panes(page, which: str = ".track") -> list[np.ndarray]:
     """What each pane shows, (h, w, 3)."""
-    pictures = []
-    for pane in page.locator(".pane").all():
-        pictures.append(
-            np.array(Image.open(io.BytesIO(pane.screenshot())).convert("RGB")).astype(int)
-        )
-    return pictures
+    stage = page.locator(".stage")
+    picture = np.array(Image.open(io.BytesIO(stage.screenshot())).convert("RGB")).astype(int)
+    corner = stage.bounding_box()
+    boxes = [pane.bounding_box() for pane in page.locator(which).all()]
+    height, width = int(boxes[0]["height"]), int(boxes[0]["width"])
+    tops = [round(box["y"] - corner["y"]) for box in boxes]
+    lefts = [round(box["x"] - corner["x"]) for box in boxes]
+    return [
+        picture[y : y + height, x : x + width][1:-1, 1:-1] for y, x in zip(tops, lefts, strict=True)
+    ]
+
+
+# Panes are of one colour in the tests: a body is what differs from the corner.
+FLAT = ".pane { background: #30a030 !important; border-radius: 0 !important }"
+
+
+def silhouette(picture: np.ndarray) -> np.ndarray:
+    return np.abs(picture - picture[2, 2]).max(axis=-1) > 12
 
 
 def body_share(picture: np.ndarray) -> float:
-    return float((np.abs(picture - picture[2, 2]).max(axis=-1) > 12).mean())
+    return float(silhouette(picture).mean())
 
 
 def differ(one: list[np.ndarray], other: list[np.ndarray]) -> list[bool]:
@@ -218,14 +268,41 @@ def differ(one: list[np.ndarray], other: list[np.ndarray]) -> list[bool]:
     ]
 
 
+def overlap(one: np.ndarray, other: np.ndarray) -> float:
+    """Intersection over union of what two panes show."""
+    a, b = silhouette(one), silhouette(other)
+    return float((a & b).sum() / (a | b).sum())
+
+
+def centre(page, pane: int) -> tuple[float, float]:
+    box = page.locator(".pane").nth(pane).bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def drag(page, pane: int, right: float, down: float) -> None:
+    x, y = centre(page, pane)
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + right / 2, y + down / 2)
+    page.mouse.move(x + right, y + down)
+    page.mouse.up()
+
+
+def wheel(page, pane: int, down: float) -> None:
+    page.mouse.move(*centre(page, pane))
+    page.mouse.wheel(0, down)
+    page.wait_for_timeout(150)  # the wheel's event comes when the browser likes
+
+
 @needs_browser
-def test_the_player_shows_every_track_and_the_slider_moves_them(opened):
+def test_the_player_shows_every_track_and_the_slider_moves_them(opened, player, tmp_path):
     page = opened()
     assert page.get_attribute("section.player", "data-state") == "ready"
     first = panes(page)
-    shares = [body_share(picture) for picture in first]
-    assert shares[0] > 0.03  # a body
-    assert shares[1] == pytest.approx(np.pi * 0.5**2 / 2.56**2, abs=0.02)  # a ball
+    view = data_of((tmp_path / "index.html").read_text())[0]["view"]
+    ball_share = np.pi * 0.5**2 / (4 * view["x"] * view["y"])
+    assert body_share(first[0]) > 0.05
+    assert body_share(first[1]) == pytest.approx(ball_share, rel=0.03)
     page.locator("input[type=range]").fill("1")
     second = panes(page)
     assert differ(first, second) == [True, True, True]
@@ -235,31 +312,97 @@ def test_the_player_shows_every_track_and_the_slider_moves_them(opened):
 
 
 @needs_browser
-def test_errors_have_colours_when_asked_for(opened):
-    page = opened()
+def test_input_and_truth_cover_each_other_however_near_the_camera_is(opened, player, walking):
+    yaw = 35.0
+    pixels = render(walking, calibration(yaw, 2 * player.half)[None], 512, "embree")[0]
+    truth = Track("ground truth", [walking])
+    page = opened(player=Player("walk", ["0"], [pixels], [truth], yaw, player.half))
+    seen, body = panes(page, ".pane")
+    assert overlap(seen, body) > 0.95
+    assert overlap(seen, seen[:, ::-1]) < 0.8  # so a mirrored or otherwise turned one would not
+    wheel_page = page.evaluate("scrollY")
+    page.keyboard.down("Control")
+    wheel(page, 1, -200)
+    page.keyboard.up("Control")
+    page.keyboard.down("Shift")
+    drag(page, 0, 30, -40)
+    page.keyboard.up("Shift")
+    near = panes(page, ".pane")
+    assert body_share(near[1]) > 1.5 * body_share(body)
+    assert overlap(*near) > 0.95
+    assert page.evaluate("scrollY") == wheel_page
+    wheel(page, 1, 60)
+    assert page.evaluate("scrollY") > wheel_page  # without Ctrl it is the page's
+
+
+@needs_browser
+def test_errors_have_the_legends_colours_when_asked_for(opened, player, ball, walking):
+    sphere = ball(0.5)
+    errors = [np.full(len(sphere.vertices), far, np.float32) for far in (0.0125, 0.03)]
+    tracks = [Track("ground truth", [walking])]
+    tracks += [Track(str(number), [sphere], [own]) for number, own in enumerate(errors)]
+    page = opened(player=Player("a", ["0"], player.inputs[:1], tracks, 0.0, 1.28))
     grey = panes(page)
     page.check(".by-error")
-    assert page.locator(".legend").is_visible()
-    assert differ(grey, panes(page)) == [False, True, True]
+    coloured = panes(page)
+    assert differ(grey, coloured) == [False, True, True]
+    scale = matplotlib.colormaps[COLOURS]
+    for own, picture in zip(errors, coloured[1:], strict=True):
+        height, width = picture.shape[:2]
+        middle = picture[height // 2 - 5 : height // 2 + 5, width // 2 - 5 : width // 2 + 5]
+        colour = middle.mean(axis=(0, 1)) / 255
+        np.testing.assert_allclose(colour, scale(own[0] / FAR)[:3], atol=0.06)
 
 
 @needs_browser
 def test_one_camera_turns_all(opened):
     page = opened()
-    before = panes(page)
-    box = page.locator(".pane").nth(1).bounding_box()
-    page.mouse.move(box["x"] + 50, box["y"] + 50)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 130, box["y"] + 60)
-    page.mouse.up()
-    after = panes(page)
-    assert differ(before, after)[0]  # dragged in another pane
-    page.get_by_role("button", name="As the input").click()
-    assert not any(differ(before, panes(page)))
+    before = panes(page, ".pane")
+    drag(page, 2, 80, 10)
+    assert differ(before, panes(page, ".pane"))[:2] == [False, True]  # a picture cannot turn
+    page.get_by_role("button", name="Input").click()
+    assert not any(differ(before, panes(page, ".pane")))
+    drag(page, 0, 80, 10)
+    assert differ(before, panes(page, ".pane"))[1]
+    page.focus("section.player")
+    page.keyboard.press("0")
+    assert not any(differ(before, panes(page, ".pane")))
+    page.get_by_role("button", name="Zoom in").click()
+    assert all(differ(before, panes(page, ".pane"))[1:])
 
 
 @needs_browser
-def test_keys_step_and_play(opened):
+def test_a_body_dragged_to_the_right_turns_to_the_right(opened, player, walking):
+    yaw = 20.0
+    truth = Track("ground truth", [walking])
+    size = 2 * player.half
+    page = opened(player=Player("a", ["0"], player.inputs[:1], [truth], yaw, player.half))
+    width = page.locator(".track").bounding_box()["width"]
+    drag(page, 1, width / 4, 0)  # half a turn across a pane: 45 degrees
+    (turned_body,) = panes(page)
+    pixels = render(walking, calibration(yaw + 45, size)[None], 512, "embree")[0]
+    other = opened(player=Player("a", ["0"], [pixels], [truth], yaw, player.half))
+    assert overlap(panes(other, ".input")[0], turned_body) > 0.95
+
+
+@needs_browser
+def test_two_fingers_zoom_all_panes(opened):
+    page = opened()
+    before = panes(page)
+    x, y = centre(page, 2)
+    touch = page.context.new_cdp_session(page)
+    for kind, reach in (("touchStart", 20), ("touchMove", 30), ("touchMove", 40)):
+        fingers = [{"x": x - reach, "y": y, "id": 0}, {"x": x + reach, "y": y, "id": 1}]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    first, second = (
+        [body_share(shown[pane]) for pane in (0, 1)] for shown in (before, panes(page))
+    )
+    assert np.array(second) == pytest.approx(2.5 * np.array(first), rel=0.35)  # 4, less what is cut
+
+
+@needs_browser
+def test_keys_step_and_play_and_turn(opened):
     page = opened()
     page.focus("section.player")
     page.keyboard.press("ArrowRight")
@@ -275,6 +418,39 @@ def test_keys_step_and_play(opened):
     page.focus("input[type=range]")
     page.keyboard.press("End")
     assert page.get_attribute("section.player", "data-frame") == str(FRAMES - 1)
+    before = panes(page)
+    page.keyboard.press("Shift+ArrowRight")
+    assert page.get_attribute("section.player", "data-frame") == str(FRAMES - 1)
+    assert differ(before, panes(page))[0]
+
+
+@needs_browser
+def test_every_control_is_reached_by_tab_and_has_a_name(opened):
+    page = opened()
+    names = []
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        names.append(
+            page.evaluate(
+                "[document.activeElement.ariaLabel, document.activeElement.labels?.[0]?.innerText,"
+                " document.activeElement.innerText].find(Boolean)?.trim()"
+            )
+        )
+    wanted = ["03_walk & more", "Play", "Frame", "Speed, frames a second", "Input", "Front"]
+    wanted += ["Side", "Back", "Zoom out", "Zoom in", "colour by error", "Mouse, touch and keys"]
+    start = names.index(wanted[0])
+    assert names[start : start + len(wanted)] == wanted
+
+
+@needs_browser
+def test_it_plays_when_seen_unless_motion_is_unwelcome(opened):
+    page = opened(motion="no-preference")
+    page.wait_for_selector("section.player[data-frame='2']")
+    page.get_by_role("button", name="Pause").click()
+    still = opened()
+    still.wait_for_timeout(400)  # more than two frames
+    assert still.get_attribute("section.player", "data-frame") == "0"
+    assert still.locator(".play").inner_text() == "Play"
 
 
 @needs_browser
@@ -283,17 +459,25 @@ def test_a_narrow_screen_does_not_scroll_sideways(opened):
     assert page.evaluate(
         "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
     )
-    tops = [pane.bounding_box()["y"] for pane in page.locator(".pane").all()]
+    tops = [pane.bounding_box()["y"] for pane in page.locator(".track").all()]
     assert tops[0] < tops[1] == tops[2]  # the input and the truth, then both models
-    assert body_share(panes(page)[0]) > 0.03
+    assert body_share(panes(page)[0]) > 0.05
 
 
 @needs_browser
-def test_a_browser_without_webgl_is_told(chromium, tmp_path, player):
+@pytest.mark.parametrize(
+    ("missing", "reason"),
+    [
+        ("HTMLCanvasElement.prototype.getContext = () => null", "WebGL 2 is missing"),
+        ("delete window.DecompressionStream", "too old to unpack"),
+    ],
+)
+def test_a_browser_that_cannot_is_told(chromium, tmp_path, player, missing, reason):
     written(tmp_path, player)
     page = chromium.new_page()
-    page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
+    page.add_init_script(missing)
     page.goto((tmp_path / "index.html").as_uri())
     page.wait_for_selector("section.player[data-state=failed]")
-    assert "The 3D view cannot start" in page.locator(".trouble").inner_text()
+    assert reason in page.locator(".trouble").inner_text()
+    assert not page.locator(".stage").is_visible()
     page.close()

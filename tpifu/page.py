@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
@@ -28,8 +29,10 @@ from tpifu.mesh import Mesh
 
 FAR = 0.05
 """Metres: errors from here on have the last colour."""
-COLOURS = "inferno_r"
-"""Matplotlib's colours of errors."""
+COLOURS = "YlOrRd"
+"""Matplotlib's colours of errors; its ends are seen on light and on dark ground."""
+SLIMMEST = 0.62
+"""Least width of a pane, in heights."""
 _STEPS = 65535
 
 
@@ -43,7 +46,7 @@ class Table:
 @dataclass(frozen=True)
 class Picture:
     path: Path
-    """A PNG."""
+    """PNG, WebP (which may move) or SVG."""
     alt: str
     caption: str = ""
 
@@ -70,7 +73,7 @@ class Player:
     yaw: float
     """Degrees: the view of the inputs, from which the meshes are seen first."""
     half: float
-    """Half the width of a pane, metres; what lies beyond in x, y or z is moved onto it."""
+    """Half the box that the inputs show, metres; what lies beyond in x, y or z is moved onto it."""
 
 
 @dataclass(frozen=True)
@@ -123,12 +126,11 @@ def _filled(item: str | Table | Picture | Player) -> Any:
 def _picture(picture: Picture) -> dict[str, Any]:
     try:
         data = picture.path.read_bytes()
-        with Image.open(io.BytesIO(data)) as image:
-            width, height = image.size
-    except OSError as error:
+        kind, width, height = (_vector if picture.path.suffix == ".svg" else _raster)(data)
+    except (OSError, ValueError) as error:
         raise DataError(f"{picture.path}: not a picture that can be shown ({error})") from error
     return {
-        "source": f"data:image/png;base64,{base64.b64encode(data).decode()}",
+        "source": _data_uri(kind, data),
         "alt": picture.alt,
         "caption": picture.caption,
         "width": width,
@@ -136,13 +138,37 @@ def _picture(picture: Picture) -> dict[str, Any]:
     }
 
 
+def _raster(data: bytes) -> tuple[str, int, int]:
+    """Media type, width and height in pixels."""
+    with Image.open(io.BytesIO(data), formats=["PNG", "WEBP"]) as image:
+        return Image.MIME[str(image.format)], *image.size
+
+
+def _vector(data: bytes) -> tuple[str, int, int]:
+    """Media type, width and height of the view box."""
+    try:
+        box = ElementTree.fromstring(data).get("viewBox", "")
+    except ElementTree.ParseError as error:
+        raise ValueError(error) from error
+    _, _, width, height = (round(float(number)) for number in box.replace(",", " ").split())
+    return "image/svg+xml", width, height
+
+
+def _data_uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
 def _player(player: Player) -> dict[str, Any]:
+    frames = len(player.labels)
+    assert len(player.inputs) == frames, "one input a frame"
+    assert all(len(track.meshes) == frames for track in player.tracks), "one mesh a frame"
+    view = _view(player)
     packed = _Packed(player.half)
     tracks = []
     for track in player.tracks:
         errors = track.errors or [None] * len(track.meshes)
-        frames = [packed.add(*pair) for pair in zip(track.meshes, errors, strict=True)]
-        tracks.append({"frames": frames})
+        places = [packed.add(*pair) for pair in zip(track.meshes, errors, strict=True)]
+        tracks.append({"frames": places})
     scale = (matplotlib.colormaps[COLOURS](np.arange(256))[:, :3] * 255).round().astype(int)
     data = {
         "labels": list(player.labels),
@@ -150,6 +176,7 @@ def _player(player: Player) -> dict[str, Any]:
         "tracks": tracks,
         "yaw": player.yaw,
         "half": player.half,
+        "view": view,
         "scale": scale.tolist(),
         "binary": packed.text(),
     }
@@ -157,12 +184,32 @@ def _player(player: Player) -> dict[str, Any]:
     return {
         "title": player.title,
         "names": [track.name for track in player.tracks],
-        "last": len(player.labels) - 1,
+        "shape": f"{view['x']} / {view['y']}",
+        "last": frames - 1,
         "stops": ", ".join(stops) if any(track.errors for track in player.tracks) else "",
         "far": f"{100 * FAR:g}",
-        "turns": {"As the input": player.yaw, "Front": 0, "Side": 90, "Back": 180},
+        "turns": {"Input": player.yaw, "Front": 0, "Side": 90, "Back": 180},
         "data": htmlsafe_json_dumps(data, separators=(",", ":")),
     }
+
+
+def _view(player: Player) -> dict[str, float]:
+    """Half the width and height of a pane and the height of its centre, metres: what shows the
+    bodies of all frames from all around, upright or square.
+
+    A few vertices may lie outside, or a crumb that a network left in a corner of the box would make
+    the bodies small.
+    """
+    found = [mesh.vertices for track in player.tracks for mesh in track.meshes if mesh is not None]
+    bodies = [np.clip(vertices, -player.half, player.half) for vertices in found if len(vertices)]
+    if not bodies:
+        return {"x": player.half, "y": player.half, "centre": 0.0}
+    low, high = np.array([np.quantile(body[:, 1], [0.002, 0.998]) for body in bodies]).T
+    radius = max(np.quantile(np.hypot(body[:, 0], body[:, 2]), 0.998) for body in bodies)
+    x, y = 1.1 * radius, 1.1 * (high.max() - low.min()) / 2
+    x, y = max(x, SLIMMEST * y), max(y, x)
+    view = {"x": x, "y": y, "centre": (high.max() + low.min()) / 2}
+    return {name: round(float(value), 3) for name, value in view.items()}
 
 
 def _input(pixels: UInt8[np.ndarray, "h w c"]) -> str:
@@ -171,7 +218,7 @@ def _input(pixels: UInt8[np.ndarray, "h w c"]) -> str:
     Image.frombytes(mode, pixels.shape[1::-1], np.ascontiguousarray(pixels).tobytes()).save(
         buffer, "PNG"
     )
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return _data_uri("image/png", buffer.getvalue())
 
 
 class _Packed:
