@@ -154,8 +154,8 @@ def timed(grid: Callable[[Field], np.ndarray], field: Field, rounds: int) -> tup
 
 
 def clip_seconds(mesh: Mesh) -> tuple[float, float]:
-    """Seconds a frame of ten at 128^3 for three frames a window, as a clip and each alone; the
-    least of three. The body stands still, which the network does not know."""
+    """Seconds a frame of ten at 128^3 for three frames a window, as a clip and each alone.
+    The body stands still, which the network does not know."""
     network = fitted(mesh, 3)
     images = picture(mesh).expand(FRAMES, -1, -1, -1)
     calib = torch.from_numpy(calibration(0.0, WINDOW)).expand(FRAMES, -1, -1)
@@ -165,16 +165,12 @@ def clip_seconds(mesh: Mesh) -> tuple[float, float]:
         for field in window_fields(network, images, windows[frames], calib[frames]):
             evaluate_grid(field, 128, HALF)
 
-    together, alone = [], []
-    for _ in range(3):
-        start = time.perf_counter()
-        grids(slice(None))
-        middle = time.perf_counter()
-        for n in range(FRAMES):
-            grids(slice(n, n + 1))
-        together.append((middle - start) / FRAMES)
-        alone.append((time.perf_counter() - middle) / FRAMES)
-    return min(together), min(alone)
+    start = time.perf_counter()
+    grids(slice(None))
+    middle = time.perf_counter()
+    for n in range(FRAMES):
+        grids(slice(n, n + 1))
+    return (middle - start) / FRAMES, (time.perf_counter() - middle) / FRAMES
 
 
 def print_peak(weights: Path, resolution: int) -> None:
