@@ -1,28 +1,21 @@
 """A grid of one field three ways: densely, by PIFu's octree, and ours; one JSON line.
 
-python benchmarks/reconstruct.py --grid 128|256   (all cores; two, and twenty minutes)
+python benchmarks/reconstruct.py --grid 128|256   (after dvc repro; one, and five minutes)
 
-The field is that of Table 1's network, fitted here until its surface is sharp: the embedded body in
-mid-stride, its picture filtered once by the untrained hourglass, the MLP trained on points near the
-surface and in the box. `iou` is with the body, `sharp` the share of the grid's cells whose value
-lies between 0.1 and 0.9 (its surface alone has some). Seconds are of points on the CPU to values:
-image filter and marching cubes left out, the same network and query for all three.
+The field is that of the middle frame of the first test clip by models/baseline. Seconds are of
+points on the CPU to values: image filter and marching cubes left out, the same query for all three.
 
 Octree: PIFu's rule in our writing: a 64^3 lattice, cells whose eight corners differ by less than
-0.01 are filled, others are refined; 10,000 points a query. Cells are handled together here, PIFu
-loops over them in Python, so this is on its side. `wrong_share`: cells on the other side of the
-level than in the dense grid. Ours starts from 16 intervals; the keys with _32 are of the default,
-32, which finds small detached parts, too. peak_mb: of a process that reconstructs once.
-`clip_frame_s`: a frame of a clip of ten at 128^3 by Temporal PIFu, of three frames a window, image
-filter included; `alone_s`: the same frames each alone.
+0.01 are filled, others are refined; 10,000 points a query. `wrong_share`: cells on the other side
+of the level than in the dense grid. Ours is the default, from 32 intervals; the keys with _16 are
+from 16, which overlooks more detached parts. peak_mb: of this process after ours, before the
+others. `clip_frame_s`: a frame of a clip of ten at 128^3 by models/temporal, image filter included;
+`alone_s`: the same frames each alone.
 """
 
 import argparse
 import json
 import resource
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,69 +24,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tpifu.body import embedded_body
-from tpifu.camera import calibration, cell_centres
-from tpifu.config import Model
-from tpifu.dataset import window_frames
-from tpifu.field import Field, network_input, window_fields
-from tpifu.mesh import Mesh
-from tpifu.metrics import volumetric_iou
-from tpifu.occupancy import Inside, grid_occupancy
-from tpifu.pifu import PIFu
-from tpifu.reconstruct import LEVEL, evaluate_dense, evaluate_grid
-from tpifu.render import render
-from tpifu.surface import sample_surface
+from tpifu.camera import cell_centres
+from tpifu.checkpoint import TrainedModel, load_model
+from tpifu.dataset import Batch, Windows
+from tpifu.field import Field, window_fields
+from tpifu.reconstruct import evaluate_dense, evaluate_grid
 
-WINDOW, HALF, SIZE, STEPS, POINTS, FRAMES = 2.56, 1.28, 256, 300, 2000, 10
+HALF, FRAMES = 1.28, 10
 
 
-def walking() -> Mesh:
-    """A body in mid-stride, one arm in front of it."""
-    pose = np.zeros((24, 3), np.float32)
-    pose[[1, 2], 0] = -0.5, 0.4
-    pose[[16, 17], 2] = -1.2, 1.2
-    pose[18] = 0, -1.5, 0
-    body = embedded_body("male")
-    vertices, joints = body.pose(pose.reshape(1, 72), np.zeros(10, np.float32))
-    return Mesh(vertices[0] - joints[0, 0], body.faces)
+def model_and_clip(name: str, frames: int) -> tuple[TrainedModel, Batch]:
+    """A trained model, and the first test clip with so many frames."""
+    model = load_model(Path("models") / name, torch.device("cpu"))
+    windows = Windows(Path("data/views"), Path("data/points"), "test", model.neighborhood)
+    clip = next(n for n, (_, rows) in enumerate(windows.clips) if len(rows) >= frames)
+    return model, windows.clip_batch(clip, 0, 2, 0)
 
 
-def picture(mesh: Mesh) -> Tensor:
-    calib = calibration(0.0, WINDOW)[None]
-    return torch.from_numpy(render(mesh, calib, SIZE, "embree"))
-
-
-def fitted(mesh: Mesh, neighborhood: int) -> PIFu:
-    """Table 1's network with a sharp field: the filter as it begins, the classifier trained."""
-    torch.manual_seed(0)
-    network = PIFu(Model(z_normalization=0.3), neighborhood, WINDOW)
-    with torch.no_grad():
-        for parameter in network.image_filter.parameters():
-            if parameter.ndim == 4:  # N(0, 0.02) makes all pixels alike: nothing to fit from
-                torch.nn.init.kaiming_normal_(parameter)
-        maps = network.eval().filter(network_input(picture(mesh)))[-1]
-    optimizer = torch.optim.Adam(network.classifier.parameters(), lr=1e-3)
-    rng, inside = np.random.default_rng(0), Inside(mesh)
-    calib = torch.from_numpy(calibration(0.0, WINDOW))[None]
-    window = torch.zeros(1, neighborhood, dtype=torch.int64)
-    for step in range(STEPS):
-        near = sample_surface(mesh, POINTS // 2, rng).points
-        near += rng.normal(size=near.shape) * 0.03
-        points = np.concatenate([near, rng.uniform(-HALF, HALF, size=(POINTS // 2, 3))])
-        labels = torch.from_numpy(inside(points).astype(np.float32))[None]
-        for group in optimizer.param_groups:
-            group["lr"] = 1e-3 * 0.5 * (1 + np.cos(np.pi * step / STEPS))
-        found = network.query(maps, window, torch.from_numpy(points).float()[None], calib)
-        optimizer.zero_grad()
-        (found - labels).square().mean().backward()
-        optimizer.step()
-    return network.eval()
-
-
-def field_of(network: PIFu, mesh: Mesh) -> Field:
-    calib = torch.from_numpy(calibration(0.0, WINDOW))[None]
-    (field,) = window_fields(network, picture(mesh), torch.zeros(1, 1, dtype=torch.int64), calib)
-    return field
+def fields_of(model: TrainedModel, batch: Batch, frames: slice) -> list[Field]:
+    windows, calib = batch.frames[frames], batch.calib[frames]
+    return list(window_fields(model.network, batch.images, windows, calib))
 
 
 def octree(
@@ -153,84 +103,72 @@ def timed(grid: Callable[[Field], np.ndarray], field: Field, rounds: int) -> tup
     return values, counted.points, best[0], best[1] / best[0]
 
 
-def clip_seconds(mesh: Mesh) -> tuple[float, float]:
-    """Seconds a frame of ten at 128^3 for three frames a window, as a clip and each alone.
-    The body stands still, which the network does not know."""
-    network = fitted(mesh, 3)
-    images = picture(mesh).expand(FRAMES, -1, -1, -1)
-    calib = torch.from_numpy(calibration(0.0, WINDOW)).expand(FRAMES, -1, -1)
-    windows = torch.from_numpy(window_frames(FRAMES, 3))
+def clip_seconds() -> tuple[float, float]:
+    """Seconds a frame of ten, as a clip and each alone; the least of three."""
+    model, batch = model_and_clip("temporal", FRAMES)
 
     def grids(frames: slice) -> None:
-        for field in window_fields(network, images, windows[frames], calib[frames]):
-            evaluate_grid(field, 128, HALF)
+        windows, calib = batch.frames[frames], batch.calib[frames]
+        for field in window_fields(model.network, batch.images, windows, calib):
+            evaluate_grid(field, 128, HALF, level=model.level)
 
-    start = time.perf_counter()
-    grids(slice(None))
-    middle = time.perf_counter()
-    for n in range(FRAMES):
-        grids(slice(n, n + 1))
-    return (middle - start) / FRAMES, (time.perf_counter() - middle) / FRAMES
-
-
-def print_peak(weights: Path, resolution: int) -> None:
-    """Of this process, in MB, after one reconstruction."""
-    network = PIFu(Model(z_normalization=0.3), 1, WINDOW).eval()
-    network.load_state_dict(torch.load(weights, weights_only=True))
-    evaluate_grid(field_of(network, walking()), resolution, HALF)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    together, alone = [], []
+    for _ in range(3):
+        start = time.perf_counter()
+        grids(slice(FRAMES))
+        middle = time.perf_counter()
+        for n in range(FRAMES):
+            grids(slice(n, n + 1))
+        together.append((middle - start) / FRAMES)
+        alone.append((time.perf_counter() - middle) / FRAMES)
+    return min(together), min(alone)
 
 
 def main(resolution: int) -> None:
-    mesh = walking()
-    network = fitted(mesh, 1)
-    field = field_of(network, mesh)
-    wide, wide_points, wide_seconds, _ = timed(
-        lambda f: evaluate_grid(f, resolution, HALF), field, 3
-    )
+    model, batch = model_and_clip("baseline", 1)
+    half = len(batch.frames) // 2
+    (field,) = fields_of(model, batch, slice(half, half + 1))
+    level = model.level
     ours, points, seconds, share = timed(
-        lambda f: evaluate_grid(f, resolution, HALF, start=16), field, 3
+        lambda f: evaluate_grid(f, resolution, HALF, level=level), field, 5
+    )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    few, few_points, few_seconds, _ = timed(
+        lambda f: evaluate_grid(f, resolution, HALF, level=level, start=16), field, 5
     )
     tree, tree_points, tree_seconds, _ = timed(lambda f: octree(f, resolution), field, 1)
     dense, dense_points, dense_seconds, _ = timed(
         lambda f: evaluate_dense(f, resolution, HALF), field, 1
     )
-    inside = dense > LEVEL
-    clip, alone = clip_seconds(mesh)
-    with tempfile.TemporaryDirectory() as folder:
-        weights = Path(folder) / "weights.pt"
-        torch.save(network.state_dict(), weights)
-        command = [sys.executable, __file__, "--grid", str(resolution), "--peak", str(weights)]
-        peak = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    inside = dense > level
+
+    def wrong(values: np.ndarray) -> float:
+        return float((inside != (values > level)).mean())
+
+    clip, alone = clip_seconds()
     result = {
-        "points": points,
         "seconds": seconds,
         "network_share": share,
-        "wrong_share": float((inside != (ours > LEVEL)).mean()),
+        "wrong_share": wrong(ours),
         "ratio_octree": tree_seconds / seconds,
         "ratio_dense": dense_seconds / seconds,
-        "points_32": wide_points,
-        "seconds_32": wide_seconds,
-        "wrong_share_32": float((inside != (wide > LEVEL)).mean()),
-        "octree_points": tree_points,
+        "seconds_16": few_seconds,
+        "wrong_share_16": wrong(few),
+        "ratio_octree_16": tree_seconds / few_seconds,
         "octree_s": tree_seconds,
-        "octree_wrong_share": float((inside != (tree > LEVEL)).mean()),
-        "dense_points": dense_points,
+        "octree_wrong_share": wrong(tree),
         "dense_s": dense_seconds,
-        "iou": volumetric_iou(inside, grid_occupancy(mesh, resolution, HALF)),
-        "sharp": float(((dense > 0.1) & (dense < 0.9)).mean()),
         "peak_mb": peak,
         "clip_frame_s": clip,
         "alone_s": alone,
     }
     rounded = {name: float(f"{value:.3g}") for name, value in result.items()}
-    exact = {"grid": resolution, "points": points, "octree_points": tree_points}
-    print(json.dumps({"threads": torch.get_num_threads(), **rounded, **exact}))
+    counts = {"points": points, "points_16": few_points, "octree_points": tree_points}
+    counts["dense_points"] = dense_points
+    print(json.dumps({"grid": resolution, "threads": torch.get_num_threads(), **counts, **rounded}))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--grid", type=int, choices=(128, 256), default=128)
-    parser.add_argument("--peak", type=Path)
-    given = parser.parse_args()
-    print_peak(given.peak, given.grid) if given.peak else main(given.grid)
+    main(parser.parse_args().grid)
