@@ -1,5 +1,6 @@
 import json
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -110,6 +111,8 @@ def test_frames_without_a_body_are_remembered_and_named(model, tmp_path, monkeyp
         ({"settings": Settings(resolution=20, level=0.6)}, r"\(resolution differ\)"),
         ({"settings": Settings(resolution=16, level=0.6, suffix=".obj")}, r"\(suffix differ\)"),
         ({"clip": clip_of([250] * 10)}, r"\(pictures differ\)"),
+        ({"clip": replace(LIGHT, names=[f"g{n}" for n in range(10)])}, r"\(pictures differ\)"),
+        ({"clip": replace(LIGHT, yaw=90.0)}, r"\(pictures differ\)"),
     ],
 )
 def test_meshes_of_different_runs_are_never_mixed(model, tmp_path, change, told):
@@ -123,6 +126,9 @@ def test_meshes_of_different_runs_are_never_mixed(model, tmp_path, change, told)
 
 def test_another_model_is_another_run(model, tmp_path):
     reconstruct_clip(model, LIGHT, tmp_path, SETTINGS)
+    deeper = model.config.model_copy(update={"z_normalization": 0.5})  # same weights
+    with pytest.raises(DataError, match=r"\(model differ\)"):
+        reconstruct_clip(replace(model, config=deeper), LIGHT, tmp_path, SETTINGS)
     with torch.no_grad():
         next(model.network.parameters()).add_(1)
     with pytest.raises(DataError, match=r"\(model differ\)"):
@@ -132,6 +138,14 @@ def test_another_model_is_another_run(model, tmp_path):
 def test_meshes_of_unknown_origin_are_left_alone(model, tmp_path):
     (tmp_path / "meshes").mkdir()
     with pytest.raises(DataError, match="holds meshes/ already: choose another folder"):
+        reconstruct_clip(model, LIGHT, tmp_path, SETTINGS)
+
+
+@pytest.mark.parametrize("content", ['{"mod', "[1]", "7"])
+def test_a_damaged_manifest_is_one_line(model, tmp_path, content):
+    reconstruct_clip(model, LIGHT, tmp_path, SETTINGS)
+    (tmp_path / "reconstruct.json").write_text(content)
+    with pytest.raises(DataError, match=r"reconstruct.json: damaged, or not of this command"):
         reconstruct_clip(model, LIGHT, tmp_path, SETTINGS)
 
 

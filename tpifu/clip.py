@@ -233,12 +233,13 @@ def _mesh(field: Field, half: float, settings: Settings) -> Mesh:
 
 def _manifest(model: TrainedModel, clip: Clip, settings: Settings) -> dict[str, Any]:
     """What the meshes follow from."""
-    weights = hashlib.sha256()
+    network = hashlib.sha256(f"{model.config.model_dump_json()} {model.window}".encode())
     for value in model.network.state_dict().values():
-        weights.update(value.cpu().numpy().tobytes())
-    pictures = hashlib.sha256(clip.images.tobytes() + str(clip.yaw).encode())
+        network.update(value.cpu().numpy().tobytes())
+    pictures = hashlib.sha256(clip.images.tobytes())
+    pictures.update(json.dumps([list(clip.names), clip.yaw]).encode())
     return {
-        "model": weights.hexdigest()[:16],
+        "model": network.hexdigest()[:16],
         "neighborhood": model.neighborhood,
         "pictures": pictures.hexdigest()[:16],
         "frames": len(clip.names),
@@ -249,7 +250,13 @@ def _manifest(model: TrainedModel, clip: Clip, settings: Settings) -> dict[str, 
 def _open_manifest(path: Path, manifest: dict[str, Any]) -> dict[str, str]:
     """The frames known to be empty and why; begins a new folder with its manifest."""
     if path.exists():
-        found = json.loads(path.read_text())
+        try:
+            found = dict(json.loads(path.read_text()))
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"{path}: damaged, or not of this command: choose another folder, or delete that "
+                "one"
+            ) from error
         empty = found.pop("empty", {})
         changed = [key for key in manifest if found.get(key) != manifest[key]]
         if changed:
