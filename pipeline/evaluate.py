@@ -7,7 +7,7 @@ from pipeline import layout
 from tpifu import tracking
 from tpifu.checkpoint import device_from, load_model
 from tpifu.errors import exit_on_error
-from tpifu.evaluate import evaluate, flat, write_metrics
+from tpifu.evaluate import evaluate, flat, write_json
 
 
 def main(name: str) -> None:
@@ -27,7 +27,7 @@ def main(name: str) -> None:
             layout.REPORTS / name,
             jobs=layout.jobs(),
         )
-        write_metrics(layout.METRICS / f"{name}.json", metrics)
+        write_json(layout.METRICS / f"{name}.json", metrics)
         tracker.log_metrics(flat(metrics))
 
 

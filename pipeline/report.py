@@ -4,7 +4,7 @@ Figures 4 and 5), reports/tables."""
 from pipeline import layout
 from tpifu import tracking
 from tpifu.errors import exit_on_error
-from tpifu.evaluate import flat, write_metrics
+from tpifu.evaluate import flat, write_json
 from tpifu.report import PAGE_NAME, Side, compare
 
 
@@ -23,7 +23,7 @@ def main() -> None:
             seed=params.seed,
             profile=params.profile,
         )
-        write_metrics(layout.METRICS / "difference.json", difference)
+        write_json(layout.METRICS / "difference.json", difference)
         tracker.log_metrics(flat(difference))
         for made in ("comparison", "tables", PAGE_NAME):
             tracker.log_artifact(layout.REPORTS / made)

@@ -27,7 +27,7 @@ from tpifu.evaluate import (
     splits_of,
     spread_frames,
     summary,
-    write_metrics,
+    write_json,
 )
 from tpifu.field import network_input, window_fields
 from tpifu.mesh import Mesh
@@ -260,7 +260,7 @@ def test_a_summary_averages_views_then_meshes_and_leaves_out_what_was_not_measur
     by_mesh = over_views(rows)
     assert [row["iou"] for row in by_mesh] == pytest.approx([0.6, 1.0])
     assert np.isnan(by_mesh[1]["chamfer_cm"])
-    write_metrics(tmp_path / "metrics" / "m.json", {**found, "unseen": {"iou": 0.5}})
+    write_json(tmp_path / "metrics" / "m.json", {**found, "unseen": {"iou": 0.5}})
     assert json.loads((tmp_path / "metrics" / "m.json").read_text())["unseen"] == {"iou": 0.5}
     assert [path.name for path in (tmp_path / "metrics").iterdir()] == ["m.json"]
     assert flat({"iou": 0.5, "unseen": {"iou": 0.25}}) == {"iou": 0.5, "unseen.iou": 0.25}

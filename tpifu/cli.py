@@ -633,7 +633,7 @@ def evaluate_model(
         jobs=jobs or joblib.cpu_count(),
     )
     if out:
-        evaluate.write_metrics(out / "metrics.json", metrics)
+        evaluate.write_json(out / "metrics.json", metrics)
     if as_json:
         print(json.dumps(metrics, indent=2))
     else:

@@ -28,6 +28,7 @@ from tpifu.camera import calibration
 from tpifu.checkpoint import TrainedModel
 from tpifu.dataset import window_frames
 from tpifu.errors import DataError
+from tpifu.evaluate import require_camera, write_json
 from tpifu.field import Field, window_fields
 from tpifu.figures import ANGLES, on_white
 from tpifu.gltf import write_animation
@@ -87,12 +88,7 @@ def read_shards(folder: Path, clip: str | None, view: int, size: int, window: fl
     """One clip and view of a folder with views/, or of a views folder. Raises DataError if there
     are several clips and none is named, or if the images do not suit a model."""
     views = Shards(folder / "views" if (folder / "views").is_dir() else folder, "views")
-    camera = views.metadata
-    if (camera["size"], camera["window"]) != (size, window):
-        raise DataError(
-            f"{folder}: images of {camera['size']} px over {camera['window']} m, but the model was "
-            f"trained on {size} px over {window} m; render them so"
-        )
+    require_camera(folder, views, size, window)
     clips = list(dict.fromkeys(views.index["clip"].tolist()))
     if clip is None and len(clips) > 1:
         some = ", ".join(clips[:3])
@@ -185,7 +181,7 @@ def reconstruct_clip(
             reconstruct.save_mesh(_mesh(field, model.window / 2, settings), paths[frame])
         except reconstruct.EmptyField as error:
             empty[clip.names[frame]] = str(error)
-            _write(out / MANIFEST_NAME, {**manifest, "empty": empty})
+            write_json(out / MANIFEST_NAME, {**manifest, "empty": empty})
     found: list[Path | None] = [
         None if name in empty else path for name, path in zip(clip.names, paths, strict=True)
     ]
@@ -201,9 +197,9 @@ def write_pictures(
     cells a side.
     """
     shown = [path for path in paths if path is not None]
-    meshes = (reconstruct.read_mesh(path) for path in shown)
     if len(shown) > 1:
-        write_animation(list(meshes), out / "clip.glb", fps)
+        meshes = [reconstruct.read_mesh(path) for path in shown]
+        write_animation(meshes, out / "clip.glb", fps)
     middle = reconstruct.read_mesh(shown[len(shown) // 2])
     angles = [clip.yaw + 360 * turn / TURNS for turn in range(TURNS)]
     turns = _drawn(middle, angles, window)
@@ -267,15 +263,8 @@ def _open_manifest(path: Path, manifest: dict[str, Any]) -> dict[str, str]:
         return empty
     if (path.parent / MESHES_NAME).exists():
         raise DataError(f"{path.parent}: holds {MESHES_NAME}/ already: choose another folder")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _write(path, manifest)
+    write_json(path, manifest)
     return {}
-
-
-def _write(path: Path, manifest: dict[str, Any]) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(manifest, indent=2) + "\n")
-    os.replace(part, path)
 
 
 def _drawn(mesh: Mesh, yaws: Sequence[float], window: float) -> list[UInt8[np.ndarray, "h w 3"]]:

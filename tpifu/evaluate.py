@@ -29,7 +29,7 @@ from tpifu.mesh import Mesh
 from tpifu.metrics import THRESHOLD, confusion, point_metrics, volumetric_iou
 from tpifu.parallel import parallel_map
 from tpifu.reconstruct import EmptyField, evaluate_grid, extract_surface, save_mesh
-from tpifu.shards import HELD_OUT, MeshFrame, MeshReader, item_seed, unpack_bits
+from tpifu.shards import HELD_OUT, MeshFrame, MeshReader, Shards, item_seed, unpack_bits
 from tpifu.surface import (
     PART_OF_JOINT,
     PARTS,
@@ -88,13 +88,19 @@ class MeasuredClip:
 def open_windows(model: TrainedModel, views: Path, points: Path, split: str) -> Windows:
     """Windows for `model`; DataError if the images do not suit it."""
     windows = Windows(views, points, split, model.neighborhood)
-    camera = windows.views.metadata
-    if (camera["size"], camera["window"]) != (model.size, model.window):
-        raise DataError(
-            f"{views}: images of {camera['size']} px over {camera['window']} m, but the model was "
-            f"trained on {model.size} px over {model.window} m; render them so"
-        )
+    require_camera(views, windows.views, model.size, model.window)
     return windows
+
+
+def require_camera(folder: Path, views: Shards, size: int, window: float) -> None:
+    """Raises DataError, which names `folder`, unless the images are of `size` pixels over `window`
+    metres, as the model's are."""
+    camera = views.metadata
+    if (camera["size"], camera["window"]) != (size, window):
+        raise DataError(
+            f"{folder}: images of {camera['size']} px over {camera['window']} m, but the model was "
+            f"trained on {size} px over {window} m; render them so"
+        )
 
 
 def splits_of(points: Path) -> list[str]:
@@ -262,15 +268,15 @@ def over_views(rows: Sequence[Row]) -> list[Row]:
     return result
 
 
-def summary(rows: Sequence[Row], measures: Sequence[str] = HEADLINE) -> dict[str, Any]:
-    """The metrics file: the test set's means at the top, other splits under their names; four
-    digits. What no mesh has is left out."""
+def summary(rows: Sequence[Row]) -> dict[str, Any]:
+    """The metrics file, HEADLINE: the test set's means at the top, other splits under their names;
+    four digits. What no mesh has is left out."""
     result: dict[str, Any] = {}
     by_mesh = over_views(rows)
     for split in dict.fromkeys(row["split"] for row in by_mesh):
         own = [row for row in by_mesh if row["split"] == split]
         means: dict[str, Any] = {}
-        for measure in measures:
+        for measure in HEADLINE:
             values = np.array([row[measure] for row in own])
             if (known := np.isfinite(values)).any():
                 means[measure] = round(float(values[known].mean()), 4)
@@ -400,9 +406,9 @@ def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return result
 
 
-def write_metrics(path: Path, metrics: dict[str, Any]) -> None:
-    """Write a metrics file whole."""
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write a JSON file whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    part.write_text(json.dumps(metrics, indent=2) + "\n")
+    part.write_text(json.dumps(values, indent=2) + "\n")
     os.replace(part, path)

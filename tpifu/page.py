@@ -26,6 +26,7 @@ from PIL import Image
 
 from tpifu.errors import DataError
 from tpifu.mesh import Mesh
+from tpifu.shards import png
 
 FAR = 0.05
 """Metres: errors from here on have the last colour."""
@@ -172,7 +173,7 @@ def _player(player: Player) -> dict[str, Any]:
     scale = (matplotlib.colormaps[COLOURS](np.arange(256))[:, :3] * 255).round().astype(int)
     data = {
         "labels": list(player.labels),
-        "inputs": [_input(pixels) for pixels in player.inputs],
+        "inputs": [_data_uri("image/png", png(pixels)) for pixels in player.inputs],
         "tracks": tracks,
         "yaw": player.yaw,
         "half": player.half,
@@ -210,15 +211,6 @@ def _view(player: Player) -> dict[str, float]:
     x, y = max(x, SLIMMEST * y), max(y, x)
     view = {"x": x, "y": y, "centre": (high.max() + low.min()) / 2}
     return {name: round(float(value), 3) for name, value in view.items()}
-
-
-def _input(pixels: UInt8[np.ndarray, "h w c"]) -> str:
-    mode = {2: "LA", 4: "RGBA"}[pixels.shape[2]]
-    buffer = io.BytesIO()
-    Image.frombytes(mode, pixels.shape[1::-1], np.ascontiguousarray(pixels).tobytes()).save(
-        buffer, "PNG"
-    )
-    return _data_uri("image/png", buffer.getvalue())
 
 
 class _Packed:

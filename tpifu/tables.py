@@ -261,9 +261,9 @@ def _digits(value: str | int | float) -> str | int | float:
 
 
 def csv_text(rows: Sequence[dict[str, Any]]) -> str:
-    text = io.StringIO()
     if not rows:
         return ""
+    text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
