@@ -113,6 +113,16 @@ def test_the_comparison_again_gives_the_same_bytes(tiny, sides, tmp_path):
         assert path.read_bytes() == other.read_bytes(), path.name
 
 
+def test_a_report_without_a_sequence_has_no_clip_to_play(tiny, sides, tmp_path):
+    parts = (tiny / "meshes", tiny / "views", tiny / "points")
+    still = CONFIG.model_copy(update={"sequence": 0})
+    compare(sides, *parts, tmp_path, still, seed=0, profile="laptop")
+    assert not (tmp_path / "comparison" / "figure5.png").exists()
+    page = (tmp_path / "index.html").read_text()
+    assert "Figure 4" in page
+    assert 'class="player"' not in page
+
+
 def test_a_frame_in_which_nothing_was_predicted_has_empty_tiles(tiny, sides, tmp_path):
     report = shutil.copytree(sides[1].report, tmp_path / "report")
     for mesh in (report / "meshes").iterdir():

@@ -44,6 +44,12 @@ class Pictured:
     errors: Sequence[Float[np.ndarray, " _"] | None]
     """Of each mesh's vertices, metres to the true surface; None for the truth and for no mesh."""
 
+    @property
+    def truth(self) -> Mesh:
+        true = self.meshes[0]
+        assert true is not None
+        return true
+
 
 def shape_tiles(item: Pictured) -> list[Tile]:
     """The input, then each mesh from every angle."""
@@ -93,7 +99,7 @@ def on_white(pixels: UInt8[np.ndarray, "h w c"]) -> Tile:
 
 def sheet(
     rows: Sequence[Sequence[Tile]], columns: Sequence[str], labels: Sequence[str], path: Path
-):
+) -> None:
     """Write tiles as a table with column headings and row labels."""
     left, top = 130, 40
     size = left + TILE * len(columns), top + TILE * len(rows)

@@ -37,10 +37,9 @@ from tpifu.evaluate import (
     spread_frames,
 )
 from tpifu.figures import ANGLES, Pictured
-from tpifu.mesh import Mesh
 from tpifu.page import FAR, Picture, Player, Section, Table, Track, write_page
 from tpifu.reconstruct import read_mesh, save_mesh
-from tpifu.shards import MeshReader
+from tpifu.shards import HELD_OUT, MeshReader
 from tpifu.surface import PARTS, Surface
 from tpifu.tables import Paired
 from tpifu.train import LOSS_NAME, SETTINGS_NAME, VALIDATION_NAME
@@ -99,10 +98,11 @@ def compare(
     frames = _Frames(sides, reader, views, points)
     shown = _draw_frames(frames, config, pictures)
     for item in shown.items:
-        save_mesh(frames.truth(item), out / "truth" / f"{item.stem}.glb")
+        save_mesh(frames[item].truth, out / "truth" / f"{item.stem}.glb")
     curves = _draw_training(sides, pictures)
     main_split, main = next(iter(found.items()))
     bars = _draw_parts(names, main, pictures)
+    moving = bool(shown.sequence)
 
     lead = (
         f"PIFu on single frames ({names[0]}) and on neighbouring frames ({names[1]}): the same "
@@ -111,9 +111,9 @@ def compare(
     )
     sections = [
         Section("Table 2", [_table2(names, main), *tables.notes(profile, provenance)]),
-        Section("A clip in motion", [_player(frames, shown.sequence)]),
+        *([Section("A clip in motion", [_player(frames, shown.sequence)])] if moving else []),
         Section("Figure 4: single frames", shown.figure4),
-        Section("Figure 5: a clip over time", shown.figure5),
+        *([Section("Figure 5: a clip over time", shown.figure5)] if moving else []),
         Section(
             "Shape",
             [
@@ -156,7 +156,7 @@ class _Frames:
     def __init__(
         self, sides: Sequence[Side], reader: MeshReader, views: Path, points: Path
     ) -> None:
-        self.sides, self.reader, self._points = sides, reader, points
+        self.sides, self._reader = sides, reader
         self.windows = {
             split: Windows(views, points, split, neighborhood=1) for split in splits_of(points)
         }
@@ -167,14 +167,12 @@ class _Frames:
             self._known[item] = self._gather(item)
         return self._known[item]
 
-    def truth(self, item: Shown) -> Mesh:
-        return self.reader.read([self.reader.clip(item.split, item.clip)[item.frame]])[0].mesh
-
     def _gather(self, item: Shown) -> Pictured:
         windows = self.windows[item.split]
         clip = next(number for number, (name, _) in enumerate(windows.clips) if name == item.clip)
         images, calib = windows.pixels(clip, item.view, np.array([item.frame]))
-        truth = self.truth(item)
+        row = self._reader.clip(item.split, item.clip)[item.frame]
+        truth = self._reader.read([row])[0].mesh
         surface = Surface(truth)
         paths = [side.report / MESHES_NAME / f"{item.stem}.glb" for side in self.sides]
         found = [read_mesh(path) if path.exists() else None for path in paths]
@@ -207,7 +205,7 @@ def _draw_frames(frames: _Frames, config: Evaluate, out: Path) -> _Drawn:
     angles = ["input", *(f"{name}\n{angle}" for name in who for angle in ANGLES)]
     turns = ["input", *(f"{name}\n{turn}" for name in who for turn in ("front", "back"))]
     drawn = _Drawn([], [], [], [], {})
-    for number, (split, windows) in enumerate(frames.windows.items()):
+    for split, windows in frames.windows.items():
         items = spread_frames(windows, split, config.frames)
         pictured = [frames[item] for item in items]
         labels = [item.label for item in pictured]
@@ -227,7 +225,7 @@ def _draw_frames(frames: _Frames, config: Evaluate, out: Path) -> _Drawn:
             )
         )
         drawn.items.update(dict.fromkeys(items))
-        if number == 0 and config.sequence:
+        if split == HELD_OUT[0]:
             drawn.sequence.extend(sequence_frames(windows, split, config.sequence))
             drawn.items.update(dict.fromkeys(drawn.sequence))
     if drawn.sequence:
