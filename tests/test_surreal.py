@@ -1,5 +1,4 @@
 import shutil
-import time
 import tracemalloc
 from collections import Counter
 from importlib import resources
@@ -235,7 +234,7 @@ def test_compressed_files_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_mutated_files_are_read_or_refused_quickly_and_in_little_memory(tmp_path, compressed):
+def test_mutated_files_are_read_or_refused_in_little_memory(ends, tmp_path, compressed):
     path = stored(tmp_path, clip(2))
     fields = {k: v for k, v in scipy.io.loadmat(path).items() if not k.startswith("__")}
     fields = {name: fields[name] for name in ("pose", "shape", "gender", "zrot", "joints3D", "bg")}
@@ -243,7 +242,6 @@ def test_mutated_files_are_read_or_refused_quickly_and_in_little_memory(tmp_path
     whole = path.read_bytes()
     rng = np.random.default_rng(0)
     outcomes: Counter[str] = Counter()
-    slowest = 0.0
     for number in range(800):
         content = bytearray(whole)
         # Half of them in the headers, where sizes and types are.
@@ -262,17 +260,14 @@ def test_mutated_files_are_read_or_refused_quickly_and_in_little_memory(tmp_path
         path.write_bytes(content)
         if number % 10 == 0:
             tracemalloc.start()
-        start = time.process_time()
         try:
             read_clip(path)
             outcomes["read"] += 1
         except UnusableClip as unusable:
             outcomes[unusable.reason] += 1
-        slowest = max(slowest, time.process_time() - start)
         if number % 10 == 0:
             assert tracemalloc.get_traced_memory()[1] < 2**28
             tracemalloc.stop()
-    assert slowest < 1.0
     assert outcomes["unreadable"] > 50
     # Not all of it fails at the door; compressed, a checksum guards every byte.
     assert compressed or len(outcomes) > 2
