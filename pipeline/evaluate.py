@@ -8,6 +8,7 @@ from tpifu import tracking
 from tpifu.checkpoint import device_from, load_model
 from tpifu.errors import exit_on_error
 from tpifu.evaluate import evaluate, flat, write_json
+from tpifu.parallel import cluster
 
 
 def main(name: str) -> None:
@@ -32,5 +33,5 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    with exit_on_error():
+    with exit_on_error(), cluster(layout.scheduler()):
         main(sys.argv[1])

@@ -46,6 +46,12 @@ def jobs() -> int:
     return _number("TPIFU_WORKERS", "processes") or len(os.sched_getaffinity(0))
 
 
+def scheduler() -> str | None:
+    """TPIFU_DASK: HOST:PORT of the Dask scheduler whose workers compute the data stages; unset
+    takes processes of this machine."""
+    return os.environ.get("TPIFU_DASK")
+
+
 def parts() -> int:
     """Parts of a training batch that go through the network one after the other: TPIFU_PARTS."""
     return _number("TPIFU_PARTS", "parts of a batch") or 1

@@ -5,6 +5,7 @@ import sys
 from pipeline import layout
 from tpifu import surreal
 from tpifu.errors import exit_on_error
+from tpifu.parallel import cluster
 
 
 def main() -> None:
@@ -28,5 +29,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with exit_on_error():
+    with exit_on_error(), cluster(layout.scheduler()):
         main()

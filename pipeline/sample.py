@@ -3,6 +3,7 @@
 from pipeline import layout
 from tpifu import occupancy
 from tpifu.errors import exit_on_error
+from tpifu.parallel import cluster
 
 
 def main() -> None:
@@ -18,5 +19,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with exit_on_error():
+    with exit_on_error(), cluster(layout.scheduler()):
         main()

@@ -18,7 +18,7 @@ from tpifu.dataset import (
 )
 from tpifu.errors import ConfigError, DataError
 from tpifu.occupancy import winding_number
-from tpifu.shards import MeshReader, Shards, dequantise, unpack_bits
+from tpifu.shards import MeshReader, Shards, dequantise, unpack_bits, unpack_codes
 
 UNCHANGED = Augmentation()
 CHANGED = Augmentation(flip=0.5, scale=0.3, shift=1.0)
@@ -158,7 +158,7 @@ def test_a_batch_is_what_is_stored_drawn_window_by_window(tiny, width):
         if position != leader:
             rng = np.random.default_rng([3, 1, position])
         (row,) = stored.read([int(found.clips[clip][1][frame])], ["points", "inside"])
-        pool = dequantise(row["points"].reshape(-1, 3))
+        pool = dequantise(unpack_codes(row["points"]))
         inside = unpack_bits(row["inside"], len(pool))
         chosen = balanced_draw(inside, 20, rng)
         own = window_frames(len(found.clips[clip][1]), 3)[frame]

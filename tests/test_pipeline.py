@@ -58,8 +58,10 @@ PLUMBING = {
     "pipeline",
     "pipeline.layout",
     "tpifu",
+    "tpifu.build",
     "tpifu.config",
     "tpifu.errors",
+    "tpifu.lock",
     "tpifu.parallel",
     "tpifu.tracking",
 }

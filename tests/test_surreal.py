@@ -469,8 +469,8 @@ def test_exported_meshes_are_centred_upright_and_of_one_size(tree, tmp_path):
     reader = MeshReader(tmp_path / "meshes")
     assert len(reader.shards) == 40 + 16 + 25 + 12
     assert reader.shards.metadata["frame_step"] == 5
-    for rows in reader.clips()[:4]:
-        for frame in reader.read(rows):
+    for clip in reader.clips()[:4]:
+        for frame in clip.read():
             assert frame.source_frame == 5 * frame.frame
             path = clip_path(tree, "test", "run0", frame.sequence, 1)
             path = path if path.exists() else clip_path(tree, "train", "run0", frame.sequence, 1)

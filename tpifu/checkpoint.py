@@ -1,7 +1,6 @@
 """Model files and training checkpoints: written whole, read with `weights_only`, resumed only when
 they fit."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -17,6 +16,7 @@ import torch
 
 from tpifu.config import Model
 from tpifu.errors import ConfigError, DataError
+from tpifu.lock import locked
 from tpifu.pifu import PIFu
 
 FORMAT = "tpifu-3"
@@ -121,13 +121,7 @@ class Checkpoints:
         """Hold the run for this process; DataError if another trainer has it. A dead process holds
         no lock."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise DataError(
-                    f"{self.folder}: another process trains this very run; wait for it or stop it"
-                ) from error
+        with locked(self.folder, "trains this very run"):
             yield
 
     def save(self, state: dict[str, Any]) -> None:

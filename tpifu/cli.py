@@ -600,6 +600,13 @@ def evaluate_model(
             show_default="one a core",
         ),
     ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Dask scheduler whose workers share the clips instead, on a CPU.",
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON on stdout instead of the table.")
     ] = False,
@@ -619,19 +626,21 @@ def evaluate_model(
 
     from tpifu import evaluate
     from tpifu.checkpoint import device_from, load_model
+    from tpifu.parallel import cluster
 
     trained = load_model(model, device_from(device))
     meshes, views, pool = (shards / name for name in FOLDERS[:3])
-    metrics = evaluate.evaluate(
-        trained,
-        meshes,
-        views,
-        pool,
-        params.evaluate,
-        seed,
-        out,
-        jobs=jobs or joblib.cpu_count(),
-    )
+    with cluster(dask):
+        metrics = evaluate.evaluate(
+            trained,
+            meshes,
+            views,
+            pool,
+            params.evaluate,
+            seed,
+            out,
+            jobs=jobs or joblib.cpu_count(),
+        )
     if out:
         evaluate.write_json(out / "metrics.json", metrics)
     if as_json:

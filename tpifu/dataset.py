@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from tpifu.augment import Augmentation, Margin, augmented, margin_of
 from tpifu.errors import ConfigError, DataError
-from tpifu.shards import Shards, decode_png, dequantise, item_seed, unpack_bits
+from tpifu.shards import Shards, decode_png, dequantise, item_seed, unpack_bits, unpack_codes
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class Windows:
         for stored, rng in zip(
             self.points.read(rows.tolist(), ["points", "inside"]), rngs, strict=True
         ):
-            pool = stored["points"].reshape(-1, 3)
+            pool = unpack_codes(stored["points"])
             if count > len(pool):
                 raise ConfigError(
                     f"{count} points a mesh asked for, {self.points.folder} has {len(pool)}: ask "

@@ -8,17 +8,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int16
 
 from tpifu import shards
+from tpifu.build import build
 from tpifu.camera import cell_centres
 from tpifu.config import Sample
 from tpifu.mesh import Mesh
-from tpifu.parallel import parallel_map
-from tpifu.shards import HELD_OUT, POINT_HALF, MeshReader, dequantise, quantise
+from tpifu.shards import (
+    HELD_OUT,
+    POINT_HALF,
+    Group,
+    MeshReader,
+    StoredClip,
+    dequantise,
+    pack_codes,
+    quantise,
+)
 
 
 @dataclass(frozen=True)
@@ -36,8 +44,7 @@ def write_points(
     at random.
     """
     reader = MeshReader(meshes)
-    task = partial(_clip_points, reader=reader, config=config, half=half, seed=seed)
-    clips = parallel_map(task, reader.clips(), jobs=jobs, label="points")
+    task = partial(_clip_points, config=config, half=half, seed=seed)
     metadata = {
         "meshes": reader.shards.metadata,
         "point_step": shards.POINT_STEP,
@@ -48,14 +55,13 @@ def write_points(
         "grid": config.grid,
         "units": "points: point_step metres; grid: cells over [-half, half]^3 metres, x slowest",
     }
-    shards.write(out, "points", ([row] for clip in clips for row in clip), metadata)
+    inputs = {"meshes": shards.digest([meshes]), "seed": seed}
+    build(out, "points", task, reader.clips(), metadata, inputs, jobs=jobs, label="points")
 
 
-def _clip_points(
-    rows: list[int], *, reader: MeshReader, config: Sample, half: float, seed: int
-) -> list[dict[str, Any]]:
-    result = []
-    for frame in reader.read(rows):
+def _clip_points(clip: StoredClip, *, config: Sample, half: float, seed: int) -> list[Group]:
+    groups = []
+    for frame in clip.read():
         rng = np.random.default_rng(shards.item_seed(seed, frame.clip, frame.frame))
         samples = sample_points(
             frame.mesh, config.near_surface, config.uniform, config.sigma, half, rng
@@ -63,18 +69,17 @@ def _clip_points(
         grid = None
         if frame.split in HELD_OUT:
             grid = np.packbits(grid_occupancy(frame.mesh, config.grid, half)).tobytes()
-        result.append(
-            {
-                "split": frame.split,
-                "sequence": frame.sequence,
-                "clip": frame.clip,
-                "frame": frame.frame,
-                "points": samples.codes.ravel(),
-                "inside": np.packbits(samples.labels).tobytes(),
-                "grid": grid,
-            }
-        )
-    return result
+        row = {
+            "split": frame.split,
+            "sequence": frame.sequence,
+            "clip": frame.clip,
+            "frame": frame.frame,
+            "points": pack_codes(samples.codes),
+            "inside": np.packbits(samples.labels).tobytes(),
+            "grid": grid,
+        }
+        groups.append([row])
+    return groups
 
 
 def sample_points(

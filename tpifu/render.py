@@ -21,10 +21,10 @@ from embreex.rtcore_scene import EmbreeScene
 from jaxtyping import Float, Float64, UInt8
 
 from tpifu import camera, shards
+from tpifu.build import build
 from tpifu.errors import ConfigError
 from tpifu.mesh import Mesh
-from tpifu.parallel import parallel_map
-from tpifu.shards import MeshReader
+from tpifu.shards import Group, MeshReader, StoredClip
 
 Backend = Literal["pyrender", "embree"]
 
@@ -65,10 +65,7 @@ def write_views(
     `size` in pixels, `window` in metres. A clip keeps its cameras: neighbouring frames share them.
     """
     reader = MeshReader(meshes)
-    task = partial(
-        _clip_views, reader=reader, size=size, views=views, window=window, backend=backend
-    )
-    clips = parallel_map(task, reader.clips(), jobs=jobs, label="views")
+    task = partial(_clip_views, size=size, views=views, window=window, backend=backend)
     metadata = {
         "meshes": reader.shards.metadata,
         "backend": backend,
@@ -76,22 +73,22 @@ def write_views(
         "window": window,
         "units": "yaw: degrees about +y; calib: world metres -> ndc [-1, 1], z towards the viewer",
     }
-    shards.write(out, "views", (group for clip in clips for group in clip), metadata)
+    inputs = {"meshes": shards.digest([meshes]), "views": views}
+    build(out, "views", task, reader.clips(), metadata, inputs, jobs=jobs, label="views")
 
 
 def _clip_views(
-    rows: list[int],
+    clip: StoredClip,
     *,
-    reader: MeshReader,
     size: int,
     views: int,
     window: float,
     backend: Backend,
-) -> list[list[dict[str, Any]]]:
+) -> list[Group]:
     yaws = [360.0 * view / views for view in range(views)]
     calibs = np.stack([camera.calibration(yaw, window) for yaw in yaws])
-    groups: list[list[dict[str, Any]]] = [[] for _ in yaws]
-    for frame in reader.read(rows):
+    groups: list[Group] = [[] for _ in yaws]
+    for frame in clip.read():
         for view, image in enumerate(render(frame.mesh, calibs, size, backend)):
             groups[view].append(
                 {

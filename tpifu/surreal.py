@@ -8,6 +8,7 @@ that leaves it is y-up, metres, SMPL's frame: `R_root = Rx(-90) Rz(zrot) R(pose[
 
 import csv
 import fnmatch
+import hashlib
 import io
 import json
 import math
@@ -31,10 +32,10 @@ from scipy.spatial.transform import Rotation
 
 from tpifu import shards
 from tpifu.body import GENDERS, Body, load_body
+from tpifu.build import build
 from tpifu.config import Data
 from tpifu.errors import DataError
 from tpifu.mesh import Mesh
-from tpifu.parallel import parallel_map
 
 # SURREAL's code of a gender is its index in GENDERS: 0 female, 1 male.
 REST_HEIGHT = 1.8
@@ -452,13 +453,13 @@ def export_meshes(tree: Path, out: Path, data: Data, seed: int, *, jobs: int) ->
     source goes into the shards' metadata.
     """
     choice = choose_clips(tree, data, seed)
-    bodies = {gender: tree / "smpl" / f"{gender}.npz" for gender in GENDERS}
-    clips = parallel_map(
-        partial(_pose_clip, bodies=bodies, step=data.frame_step),
-        choice.clips,
-        jobs=jobs,
-        label="meshes",
-    )
+    bodies = {gender: (tree / "smpl" / f"{gender}.npz").absolute() for gender in GENDERS}
+    topologies = shards.Topologies()
+    numbers = {}
+    for gender in GENDERS:
+        body = load_body(bodies[gender], gender)
+        numbers[gender] = topologies.number(body.faces, body.joints_of_vertices)
+    clips = [(split, path.absolute(), kept) for split, path, kept in choice.clips]
     metadata = {
         "provenance": read_source(tree),
         "units": "metres, y up, facing +z, pelvis at the origin",
@@ -466,8 +467,22 @@ def export_meshes(tree: Path, out: Path, data: Data, seed: int, *, jobs: int) ->
         "frame_step": data.frame_step,
         "skipped_clips": dict(sorted(Counter(clip.reason for clip in choice.skipped).items())),
     }
-    shards.write_meshes(out, clips, metadata, {SKIPPED_NAME: _skipped_table(tree, choice.skipped)})
+    inputs = {
+        "clips": [(split, str(path), kept, _digest(path)) for split, path, kept in clips],
+        "bodies": [_digest(path) for path in bodies.values()],
+    }
+
+    def beside(folder: Path) -> None:
+        topologies.write(folder)
+        (folder / SKIPPED_NAME).write_text(_skipped_table(tree, choice.skipped))
+
+    task = partial(_pose_clip, bodies=bodies, topologies=numbers, step=data.frame_step)
+    build(out, "meshes", task, clips, metadata, inputs, jobs=jobs, label="meshes", beside=beside)
     return choice
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def read_source(tree: Path) -> dict[str, Any]:
@@ -489,14 +504,18 @@ def _skipped_table(tree: Path, skipped: list[UnusableClip]) -> str:
 
 
 def _pose_clip(
-    chosen: tuple[str, Path, int], *, bodies: dict[str, Path], step: int
-) -> list[shards.MeshFrame]:
+    chosen: tuple[str, Path, int],
+    *,
+    bodies: dict[str, Path],
+    topologies: dict[str, int],
+    step: int,
+) -> list[shards.Group]:
     split, path, kept = chosen
     clip = read_clip(path)
     body = load_body(bodies[clip.gender], clip.gender)
     source_frames = np.arange(len(clip.pose))[::step][:kept]
     meshes = centred_meshes(body, clip.pose[source_frames], clip.betas)
-    return [
+    frames = [
         shards.MeshFrame(
             split=split,
             sequence=clip.sequence,
@@ -509,6 +528,7 @@ def _pose_clip(
         )
         for frame, (source_frame, mesh) in enumerate(zip(source_frames, meshes, strict=True))
     ]
+    return [[shards.mesh_row(frame, topologies[clip.gender]) for frame in frames]]
 
 
 def centred_meshes(

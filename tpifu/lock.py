@@ -1,0 +1,22 @@
+"""One process at a time."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tpifu.errors import DataError
+
+
+@contextmanager
+def locked(folder: Path, what: str) -> Iterator[None]:
+    """Hold `folder`/lock for this process; a dead process holds no lock.
+
+    Raises DataError, which says that another process does `what`, if it is held.
+    """
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataError(f"{folder}: another process {what}; wait for it or stop it") from error
+        yield
