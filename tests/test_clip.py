@@ -168,19 +168,21 @@ def test_pictures_turn_and_move(model, tmp_path):
     assert (shares[:, 0] > 0.2).all()  # the input is there in every frame
     assert (shares[1, 1:] < 0.01).all()  # no mesh
     assert (shares[[0, 2, 3], 1:] > 0.05).all()
-    scene = trimesh.load(tmp_path / "clip.glb")
-    assert len(scene.geometry) == 3
+    document, array = read_animation(tmp_path / "clip.glb")
+    assert [node["name"][-1] for node in document["nodes"]] == ["0", "2", "3"]
+    ends = [array(sampler["input"])[-1, 0] for sampler in document["animations"][0]["samplers"]]
+    assert ends == [1.0] * 3  # second, of the four frames
 
 
-def test_the_animation_shows_one_frame_at_a_time(tmp_path, ball):
-    meshes = [ball(0.2), ball(0.3), ball(0.4)]
-    path = tmp_path / "clip.glb"
-    write_animation(meshes, path, fps=5.0)
+def read_animation(path):
+    """The document of a .glb, and a reader of its accessors by number that checks each."""
     data = path.read_bytes()
     magic, version, length, size, kind = struct.unpack("<IIIII", data[:20])
     assert (magic, version, length, kind) == (0x46546C67, 2, len(data), 0x4E4F534A)
     document = json.loads(data[20 : 20 + size])
     binary = data[28 + size :]
+    assert struct.unpack("<II", data[20 + size : 28 + size]) == (len(binary), 0x004E4942)
+    assert [buffer["byteLength"] for buffer in document["buffers"]] == [len(binary)]
 
     def array(number):
         accessor = document["accessors"][number]
@@ -195,27 +197,42 @@ def test_the_animation_shows_one_frame_at_a_time(tmp_path, ball):
         np.testing.assert_array_equal(found.max(axis=0), np.float32(accessor["max"]))
         return found
 
+    return document, array
+
+
+@pytest.mark.parametrize("empty", [[], [0], [1], [2], [0, 1], [1, 2], [0, 2]])
+def test_the_animation_shows_each_frame_in_its_time(tmp_path, ball, empty):
+    meshes = [None if n in empty else ball(0.2 + 0.1 * n) for n in range(3)]
+    shown = [n for n in range(3) if n not in empty]
+    path = tmp_path / "clip.glb"
+    write_animation(meshes, path, fps=5.0)
+    document, array = read_animation(path)
+    assert [node["name"] for node in document["nodes"]] == [f"frame_{n:04d}" for n in shown]
+    # At rest, as in a viewer without animations, the first mesh alone.
+    assert [node["scale"][0] for node in document["nodes"]] == [1.0, 0.0, 0.0][: len(shown)]
     (animation,) = document["animations"]
-    visible = np.zeros((len(meshes), 15))
+    visible = np.zeros((len(shown), 15))
     moments = (np.arange(15) + 0.5) / 25  # three frames of a fifth of a second
     for channel in animation["channels"]:
         sampler = animation["samplers"][channel["sampler"]]
         assert (sampler["interpolation"], channel["target"]["path"]) == ("STEP", "scale")
         times, scales = array(sampler["input"])[:, 0], array(sampler["output"])
         assert (np.diff(times) > 0).all()
+        assert times[-1] == np.float32(0.6)  # empty frames count
         at = np.searchsorted(times, moments, side="right") - 1
         visible[channel["target"]["node"]] = scales[np.maximum(at, 0), 1]
         last = scales[-1, 0]
-    np.testing.assert_array_equal(visible, np.repeat(np.eye(3), 5, axis=1))
-    assert last == 1  # it ends with the last frame
-    for mesh, stored in zip(meshes, document["meshes"], strict=True):
+    np.testing.assert_array_equal(visible, np.repeat(np.eye(3)[shown], 5, axis=1))
+    assert last == (2 in shown)  # it ends with what its last frame shows
+    for frame, stored in zip(shown, document["meshes"], strict=True):
         (primitive,) = stored["primitives"]
+        mesh = meshes[frame]
         np.testing.assert_array_equal(array(primitive["attributes"]["POSITION"]), mesh.vertices)
         np.testing.assert_array_equal(array(primitive["indices"]).reshape(-1, 3), mesh.faces)
         normals = array(primitive["attributes"]["NORMAL"])
         np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-5)
     loaded = trimesh.load(path)
-    assert len(loaded.geometry) == 3
+    assert len(loaded.geometry) == len(shown)
 
 
 def test_shards_give_a_clip_in_one_view_and_their_camera(tiny):

@@ -4,7 +4,7 @@ A folder of results holds
 
 - `reconstruct.json`: model, settings and pictures as digests, and the frames without a mesh;
 - `meshes/NAME.glb` (or another format), written frame by frame: what is there is not done again;
-- `clip.glb`: the meshes as one glTF animation;
+- `clip.glb`: the meshes as one glTF animation, in which a frame without one shows nothing;
 - `turntable.webp`, `side_by_side.webp`: the middle frame turning, and the clip from three sides.
 """
 
@@ -196,10 +196,10 @@ def write_pictures(
     Meshes are read one by one, but for clip.glb, which holds them all: about 0.3 MB each at 128
     cells a side.
     """
-    shown = [path for path in paths if path is not None]
-    if len(shown) > 1:
-        meshes = [reconstruct.read_mesh(path) for path in shown]
+    if len(paths) > 1:
+        meshes = [None if path is None else reconstruct.read_mesh(path) for path in paths]
         write_animation(meshes, out / "clip.glb", fps)
+    shown = [path for path in paths if path is not None]
     middle = reconstruct.read_mesh(shown[len(shown) // 2])
     angles = [clip.yaw + 360 * turn / TURNS for turn in range(TURNS)]
     turns = _drawn(middle, angles, window)

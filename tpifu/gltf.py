@@ -1,7 +1,8 @@
 """Meshes of a clip as one animated glTF 2.0 file, which Blender, three.js and model viewers play.
 
 Every frame is a node of its own, since reconstructions share no vertices; an animation switches the
-nodes' scale between 0 and 1, one frame after the other.
+nodes' scale between 0 and 1, one frame after the other. A frame without a mesh has no node: nothing
+is seen during its time.
 """
 
 import json
@@ -47,29 +48,35 @@ class _Buffer:
         return len(self.accessors) - 1
 
 
-def write_animation(meshes: Sequence[Mesh], path: Path, fps: float) -> None:
-    """Write a .glb that shows `meshes` one after the other, `fps` a second; whole or not at all."""
+def write_animation(meshes: Sequence[Mesh | None], path: Path, fps: float) -> None:
+    """Write a .glb that shows `meshes` one after the other, `fps` a second, and nothing in the time
+    of a None; whole or not at all."""
     buffer = _Buffer()
-    gltf_meshes, nodes, samplers, channels = [], [], [], []
-    for number, mesh in enumerate(meshes):
+    nodes: list[dict[str, Any]] = []
+    gltf_meshes, samplers, channels = [], [], []
+    for frame, mesh in enumerate(meshes):
+        if mesh is None:
+            continue
         attributes = {
             "POSITION": buffer.add(mesh.vertices.astype(np.float32), "VEC3", _ARRAY_BUFFER),
             "NORMAL": buffer.add(_unit(mesh.vertex_normals()), "VEC3", _ARRAY_BUFFER),
         }
         faces = buffer.add(mesh.faces.astype(np.uint32).ravel(), "SCALAR", _ELEMENT_ARRAY_BUFFER)
         primitive = {"attributes": attributes, "indices": faces, "material": 0}
-        gltf_meshes.append({"primitives": [primitive]})
-        visible = 1.0 if number == 0 else 0.0
-        nodes.append({"mesh": number, "name": f"frame_{number:04d}", "scale": [visible] * 3})
-        # Scale by time: hidden, shown from its own time on, hidden from the next one's; but the
-        # clip ends with its last frame, not with nothing.
-        end = 1.0 if number == len(meshes) - 1 else 0.0
-        keys = {0.0: 0.0, number / fps: 1.0, (number + 1) / fps: end}
+        # What plays no animation shows the first mesh.
+        visible = 0.0 if nodes else 1.0
+        node = {"mesh": len(nodes), "name": f"frame_{frame:04d}", "scale": [visible] * 3}
+        # Scale by time: hidden, shown from its own time on, hidden from the next one's to the end;
+        # but the clip ends with its last frame, not with nothing.
+        end = 1.0 if frame == len(meshes) - 1 else 0.0
+        keys = {0.0: 0.0, frame / fps: 1.0, (frame + 1) / fps: 0.0, len(meshes) / fps: end}
         times = buffer.add(np.array(list(keys), np.float32), "SCALAR")
         scale = np.array(list(keys.values()), np.float32)
         scales = buffer.add(np.repeat(scale[:, None], 3, axis=1), "VEC3")
+        channels.append({"sampler": len(nodes), "target": {"node": len(nodes), "path": "scale"}})
         samplers.append({"input": times, "output": scales, "interpolation": "STEP"})
-        channels.append({"sampler": number, "target": {"node": number, "path": "scale"}})
+        gltf_meshes.append({"primitives": [primitive]})
+        nodes.append(node)
     clay = {"baseColorFactor": [0.79, 0.72, 0.66, 1.0], "metallicFactor": 0.0}
     document = {
         "asset": {"version": "2.0", "generator": "tpifu"},
