@@ -1,5 +1,6 @@
 import json
 import struct
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 import trimesh
 from PIL import Image
 
-from tpifu import reconstruct
+from tpifu import gltf, reconstruct
 from tpifu.camera import project
 from tpifu.checkpoint import TrainedModel
 from tpifu.clip import (
@@ -233,6 +234,36 @@ def test_the_animation_shows_each_frame_in_its_time(tmp_path, ball, empty):
         np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-5)
     loaded = trimesh.load(path)
     assert len(loaded.geometry) == len(shown)
+
+
+def test_the_animation_holds_one_mesh_at_a_time(tmp_path, ball):
+    written = []
+
+    def meshes():
+        for n in range(5):
+            mesh = ball(0.2 + 0.1 * n)
+            written.append(weakref.ref(mesh))
+            yield mesh
+            del mesh
+            assert sum(mesh() is not None for mesh in written) <= 1
+
+    write_animation(meshes(), tmp_path / "clip.glb", fps=5.0)
+    assert len(written) == 5
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.glb"]
+
+
+def test_an_animation_that_is_too_large_leaves_what_was_there(tmp_path, ball, monkeypatch):
+    path = tmp_path / "clip.glb"
+    write_animation([ball(0.2), ball(0.3)], path, fps=5.0)
+    before = path.read_bytes()
+    monkeypatch.setattr(gltf, "LARGEST", len(before))
+    write_animation([ball(0.2), ball(0.3)], path, fps=5.0)  # just fits
+    for largest in (len(before) - 1, len(before) // 2):
+        monkeypatch.setattr(gltf, "LARGEST", largest)
+        with pytest.raises(DataError, match=r"clip.glb: would be larger than .* lower --resol"):
+            write_animation([ball(0.3), ball(0.2)], path, fps=5.0)
+    assert path.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.glb"]
 
 
 def test_shards_give_a_clip_in_one_view_and_their_camera(tiny):

@@ -191,14 +191,11 @@ def reconstruct_clip(
 def write_pictures(
     clip: Clip, paths: Sequence[Path | None], out: Path, window: float, fps: float
 ) -> None:
-    """Write clip.glb, turntable.webp and side_by_side.webp to `out`, from the meshes of a clip.
+    """Write turntable.webp, side_by_side.webp and clip.glb to `out`, from the meshes of a clip,
+    which are read one by one.
 
-    Meshes are read one by one, but for clip.glb, which holds them all: about 0.3 MB each at 128
-    cells a side.
+    clip.glb comes last, since a long clip of fine meshes does not fit one: DataError.
     """
-    if len(paths) > 1:
-        meshes = [None if path is None else reconstruct.read_mesh(path) for path in paths]
-        write_animation(meshes, out / "clip.glb", fps)
     shown = [path for path in paths if path is not None]
     middle = reconstruct.read_mesh(shown[len(shown) // 2])
     angles = [clip.yaw + 360 * turn / TURNS for turn in range(TURNS)]
@@ -209,6 +206,9 @@ def write_pictures(
         for pixels, path in zip(clip.images, paths, strict=True)
     )
     _write_webp(sheets, out / "side_by_side.webp", round(1000 / fps))
+    if len(paths) > 1:
+        meshes = (None if path is None else reconstruct.read_mesh(path) for path in paths)
+        write_animation(meshes, out / "clip.glb", fps)
 
 
 def _fields(model: TrainedModel, clip: Clip, frames: Sequence[int]) -> Iterator[Field]:
