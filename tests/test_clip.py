@@ -20,6 +20,7 @@ from tpifu.clip import (
     reconstruct_clip,
     reconstruct_frame,
     write_pictures,
+    write_webp,
 )
 from tpifu.errors import DataError
 from tpifu.gltf import write_animation
@@ -173,6 +174,27 @@ def test_pictures_turn_and_move(model, tmp_path):
     assert [node["name"][-1] for node in document["nodes"]] == ["0", "2", "3"]
     ends = [array(sampler["input"])[-1, 0] for sampler in document["animations"][0]["samplers"]]
     assert ends == [1.0] * 3  # second, of the four frames
+
+
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_a_moving_picture_holds_few_frames_at_a_time(tmp_path, count):
+    drawn = []
+
+    def frames():
+        for n in range(count):
+            frame = Image.new("RGB", (32, 32), (20 * n, 0, 0))
+            drawn.append(weakref.ref(frame))
+            yield frame
+            del frame
+            assert sum(frame() is not None for frame in drawn) <= 2  # the first and the last
+
+    write_webp(frames(), count, tmp_path / "film.webp", 100)
+    with Image.open(tmp_path / "film.webp") as film:
+        assert film.n_frames == count
+        for n in range(count):
+            film.seek(n)
+            assert film.getpixel((16, 16))[0] == pytest.approx(20 * n, abs=4)
+    assert [path.name for path in tmp_path.iterdir()] == ["film.webp"]
 
 
 def read_animation(path):

@@ -11,7 +11,7 @@ A folder of results holds
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -200,12 +200,12 @@ def write_pictures(
     middle = reconstruct.read_mesh(shown[len(shown) // 2])
     angles = [clip.yaw + 360 * turn / TURNS for turn in range(TURNS)]
     turns = _drawn(middle, angles, window)
-    _write_webp([Image.fromarray(view) for view in turns], out / "turntable.webp", 1000 // 15)
+    write_webp(map(Image.fromarray, turns), TURNS, out / "turntable.webp", 1000 // 15)
     sheets = (
         _side_by_side(pixels, path, clip.yaw, window)
         for pixels, path in zip(clip.images, paths, strict=True)
     )
-    _write_webp(sheets, out / "side_by_side.webp", round(1000 / fps))
+    write_webp(sheets, len(paths), out / "side_by_side.webp", round(1000 / fps))
     if len(paths) > 1:
         meshes = (None if path is None else reconstruct.read_mesh(path) for path in paths)
         write_animation(meshes, out / "clip.glb", fps)
@@ -290,10 +290,35 @@ def _side_by_side(
     return sheet
 
 
-def _write_webp(frames: Sequence[Image.Image] | Iterator[Image.Image], path: Path, ms: int) -> None:
-    first, *rest = frames
+class _Film:
+    """Frames as one picture of many: Pillow makes a list of the pictures that it appends, but seeks
+    the frames of each one by one, in order."""
+
+    def __init__(self, frames: Iterator[Image.Image], count: int) -> None:
+        self.n_frames = count
+        self._frames = frames
+
+    def seek(self, _frame: int) -> None:
+        self._shown = next(self._frames)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._shown, name)
+
+
+def write_webp(frames: Iterable[Image.Image], count: int, path: Path, ms: int) -> None:
+    """Write `count` frames as a picture that moves, each for `ms` milliseconds; few are held at a
+    time."""
+    rest = iter(frames)
+    first = next(rest)
     part = path.with_name(path.name + ".part")
     first.save(
-        part, "WEBP", save_all=True, append_images=rest, duration=ms, loop=0, quality=85, method=4
+        part,
+        "WEBP",
+        save_all=True,
+        append_images=[_Film(rest, count - 1)],
+        duration=ms,
+        loop=0,
+        quality=85,
+        method=4,
     )
     os.replace(part, path)
