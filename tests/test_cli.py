@@ -209,6 +209,21 @@ def test_reconstruct_gives_the_meshes_of_eval(trip):
     }
 
 
+def test_a_folder_of_pictures_is_the_clip_of_its_pictures(trip, tmp_path):
+    options = ["--resolution", 16, "--device", "cpu"]
+    done("reconstruct", trip.model, trip.images[0].parent, "-o", tmp_path / "one.obj", *options)
+    assert (tmp_path / "one.obj").read_bytes() == (trip.root / "one.obj").read_bytes()
+
+
+def test_the_clip_taken_from_shards_is_told(trip, tmp_path):
+    command = ["reconstruct", trip.model, trip.shards, "-o", tmp_path / "one.ply"]
+    command += ["--resolution", 16, "--device", "cpu"]
+    for options in ([], ["--clip", "fall", "--view", 0]):
+        result = done(*command, *options)
+        assert result.stderr == f"{trip.shards}: clip fall (train), view 0\n"
+    assert "clip fall has no view 7" in refused(*command, "--view", 7)
+
+
 def test_a_higher_level_gives_a_thinner_body(trip, tmp_path):
     volumes = []
     for level in (0.3, 0.6):
@@ -531,6 +546,13 @@ def test_outputs_of_reconstruct_that_cannot_be(trip, untouched):
     for level in (0, 1, "nan"):
         line = refused("reconstruct", trip.model, image, "-o", untouched, "--level", level)
         assert "level: is " in line
+
+
+@pytest.mark.parametrize("option", [["--clip", "fall"], ["--view", 0]])
+def test_pictures_have_neither_clips_nor_views(option, trip, untouched):
+    for inputs in ([trip.images[0]], trip.images[:2], [trip.images[0].parent]):
+        line = refused("reconstruct", trip.model, *inputs, "-o", untouched, *option)
+        assert f"--clip and --view choose from one folder of shards, which {inputs[0]} is" in line
 
 
 def test_an_interruption_is_one_line(bodies, untouched, monkeypatch):

@@ -1,4 +1,5 @@
 import json
+import shutil
 import struct
 import weakref
 from dataclasses import replace
@@ -297,10 +298,23 @@ def test_shards_give_a_clip_in_one_view_and_their_camera(tiny):
     assert (other.images != found.images).any()
 
 
+def test_a_clip_that_no_model_has_learnt_comes_first(tiny, tmp_path):
+    views = shutil.copytree(tiny / "views", tmp_path / "views")
+    taken = []
+    for split in ("test", "unseen_motion", "validation", "train"):
+        taken.append(read_shards(tmp_path, None, 0, 32, 2.56).title)
+        (views / f"{split}-00000.parquet").unlink()
+    assert taken == [
+        "clip run0/c_walk_c0001 (test), view 0",
+        "clip run0/e_kick_c0001 (unseen_motion), view 0",
+        "clip run0/f_squat_c0001 (validation), view 0",
+        "clip run0/a_walk_c0001 (train), view 0",
+    ]
+
+
 def test_what_shards_do_not_have_is_named(tiny):
-    with pytest.raises(DataError, match=r"has 6 clips: name one with --clip, such as run0/a_walk"):
-        read_shards(tiny, None, 0, 32, 2.56)
-    with pytest.raises(DataError, match=r"has no clip 'x'; it has run0/a_walk_c0001"):
+    told = r"has no clip 'x'; it has run0/c_walk_c0001, run0/d_dance_c0001, run0/e_kick_c0001 and 3"
+    with pytest.raises(DataError, match=told):  # those of test and unseen_motion
         read_shards(tiny, "x", 0, 32, 2.56)
     with pytest.raises(DataError, match=r"has no view 7; its views are 0 to 1"):
         read_shards(tiny, WALK, 7, 32, 2.56)
@@ -310,20 +324,69 @@ def test_what_shards_do_not_have_is_named(tiny):
         read_shards(tiny / "nowhere", None, 0, 32, 2.56)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".gif"])
-def test_an_animated_picture_is_a_clip(tmp_path, suffix):
+def save_picture(path, brightness):
+    pixels = np.zeros((32, 32, 4), np.uint8)
+    pixels[8:20, 8:20] = (brightness, brightness, brightness, 255)
+    Image.fromarray(pixels).save(path)
+
+
+def save_animated(path) -> list[Image.Image]:
+    """Write three frames; which they are."""
     frames = []
     for n in range(3):
         pixels = np.zeros((32, 32, 4), np.uint8)
         pixels[4 : 20 + n, 8:20] = (200, 100 + 50 * n, 50, 255)
         frames.append(Image.fromarray(pixels))
-    path = tmp_path / f"clip{suffix}"
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=100, disposal=2)
+    return frames
+
+
+@pytest.mark.parametrize("suffix", [".png", ".gif"])
+def test_an_animated_picture_is_a_clip(tmp_path, suffix):
+    path = tmp_path / f"clip{suffix}"
+    frames = save_animated(path)
     found = read_pictures([path], 32)
     assert list(found.names) == ["frame_0000", "frame_0001", "frame_0002"]
     for n, image in enumerate(found.images):
         np.testing.assert_array_equal(image[..., 3], np.array(frames[n])[..., 3])
         assert tuple(image[10, 10]) == (200, 100 + 50 * n, 50, 255)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".gif"])
+def test_an_animated_picture_beside_others_is_refused(tmp_path, suffix):
+    path = tmp_path / f"clip{suffix}"
+    save_animated(path)
+    save_picture(tmp_path / "still.png", 200)
+    for paths in ([tmp_path / "still.png", path], [path, path]):
+        with pytest.raises(DataError, match=rf"clip{suffix}: has 3 frames and .*: give it alone"):
+            read_pictures(paths, 32)
+
+
+def test_a_folder_is_its_pictures_in_natural_order(tmp_path):
+    order = ["frame2.png", "frame10.png", "Frame11.webp", "frame011b.png", "frame100.png"]
+    for n, name in sorted(enumerate(order), key=lambda item: item[1]):
+        save_picture(tmp_path / name, 50 * n)
+    # Thumbnails that file managers leave, and files that are no pictures.
+    (tmp_path / "._frame2.png").write_bytes(b"no picture")
+    (tmp_path / "notes.txt").write_text("no picture")
+    found = read_pictures([tmp_path], 32)
+    assert list(found.names) == ["frame2", "frame10", "Frame11", "frame011b", "frame100"]
+    light = found.images[:, 12, 12, 0]
+    assert (np.diff(light.astype(int)) > 30).all()
+    # Files that are listed stay in the order given.
+    listed = read_pictures([tmp_path / name for name in reversed(order)], 32)
+    np.testing.assert_array_equal(listed.images, found.images[::-1])
+
+
+def test_folders_that_are_no_clip_are_named(tmp_path):
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(DataError, match=r"holds neither pictures \(.png, .* nor views"):
+        read_pictures([tmp_path], 32)
+    save_picture(tmp_path / "a.png", 200)
+    with pytest.raises(DataError, match=rf"^{tmp_path}: is one of several inputs"):
+        read_pictures([tmp_path / "a.png", tmp_path], 32)
+    with pytest.raises(DataError, match=r"nowhere: no such file or folder"):
+        read_pictures([tmp_path / "nowhere"], 32)
 
 
 def test_a_video_is_told_what_it_lacks(tmp_path):

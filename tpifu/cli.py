@@ -684,9 +684,9 @@ def reconstruct(
         list[Path],
         typer.Argument(
             metavar="INPUT...",
-            help="Consecutive frames of one clip: pictures in order, or one animated picture "
-            "(WebP, APNG, GIF), square, of the model's size, with the person's mask as alpha "
-            "channel; or a folder of shards (tpifu render).",
+            help="Consecutive frames of one clip: pictures in order, a folder of pictures (frame2 "
+            "before frame10), or one animated picture (WebP, APNG, GIF), square, of the model's "
+            "size, with the person's mask as alpha channel; or a folder of shards (tpifu render).",
         ),
     ],
     out: Annotated[
@@ -702,9 +702,16 @@ def reconstruct(
     ],
     clip: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Which clip of the shards, where they have several."),
+        typer.Option(
+            metavar="NAME",
+            help="Which clip of the shards.",
+            show_default="the first, of split test where there is one",
+        ),
     ] = None,
-    view: Annotated[int, typer.Option(min=0, help="Which of the shards' views; 0 or more.")] = 0,
+    view: Annotated[
+        int | None,
+        typer.Option(min=0, help="Which of the shards' views; 0 or more.", show_default="0"),
+    ] = None,
     resolution: Annotated[
         int, typer.Option(help="Grid cells a side; 8 or more. 128 cells of 2.56 m are 2 cm each.")
     ] = 128,
@@ -755,14 +762,20 @@ def reconstruct(
         raise DataError(f"{out}: cannot write a mesh as {out.suffix}: use {', '.join(SUFFIXES)}")
     if not single and out.is_file():
         raise DataError(f"{out}: is a file: name a folder, or a file with a mesh's suffix")
-    stems = [path.stem for path in inputs]
-    if not single and len(set(stems)) < len(stems):
-        raise DataError(f"{out}: several images have one name: each mesh is named by its image")
+    of_shards = len(inputs) == 1 and clips.holds_shards(inputs[0])
+    if not of_shards and not (clip is None and view is None):
+        raise ConfigError(
+            f"--clip and --view choose from one folder of shards, which {inputs[0]} is not: leave "
+            "them out"
+        )
     trained = load_model(model, device_from(device))
-    if len(inputs) == 1 and inputs[0].is_dir():
-        frames = clips.read_shards(inputs[0], clip, view, trained.size, trained.window)
+    if of_shards:
+        frames = clips.read_shards(inputs[0], clip, view or 0, trained.size, trained.window)
+        print(f"{inputs[0]}: {frames.title}", file=sys.stderr)
     else:
         frames = clips.read_pictures(inputs, trained.size)
+    if not single and len(set(frames.names)) < len(frames.names):
+        raise DataError(f"{out}: several images have one name: each mesh is named by its image")
     settings = clips.Settings(
         resolution=resolution,
         start=start,

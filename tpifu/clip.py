@@ -11,6 +11,7 @@ A folder of results holds
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -34,13 +35,16 @@ from tpifu.figures import ANGLES, on_white
 from tpifu.gltf import write_animation
 from tpifu.mesh import Mesh
 from tpifu.render import render
-from tpifu.shards import Shards, decode_png
+from tpifu.shards import HELD_OUT, Shards, decode_png
 
 MANIFEST_NAME = "reconstruct.json"
 MESHES_NAME = "meshes"
 TILE = 256
 TURNS = 36
+PICTURES = (".png", ".apng", ".webp", ".gif", ".tif", ".tiff", ".jpg", ".jpeg")
+"""What is taken from a folder; the last two have no alpha channel, and are told so."""
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
+HELD_OUT_FIRST = (*HELD_OUT, "validation", "train")
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ class Clip:
     yaw: float
     """Degrees: the view, known from shards. Of pictures 0, so that meshes lie in the frame of the
     camera."""
+    title: str = ""
+    """Which clip of the shards, in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,45 +73,85 @@ class Settings:
     suffix: str = ".glb"
 
 
+def holds_shards(path: Path) -> bool:
+    """Whether `read_shards` is meant for it, `read_pictures` otherwise."""
+    return any(path.glob("*.parquet")) or any(path.glob("views/*.parquet"))
+
+
 def read_pictures(paths: Sequence[Path], size: int) -> Clip:
-    """Image files in order, or one animated picture; the mask as alpha channel. Raises DataError
-    for anything that does not suit a model of `size` pixels."""
+    """Image files in order, a folder of them (frame2 before frame10), or one animated picture; the
+    mask as alpha channel. Raises DataError for anything that does not suit a model of `size`
+    pixels."""
+    if len(paths) == 1 and paths[0].is_dir():
+        paths = _pictures_in(paths[0])
     for path in paths:
+        if path.is_dir():
+            raise DataError(f"{path}: is one of several inputs: a folder must be given alone")
         if not path.is_file():
-            raise DataError(f"{path}: no such image file")
+            raise DataError(f"{path}: no such file or folder")
         if path.suffix.lower() in VIDEOS:
             raise DataError(
                 f"{path}: a video has no mask of the person: cut it into pictures (ffmpeg -i "
                 f"{path.name} frame_%04d.png), put the mask into their alpha channel, give those"
             )
-    if len(paths) == 1 and len(frames := _frames_of(paths[0], size)) > 1:
-        return Clip(_numbered(len(frames)), np.stack(frames), 0.0)
-    images = [_frames_of(path, size)[0] for path in paths]
-    return Clip([path.stem for path in paths], np.stack(images), 0.0)
+    films = [_frames_of(path, size) for path in paths]
+    if len(films) == 1 and len(films[0]) > 1:
+        return Clip(_numbered(len(films[0])), np.stack(films[0]), 0.0)
+    for path, film in zip(paths, films, strict=True):
+        if len(film) > 1:
+            raise DataError(
+                f"{path}: has {len(film)} frames and is one of several files: give it alone, or "
+                "cut it into pictures"
+            )
+    return Clip([path.stem for path in paths], np.stack([film[0] for film in films]), 0.0)
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    """Of a folder, which may hold other files: in natural order."""
+    found = [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in PICTURES and not path.name.startswith(".")
+    ]
+    if not found:
+        raise DataError(
+            f"{folder}: holds neither pictures ({', '.join(PICTURES)}) nor views (tpifu render)"
+        )
+    return sorted(found, key=_natural)
+
+
+def _natural(path: Path) -> tuple[list[str | int], str]:
+    """Sorts numbers in names by value."""
+    parts = re.split(r"(\d+)", path.stem.casefold())  # every other one is a number
+    return [int(part) if n % 2 else part for n, part in enumerate(parts)], path.name
 
 
 def read_shards(folder: Path, clip: str | None, view: int, size: int, window: float) -> Clip:
-    """One clip and view of a folder with views/, or of a views folder. Raises DataError if there
-    are several clips and none is named, or if the images do not suit a model."""
+    """One clip and view of a folder with views/, or of a views folder; without a name the first
+    clip, held-out ones before those that models may have learnt. Raises DataError if there is no
+    such clip or view, or if the images do not suit a model."""
     views = Shards(folder / "views" if (folder / "views").is_dir() else folder, "views")
     require_camera(folder, views, size, window)
-    clips = list(dict.fromkeys(views.index["clip"].tolist()))
-    if clip is None and len(clips) > 1:
-        some = ", ".join(clips[:3])
-        raise DataError(f"{folder}: has {len(clips)} clips: name one with --clip, such as {some}")
-    chosen = clips[0] if clip is None else clip
-    if chosen not in clips:
-        raise DataError(f"{folder}: has no clip {chosen!r}; it has {', '.join(clips[:3])} ...")
-    of_clip = views.index["clip"] == chosen
-    rows = np.flatnonzero(of_clip & (views.index["view"] == view))
+    index = views.index
+    stored = dict.fromkeys(zip(index["split"].tolist(), index["clip"].tolist(), strict=True))
+    clips = sorted(stored, key=lambda key: HELD_OUT_FIRST.index(key[0]))
+    chosen = next((key for key in clips if clip in (None, key[1])), None)
+    if chosen is None:
+        some = ", ".join(name for _, name in clips[:3])
+        more = f" and {len(clips) - 3} more" if len(clips) > 3 else ""
+        raise DataError(f"{folder}: has no clip {clip!r}; it has {some}{more}")
+    split, name = chosen
+    of_clip = (index["split"] == split) & (index["clip"] == name)
+    rows = np.flatnonzero(of_clip & (index["view"] == view))
     if not len(rows):
-        known = np.unique(views.index["view"][of_clip])
+        known = np.unique(index["view"][of_clip])
         raise DataError(
-            f"{folder}: clip {chosen} has no view {view}; its views are {known[0]} to {known[-1]}"
+            f"{folder}: clip {name} has no view {view}; its views are {known[0]} to {known[-1]}"
         )
     found = views.read(rows.tolist(), ["image", "yaw"])
     images = np.stack([decode_png(row["image"]) for row in found])
-    return Clip(_numbered(len(images)), images, float(found[0]["yaw"]))
+    title = f"clip {name} ({split}), view {view}"
+    return Clip(_numbered(len(images)), images, float(found[0]["yaw"]), title)
 
 
 def _numbered(count: int) -> list[str]:
