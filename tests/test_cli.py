@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from tpifu import cli, config
+from tpifu.clip import held
 from tpifu.shards import Shards, decode_png
 
 FRAMES, VIEWS, SIZE = 5, 2, 32
@@ -358,6 +359,15 @@ def test_a_network_that_sees_nobody_says_so(trip, tmp_path, monkeypatch):
     line = refused(*command, trip.images[0], "-o", tmp_path / "mesh.glb")
     assert "predicts nothing inside" in line
     assert not (tmp_path / "mesh.glb").exists()
+
+
+def test_a_folder_that_is_reconstructed_into_is_refused(trip, tmp_path):
+    command = ["reconstruct", trip.model, trip.images[0], "-o", tmp_path, "--no-pictures"]
+    command += ["--resolution", 16, "--device", "cpu"]
+    with held(tmp_path):
+        assert "another process reconstructs into this folder; wait" in refused(*command)
+        assert not (tmp_path / "reconstruct.json").exists()
+    done(*command)
 
 
 # Mistakes: one line, exit code 2, nothing written.

@@ -16,6 +16,7 @@ from tpifu.checkpoint import TrainedModel
 from tpifu.clip import (
     Clip,
     Settings,
+    held,
     read_pictures,
     read_shards,
     reconstruct_clip,
@@ -142,6 +143,18 @@ def test_meshes_of_unknown_origin_are_left_alone(model, tmp_path):
     (tmp_path / "meshes").mkdir()
     with pytest.raises(DataError, match="holds meshes/ already: choose another folder"):
         reconstruct_clip(model, LIGHT, tmp_path, SETTINGS)
+
+
+def test_a_folder_is_held_by_one_process_at_a_time(tmp_path):
+    out = tmp_path / "out"
+    with held(out), held(tmp_path / "other"):
+        with pytest.raises(DataError, match="another process reconstructs into"), held(out):
+            pytest.fail("held twice")
+        with pytest.raises(DataError), held(out):  # the refusal freed nothing
+            pytest.fail("held twice")
+    with pytest.raises(KeyboardInterrupt), held(out):
+        raise KeyboardInterrupt
+    assert list(out.iterdir()) == []
 
 
 @pytest.mark.parametrize("content", ['{"mod', "[1]", "7"])

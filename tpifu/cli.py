@@ -788,11 +788,12 @@ def reconstruct(
         save_mesh(clips.reconstruct_frame(trained, frames, middle, settings), out)
         print(f"{out}: mesh of {frames.names[middle]}")
         return
-    paths, empty = clips.reconstruct_clip(trained, frames, out, settings)
-    if len(empty) == len(paths):
-        raise DataError(f"{out}: no frame has a mesh; the first: {empty[0]}")
-    if pictures:
-        clips.write_pictures(frames, paths, out, trained.window, fps)
+    with clips.held(out):
+        paths, empty = clips.reconstruct_clip(trained, frames, out, settings)
+        if len(empty) == len(paths):
+            raise DataError(f"{out}: no frame has a mesh; the first: {empty[0]}")
+        if pictures:
+            clips.write_pictures(frames, paths, out, trained.window, fps)
     if empty:
         print(f"{len(empty)} frames give no mesh; the first: {empty[0]}", file=sys.stderr)
     print(f"{out}: {len(paths) - len(empty)} of {len(paths)} meshes")

@@ -12,7 +12,9 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -33,6 +35,7 @@ from tpifu.evaluate import require_camera, write_json
 from tpifu.field import Field, window_fields
 from tpifu.figures import ANGLES, on_white
 from tpifu.gltf import write_animation
+from tpifu.lock import locked
 from tpifu.mesh import Mesh
 from tpifu.render import render
 from tpifu.shards import HELD_OUT, Shards, decode_png
@@ -187,6 +190,18 @@ def _frames_of(path: Path, size: int) -> list[UInt8[np.ndarray, "h w 4"]]:
                 "person (255 on the person, 0 elsewhere)"
             )
     return [pixels for pixels, _ in frames]
+
+
+@contextmanager
+def held(out: Path) -> Iterator[None]:
+    """Hold a folder of results for this process; DataError if another one writes there."""
+    scratch = out / ".lock"
+    scratch.mkdir(parents=True, exist_ok=True)
+    with locked(scratch, "reconstructs into this folder"):
+        try:
+            yield
+        finally:
+            shutil.rmtree(scratch)
 
 
 def reconstruct_frame(model: TrainedModel, clip: Clip, frame: int, settings: Settings) -> Mesh:
