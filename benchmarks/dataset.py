@@ -1,0 +1,103 @@
+"""Reading training batches against training on them, one JSON line.
+
+python benchmarks/dataset.py [--views data/views] [--points data/points]   (after dvc repro; a
+minute; the settings and the network of params.yaml's profile, one process)
+
+windows_per_s: of the temporal model, read by `TrainingSteps` in one thread, images and points drawn
+and changed as in training. ratio_train: over the windows a second of a training step on all cores;
+above 1, training does not wait. _baseline: the same for neighborhood 1. Minima of chunks of steps
+in turns; _median: medians. first_epoch_windows_per_s: with nothing opened or known yet.
+rss_growth_mb: resident memory after three epochs of reading less that after one; private_growth_mb:
+without what is mapped from files.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+
+import psutil
+import torch
+
+from tpifu import config
+from tpifu.augment import Augmentation
+from tpifu.config import Params
+from tpifu.dataset import TrainingSteps, Windows
+from tpifu.pifu import PIFu
+from tpifu.train import optimizers, training_step
+
+EPOCHS, ROUNDS, CHUNK = 3, 9, 10
+
+
+def training_steps(params: Params, views: Path, points: Path, neighborhood: int) -> TrainingSteps:
+    train = params.train
+    return TrainingSteps(
+        Windows(views, points, "train", neighborhood),
+        train.batch_size,
+        train.points,
+        params.seed,
+        windows_per_clip=train.windows_per_clip,
+        augmentation=Augmentation(flip=train.flip, scale=train.scale, shift=train.shift),
+    )
+
+
+def read_epochs(steps: TrainingSteps) -> dict[str, float]:
+    """Speed of the first, and memory from its end to that of the last."""
+    process = psutil.Process()
+    length = len(steps.windows) // steps.batch_size
+    start = time.perf_counter()
+    for step in range(length):
+        steps[step]
+    seconds = time.perf_counter() - start
+    before = process.memory_info()
+    for step in range(length, EPOCHS * length):
+        steps[step]
+    after = process.memory_info()
+    private = (after.rss - after.shared) - (before.rss - before.shared)
+    return {
+        "first_epoch_windows_per_s": length * steps.batch_size / seconds,
+        "rss_growth_mb": (after.rss - before.rss) / 2**20,
+        "private_growth_mb": private / 2**20,
+    }
+
+
+def against_training(params: Params, steps: TrainingSteps) -> dict[str, list[float]]:
+    """Seconds a step of reading and of training, by round."""
+    torch.manual_seed(0)
+    network = PIFu(params.model, steps.windows.neighborhood, params.camera.window).train()
+    network.image_filter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    updaters = optimizers(params.train.optimizer, network)
+    seconds: dict[str, list[float]] = {"read": [], "train": []}
+    for number in range(ROUNDS):  # in turns: the machine's moods hit both
+        start = time.perf_counter()
+        for step in range(number * CHUNK, (number + 1) * CHUNK):
+            batch = steps[step]
+        middle = time.perf_counter()
+        training_step(network, updaters, [batch], params.train.learning_rate)
+        seconds["read"].append((middle - start) / CHUNK)
+        seconds["train"].append(time.perf_counter() - middle)
+    return seconds
+
+
+def main(views: Path, points: Path) -> None:
+    params = config.load(Path(__file__).parents[1] / "params.yaml")
+    result: dict[str, float] = {}
+    for name, neighborhood in (("", params.model.neighborhood), ("_baseline", 1)):
+        steps = training_steps(params, views, points, neighborhood)
+        result |= {f"{key}{name}": value for key, value in read_epochs(steps).items()}
+        seconds = against_training(params, steps)
+        for suffix, typical in (("", min), ("_median", statistics.median)):
+            read, trained = typical(seconds["read"]), typical(seconds["train"])
+            result[f"windows_per_s{name}{suffix}"] = params.train.batch_size / read
+            result[f"ratio_train{name}{suffix}"] = trained / read
+            result[f"train_ms{name}{suffix}"] = 1000 * trained
+    rounded = {key: float(f"{value:.3g}") for key, value in result.items()}
+    print(json.dumps({"threads": torch.get_num_threads(), **rounded}))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    for kind in ("views", "points"):
+        parser.add_argument(f"--{kind}", type=Path, default=Path("data") / kind)
+    main(**vars(parser.parse_args()))

@@ -1,0 +1,109 @@
+"""Views a second by each backend, and what their PNGs cost, one JSON line.
+
+python benchmarks/render.py   (bodies in a walk, 8 views each, 512 and 128 px; one thread; a minute)
+python benchmarks/render.py --leak 5000   (growth of memory instead, over so many views)
+
+BACKEND_SIZE: views drawn a second, a mesh's set-up included, PNG not; null where the backend does
+not work here. png_SIZE: PNGs encoded a second; png_bytes_SIZE: bytes each; png_share_SIZE: of
+drawing by `auto` and encoding together. Minima of rounds in turns; _median: medians. With --leak:
+megabytes by which the process grew from the first tenth of the views to the last, 128 px.
+"""
+
+import argparse
+import json
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is there
+
+import statistics
+import time
+from collections import defaultdict
+from typing import get_args
+
+import numpy as np
+import psutil
+
+from tpifu.body import embedded_body
+from tpifu.camera import calibration
+from tpifu.errors import ConfigError
+from tpifu.mesh import Mesh
+from tpifu.motion import Style, make_motion
+from tpifu.render import Backend, choose_backend, render
+from tpifu.shards import png
+
+SIZES, VIEWS, ROUNDS = (512, 128), 8, 9
+CALIBS = np.stack([calibration(360 * view / VIEWS, 2.56) for view in range(VIEWS)])
+
+
+def bodies(count: int) -> list[Mesh]:
+    rng = np.random.default_rng(0)
+    body = embedded_body("male")
+    motion = make_motion("walk", count, Style.draw(rng), rng)
+    vertices, joints = body.pose(motion.pose, np.zeros(10, np.float32))
+    return [Mesh(v - j[0], body.faces) for v, j in zip(vertices, joints, strict=True)]
+
+
+def working() -> list[Backend]:
+    found: list[Backend] = []
+    for backend in get_args(Backend):
+        try:
+            found.append(choose_backend(backend))
+        except ConfigError:
+            continue
+    return found
+
+
+def speeds() -> dict[str, float | None]:
+    meshes, count = bodies(4), 4 * VIEWS
+    seconds: dict[str, list[float]] = defaultdict(list)
+    size_of: dict[int, float] = {}
+    for _ in range(ROUNDS):  # in turns: the machine's moods hit all
+        for size in SIZES:
+            for backend in working():
+                start = time.perf_counter()
+                images = np.concatenate([render(mesh, CALIBS, size, backend) for mesh in meshes])
+                seconds[f"{backend}_{size}"].append(time.perf_counter() - start)
+            start = time.perf_counter()
+            files = [png(image) for image in images]
+            seconds[f"png_{size}"].append(time.perf_counter() - start)
+            size_of[size] = sum(map(len, files)) / count
+    auto = choose_backend("auto")
+    result: dict[str, float | None] = {
+        f"{backend}_{size}": None for backend in get_args(Backend) for size in SIZES
+    }
+    for name, values in seconds.items():
+        result[name] = count / min(values)
+        result[f"{name}_median"] = count / statistics.median(values)
+    for size in SIZES:
+        drawn, encoded = min(seconds[f"{auto}_{size}"]), min(seconds[f"png_{size}"])
+        result[f"png_share_{size}"] = encoded / (drawn + encoded)
+        result[f"png_bytes_{size}"] = size_of[size]
+    return result
+
+
+def growth(views: int) -> dict[str, float | None]:
+    """Of resident memory, by backend."""
+    meshes, result = bodies(20), {}
+    process = psutil.Process()
+    for backend in working():
+        first = 0
+        for number in range(views // VIEWS):
+            if number == views // VIEWS // 10:
+                first = process.memory_info().rss
+            for image in render(meshes[number % len(meshes)], CALIBS, 128, backend):
+                png(image)
+        result[f"{backend}_grown_mb"] = (process.memory_info().rss - first) / 2**20
+    return result
+
+
+def main(leak: int | None) -> None:
+    found = growth(leak) if leak else speeds()
+    rounded = {key: value and float(f"{value:.3g}") for key, value in found.items()}
+    views = {"views": leak} if leak else {}
+    print(json.dumps({"auto": choose_backend("auto"), **views, **rounded}))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--leak", type=int, metavar="VIEWS")
+    main(parser.parse_args().leak)
