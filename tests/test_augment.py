@@ -1,4 +1,5 @@
 from dataclasses import astuple, replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -136,7 +137,7 @@ def shown_beyond_the_image(images, calib):
 )
 def test_the_body_stays_in_the_image(images, how, seed):
     margin = margin_of(images)
-    other, calib = augmented(images, CALIB, margin, how, np.random.default_rng(seed))
+    other, calib = augmented(images, CALIB, lambda: margin, how, np.random.default_rng(seed))
     beyond, within = shown_beyond_the_image(images, calib)
     assert beyond[..., -1].max() <= 1  # the factor is known to single precision
     if min(astuple(margin)) == 0:
@@ -153,7 +154,7 @@ def test_a_scaled_body_reaches_every_edge_and_goes_no_further():
     reached = set()
     for seed in range(300):
         rng = np.random.default_rng(seed)
-        other, calib = augmented(images, CALIB, margin_of(images), how, rng)
+        other, calib = augmented(images, CALIB, partial(margin_of, images), how, rng)
         beyond, _ = shown_beyond_the_image(images, calib)
         assert beyond[..., -1].max() <= 1
         reached |= {side for side, free in vars(margin_of(other)).items() if free == 0}
@@ -173,7 +174,7 @@ def test_each_change_is_as_frequent_and_as_large_as_asked():
     }.items():
         found[name] = np.stack(
             [
-                augmented(images, CALIB, margin, how, np.random.default_rng(seed))[1]
+                augmented(images, CALIB, lambda: margin, how, np.random.default_rng(seed))[1]
                 for seed in range(600)
             ]
         )
@@ -190,14 +191,15 @@ def test_each_change_is_as_frequent_and_as_large_as_asked():
 def test_one_setting_does_not_change_what_another_does():
     images = np.zeros((1, SIZE, SIZE, 2), np.uint8)
     images[0, 8:16, 8:16] = 255
+    margin = partial(margin_of, images)
     for seed in range(9):
         _, alone = augmented(
-            images, CALIB, margin_of(images), Augmentation(shift=1.0), np.random.default_rng(seed)
+            images, CALIB, margin, Augmentation(shift=1.0), np.random.default_rng(seed)
         )
         _, both = augmented(
             images,
             CALIB,
-            margin_of(images),
+            margin,
             Augmentation(flip=1.0, shift=1.0),
             np.random.default_rng(seed),
         )
@@ -206,3 +208,15 @@ def test_one_setting_does_not_change_what_another_does():
 
 def test_an_image_without_a_body_has_no_margin():
     assert astuple(margin_of(np.zeros((1, SIZE, SIZE, 2), np.uint8))) == (0, 0, 0, 0)
+
+
+def test_mirroring_alone_asks_for_no_margin():
+    def margin():
+        raise AssertionError
+
+    images = np.arange(SIZE * SIZE * 2, dtype=np.uint8).reshape(1, SIZE, SIZE, 2)
+    other, calib = augmented(
+        images, CALIB, margin, Augmentation(flip=1.0), np.random.default_rng(0)
+    )
+    for found, expected in zip((other, calib), mirrored(images, CALIB), strict=True):
+        np.testing.assert_array_equal(found, expected)

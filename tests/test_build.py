@@ -131,29 +131,33 @@ def test_a_stop_before_the_first_shard_leaves_nothing_behind(tmp_path):
 
 @pytest.mark.slow
 def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path, whole, ends):
+    log = tmp_path / "log"
     call = (
         "import sys; sys.path.insert(0, 'tests'); from pathlib import Path; "
         "from tpifu import shards; from test_build import write; shards.SHARD_BYTES = 20_000; "
-        f"write(Path({str(tmp_path / 'points')!r}), jobs=2, pause=0.05)"
+        f"write(Path({str(tmp_path / 'points')!r}), jobs=2, log=Path({str(log)!r}), pause=0.05)"
     )
     rng = np.random.default_rng(0)
-    kills = 0
-    while True:
+
+    def computed() -> int:
+        return len(log.read_text().split()) if log.exists() else 0
+
+    for last in [*rng.integers(1, 8, 10).tolist(), None]:
+        before = computed()
         process = subprocess.Popen(
             [sys.executable, "-c", call], cwd=Path(__file__).parent.parent, start_new_session=True
         )
-        try:
-            process.wait(rng.uniform(1, 4) if kills < 12 else None)
-        except subprocess.TimeoutExpired:
+        while process.poll() is None and (last is None or computed() < before + last):
+            time.sleep(rng.uniform(0, 0.05))
+        if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            kills += 1
-            continue
-        assert process.returncode == 0
-        break
-    assert kills > 0
+        elif process.returncode == 0:
+            break
+        process.wait()
+    assert process.returncode == 0
+    assert computed() > len(CLIPS)  # what a kill interrupted was done again
     assert contents(tmp_path / "points") == whole
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["points", "whole"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "points", "whole"]
 
 
 def test_a_full_disk_is_one_line_and_costs_no_finished_shard(tmp_path, whole, monkeypatch):

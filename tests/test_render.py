@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ from tpifu.errors import ConfigError
 from tpifu.mesh import Mesh
 
 needs_gl = pytest.mark.skipif(
-    not render._opengl_works(), reason="no OpenGL/EGL: apt-get install libegl1 libgl1"
+    render._opengl() is None, reason="no OpenGL/EGL: apt-get install libegl1 libgl1"
 )
 BACKENDS = [pytest.param("pyrender", marks=needs_gl), "embree"]
 WINDOW = 2.56
@@ -146,33 +147,44 @@ def test_pyrender_keeps_no_memory_of_the_frames_it_drew(ball):
     assert resident() - before < 5e6
 
 
-def test_auto_takes_what_works_and_says_so(monkeypatch):
-    monkeypatch.setattr(render, "_opengl_works", lambda: True)
+def test_auto_takes_the_faster_one_and_says_so(monkeypatch):
+    monkeypatch.setattr(render, "_opengl", lambda: "NVIDIA H100/PCIe/SSE2")
     assert render.choose_backend("auto") == "pyrender"
     assert render.explain("auto", "pyrender") is None
-    monkeypatch.setattr(render, "_opengl_works", lambda: False)
-    assert render.choose_backend("auto") == "embree"
-    line = render.explain("auto", "embree")
-    assert line is not None
-    assert "apt-get install libegl1 libgl1" in line
-    assert "\n" not in line
+    for drawer, told in (
+        ("llvmpipe (LLVM 15.0.6, 256 bits)", r"OpenGL has no GPU here \(llvmpipe"),
+        (None, "no usable OpenGL/EGL was found"),
+    ):
+        monkeypatch.setattr(render, "_opengl", lambda drawer=drawer: drawer)
+        assert render.choose_backend("auto") == "embree"
+        line = render.explain("auto", "embree")
+        assert line is not None
+        assert re.search(told, line)
+        assert "\n" not in line
 
 
 def test_a_backend_asked_for_by_name_is_used_or_refused(monkeypatch):
-    monkeypatch.setattr(render, "_opengl_works", lambda: False)
+    monkeypatch.setattr(render, "_opengl", lambda: None)
     assert render.choose_backend("embree") == "embree"
     assert render.explain("embree", "embree") is None
     with pytest.raises(ConfigError, match=r"libegl1 libgl1.*render\.backend=embree") as error:
         render.choose_backend("pyrender")
     assert "\n" not in str(error.value)
+    monkeypatch.setattr(render, "_opengl", lambda: "llvmpipe")
+    assert render.choose_backend("pyrender") == "pyrender"
+
+
+@needs_gl
+def test_who_draws_is_known_where_opengl_works():
+    assert render._opengl() not in (None, "", "unknown")
 
 
 def test_a_context_that_cannot_be_created_is_noticed(monkeypatch):
     monkeypatch.setenv("EGL_DEVICE_ID", "99")  # Pyrender's choice of a graphics device
     monkeypatch.setenv("PYOPENGL_PLATFORM", "egl")
-    render._opengl_works.cache_clear()
-    assert not render._opengl_works()
-    render._opengl_works.cache_clear()
+    render._opengl.cache_clear()
+    assert render._opengl() is None
+    render._opengl.cache_clear()
 
 
 def test_drawing_with_embree_never_touches_opengl():

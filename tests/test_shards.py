@@ -15,6 +15,7 @@ from tpifu.mesh import Mesh
 from tpifu.shards import (
     POINT_HALF,
     POINT_STEP,
+    SCHEMAS,
     MeshFrame,
     MeshReader,
     Shards,
@@ -246,3 +247,27 @@ def test_a_folder_that_cannot_be_read_is_refused_in_one_line(tmp_path):
     whole = (folder / "train-00000.parquet").read_bytes()
     (folder / "train-00000.parquet").write_bytes(whole[: len(whole) // 2])
     refused(folder, "points", r"not a readable Parquet file")
+
+
+def test_damaged_data_is_an_error_not_a_wrong_number(tmp_path):
+    write_meshes(tmp_path / "meshes", mesh_clips(np.random.default_rng(0)), {})
+    (whole, *_) = MeshReader(tmp_path / "meshes").clips()
+    path = tmp_path / "meshes" / "train-00000.parquet"
+    data = bytearray(path.read_bytes())
+    column = (
+        pq.ParquetFile(path).metadata.row_group(0).column(SCHEMAS["meshes"].names.index("vertices"))
+    )
+    end = column.data_page_offset + column.total_compressed_size
+    data[end - 5 : end] = bytes(255 - byte for byte in data[end - 5 : end])
+    path.write_bytes(data)
+    reader = MeshReader(tmp_path / "meshes")
+    for read in (whole.read, lambda: reader.read([0])):
+        with pytest.raises(DataError, match=r"train-00000\.parquet: not a readable Parquet file"):
+            read()
+
+
+def test_meshes_without_their_faces_are_refused(tmp_path):
+    write_meshes(tmp_path / "meshes", mesh_clips(np.random.default_rng(0)), {})
+    (tmp_path / "meshes" / "faces.parquet").unlink()
+    with pytest.raises(DataError, match=r"faces\.parquet: not a readable Parquet file \(.*No such"):
+        MeshReader(tmp_path / "meshes")

@@ -5,6 +5,7 @@ Images are (grey, mask) or (r, g, b, mask), 0 beside the body; image and ndc are
 `tpifu.camera`. A mirrored camera is left-handed.
 """
 
+from collections.abc import Callable
 from dataclasses import astuple, dataclass, replace
 
 import numpy as np
@@ -86,30 +87,35 @@ def shifted(
 def augmented(
     images: UInt8[np.ndarray, "m h w c"],
     calib: Float[np.ndarray, "3 4"],
-    margin: Margin,
+    margin: Callable[[], Margin],
     how: Augmentation,
     rng: np.random.Generator,
 ) -> tuple[UInt8[np.ndarray, "m h w c"], Float[np.ndarray, "3 4"]]:
     """A random mirroring, size and place, one for all images, that keeps the body in the image.
 
-    `margin` is free in all of the images. What is drawn depends on it and not on the images.
+    `margin` tells what is free in all of the images; it is asked only where they are moved or
+    scaled. What is drawn depends on it and not on the images.
     """
     # All four are always drawn, so that no setting changes what another one does.
     flip, size, across, along = rng.random(4).tolist()
     if flip < how.flip:
         images, calib = mirrored(images, calib)
-        margin = replace(margin, left=margin.right, right=margin.left)
-    if 0 in astuple(margin):
+    if not (how.scale or how.shift):
+        return images, calib
+    free = margin()
+    if flip < how.flip:
+        free = replace(free, left=free.right, right=free.left)
+    if 0 in astuple(free):
         # Perhaps the body goes on beyond the edge: moved or made smaller, it would end in the
         # middle of the image.
         return images, calib
     if how.scale:
-        low, high = 1 - how.scale, min(1 + how.scale, _largest_factor(margin, images.shape[1:3]))
+        low, high = 1 - how.scale, min(1 + how.scale, _largest_factor(free, images.shape[1:3]))
         factor = low + size * (high - low)
         images, calib = scaled(images, calib, factor)
-        margin = _scaled_margin(margin, images.shape[1:3], factor)
-    right = _between(-int(how.shift * margin.left), int(how.shift * margin.right), across)
-    up = _between(-int(how.shift * margin.below), int(how.shift * margin.above), along)
+        free = _scaled_margin(free, images.shape[1:3], factor)
+    right = _between(-int(how.shift * free.left), int(how.shift * free.right), across)
+    up = _between(-int(how.shift * free.below), int(how.shift * free.above), along)
     return shifted(images, calib, right, up)
 
 

@@ -7,6 +7,7 @@ restarts and machines agree.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -258,7 +259,7 @@ class TrainingSteps(Dataset[Batch]):
             if self.augmentation != _UNCHANGED:
                 # A generator of its own: points and views stay those of the unchanged images.
                 chance = np.random.default_rng([self.seed, 2, leader])
-                margin = windows.margin(clip, view)
+                margin = partial(windows.margin, clip, view)
                 pixels, calib = augmented(pixels, calib, margin, self.augmentation, chance)
             images.append(pixels)
             frames.append(offset + places.reshape(len(own), -1))

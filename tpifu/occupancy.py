@@ -53,9 +53,10 @@ def write_points(
         "near_surface": config.near_surface,
         "uniform": config.uniform,
         "grid": config.grid,
+        "seed": seed,
         "units": "points: point_step metres; grid: cells over [-half, half]^3 metres, x slowest",
     }
-    inputs = {"meshes": shards.digest([meshes]), "seed": seed}
+    inputs = {"meshes": shards.digest([meshes])}
     build(out, "points", task, reader.clips(), metadata, inputs, jobs=jobs, label="points")
 
 

@@ -70,10 +70,11 @@ def write_views(
         "meshes": reader.shards.metadata,
         "backend": backend,
         "size": size,
+        "views": views,
         "window": window,
         "units": "yaw: degrees about +y; calib: world metres -> ndc [-1, 1], z towards the viewer",
     }
-    inputs = {"meshes": shards.digest([meshes]), "views": views}
+    inputs = {"meshes": shards.digest([meshes])}
     build(out, "views", task, reader.clips(), metadata, inputs, jobs=jobs, label="views")
 
 
@@ -113,13 +114,18 @@ _Draw = Callable[
 
 
 def choose_backend(requested: Literal["auto", "pyrender", "embree"]) -> Backend:
-    """What `requested` means here: auto is Pyrender where OpenGL works, else Embree.
+    """What `requested` means here: auto is Pyrender where OpenGL has a GPU, else Embree, which is the
+    faster one on a CPU (benchmarks/render.py).
 
     Raises ConfigError if Pyrender is asked for by name and cannot draw.
     """
-    if requested == "embree" or (requested == "auto" and not _opengl_works()):
+    if requested == "embree":
         return "embree"
-    if not _opengl_works():
+    drawer = _opengl()
+    if requested == "auto":
+        on_cpu = drawer is None or any(name in drawer.lower() for name in _CPU_DRAWERS)
+        return "embree" if on_cpu else "pyrender"
+    if drawer is None:
         raise ConfigError(
             "render.backend is pyrender, but no OpenGL/EGL context can be created here: "
             f"{_APT}, or set render.backend=embree"
@@ -127,29 +133,39 @@ def choose_backend(requested: Literal["auto", "pyrender", "embree"]) -> Backend:
     return "pyrender"
 
 
+_CPU_DRAWERS = ("llvmpipe", "softpipe", "swiftshader", "swrast", "software")
+
+
 def explain(requested: Literal["auto", "pyrender", "embree"], chosen: Backend) -> str | None:
     """The line to print about a choice the user did not make; None if there is nothing to say."""
-    if requested == "auto" and chosen == "embree":
-        return f"Embree renders: no usable OpenGL/EGL library was found (for pyrender: {_APT})"
-    return None
+    if requested != "auto" or chosen != "embree":
+        return None
+    drawer = _opengl()
+    reason = f"OpenGL has no GPU here ({drawer})" if drawer else "no usable OpenGL/EGL was found"
+    return f"Embree renders: {reason}"
 
 
 @functools.cache
-def _opengl_works() -> bool:
+def _opengl() -> str | None:
+    """Who draws for OpenGL here; None if nobody can."""
     # Asked in another process: a failed or crashed start of EGL leaves PyOpenGL unusable for good.
-    probe = "import pyrender; pyrender.OffscreenRenderer(8, 8)"
+    probe = (
+        "import pyrender; pyrender.OffscreenRenderer(8, 8); "
+        "from OpenGL.GL import GL_RENDERER, glGetString; print(glGetString(GL_RENDERER).decode())"
+    )
     try:
         done = subprocess.run(
             [sys.executable, "-c", probe],
             env=_opengl_platform() | os.environ,
             stdin=subprocess.DEVNULL,
             capture_output=True,
+            text=True,
             timeout=120,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return False
-    return done.returncode == 0
+        return None
+    return done.stdout.strip() or "unknown" if done.returncode == 0 else None
 
 
 def _opengl_platform() -> dict[str, str]:

@@ -465,6 +465,7 @@ def export_meshes(tree: Path, out: Path, data: Data, seed: int, *, jobs: int) ->
         "units": "metres, y up, facing +z, pelvis at the origin",
         "rest_height": REST_HEIGHT,
         "frame_step": data.frame_step,
+        "seed": seed,
         "skipped_clips": dict(sorted(Counter(clip.reason for clip in choice.skipped).items())),
     }
     inputs = {
