@@ -17,7 +17,7 @@ from tpifu import config
 from tpifu.config import Params
 from tpifu.dataset import Batch
 from tpifu.pifu import PIFu
-from tpifu.train import optimizers, training_step
+from tpifu.train import optimizers, reuse_memory, training_step
 
 MANY, ROUNDS = 16, 15
 
@@ -40,6 +40,7 @@ def draw_batch(params: Params, k: int, windows: int, together: int) -> Batch:
 
 
 def main() -> None:
+    reuse_memory()
     params = config.load(Path(__file__).parents[1] / "params.yaml")
     size, mix = params.train.batch_size, params.train.windows_per_clip
     cases = {

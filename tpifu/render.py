@@ -114,8 +114,8 @@ _Draw = Callable[
 
 
 def choose_backend(requested: Literal["auto", "pyrender", "embree"]) -> Backend:
-    """What `requested` means here: auto is Pyrender where OpenGL has a GPU, else Embree, which is the
-    faster one on a CPU (benchmarks/render.py).
+    """What `requested` means here: auto is Pyrender where OpenGL has a GPU, else Embree, which is
+    the faster one on a CPU (benchmarks/render.py).
 
     Raises ConfigError if Pyrender is asked for by name and cannot draw.
     """

@@ -6,6 +6,7 @@ gives the same weights and losses, bit for bit on a CPU, as one that was not.
 """
 
 import csv
+import ctypes
 import io
 import math
 import os
@@ -241,6 +242,7 @@ def fit(
     process trains the same run, a checkpoint cannot be written, or the loss explodes.
     SIGTERM saves a checkpoint and raises Stopped.
     """
+    reuse_memory()
     team = machine.team
     windows = Windows(run.views, run.points, "train", run.neighborhood)
     steps = TrainingSteps(
@@ -363,6 +365,22 @@ def fit(
                     "the last checkpoint"
                 ) from error
             checkpoints.delete()
+
+
+def reuse_memory() -> None:
+    """Let the process keep what a step frees for the next one, where its memory is glibc's.
+
+    By default glibc hands large blocks back to the system, which clears them page by page when
+    they are asked for again: ten thousand times a step of the laptop's network, a tenth of its
+    time. The peak stays the same.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt:
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(_M_MMAP_THRESHOLD, 2**30)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 def _diverged(run: Run, checkpoints: Checkpoints, what: str, step: int) -> DataError:
