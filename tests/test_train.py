@@ -21,7 +21,7 @@ from tpifu.evaluate import measure
 from tpifu.field import network_input
 from tpifu.pifu import PIFu
 from tpifu.pretrained import widen
-from tpifu.shards import unpack_bits
+from tpifu.shards import unpack_bits, unpack_codes
 from tpifu.team import Team
 from tpifu.train import (
     Machine,
@@ -147,8 +147,8 @@ def test_the_models_level_undoes_the_balanced_draw(tiny, tiny_model, tmp_path):
     windows = Windows(tiny / "views", tiny / "points", "train", 1)
     rows = [row for _, own in windows.clips for row in own.tolist()]
     stored = windows.points.read(rows, ["points", "inside"])
-    inside = [unpack_bits(row["inside"], len(row["points"]) // 3).sum() for row in stored]
-    share = sum(inside) / sum(len(row["points"]) // 3 for row in stored)
+    inside = [unpack_bits(row["inside"], len(unpack_codes(row["points"]))).sum() for row in stored]
+    share = sum(inside) / sum(len(unpack_codes(row["points"])) for row in stored)
     assert 0.05 < share < 0.45
     fit(run(tiny, tiny_model), tmp_path / "m", tmp_path / "s", CPU, ignore)
     assert load_model(tmp_path / "m", torch.device("cpu")).level == pytest.approx(1 - share)
