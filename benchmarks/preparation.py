@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tpifu import occupancy, render, surreal, synthetic
+from tpifu import occupancy, render, sources, surreal
 from tpifu.config import Data, Sample, Synthetic
 from tpifu.parallel import parallel_map
 
@@ -29,13 +29,18 @@ def main() -> None:
     backend = render.choose_backend("auto")
     held_out = MESHES // 10
     data = Data(
-        train_meshes=MESHES - held_out, test_meshes=held_out, validation_meshes=0, unseen_meshes=0
+        synthetic=Synthetic(train_subjects=9, test_subjects=1),
+        frame_step=30,  # so that a clip is a window
+        train_meshes=MESHES - held_out,
+        test_meshes=held_out,
+        validation_meshes=0,
+        unseen_meshes=0,
     )
     pool = Sample(near_surface=18_800, uniform=1_200)
     seconds: dict[tuple[str, int], float] = {}
     with tempfile.TemporaryDirectory() as folder:
         tree, out = Path(folder) / "surreal", Path(folder) / "data"
-        synthetic.write_tree(tree, Synthetic(train_subjects=2, test_subjects=1), 0, jobs=jobs)
+        sources.write_tree(tree, data, 0, cache=out, environment={}, jobs=jobs)
         stages: dict[str, Callable[[int], object]] = {
             "meshes": lambda jobs: surreal.export_meshes(tree, out / "meshes", data, 0, jobs=jobs),
             "views": lambda jobs: render.write_views(
