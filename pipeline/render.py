@@ -9,7 +9,7 @@ from tpifu.parallel import cluster
 
 
 def main() -> None:
-    params = layout.params()
+    params, jobs = layout.params(), layout.jobs()
     backend = render.choose_backend(params.render.backend)
     if reason := render.explain(params.render.backend, backend):
         print(reason, file=sys.stderr)
@@ -20,7 +20,7 @@ def main() -> None:
         views=params.render.views,
         window=params.camera.window,
         backend=backend,
-        jobs=layout.jobs(),
+        jobs=jobs,
     )
 
 
