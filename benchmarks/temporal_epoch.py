@@ -19,7 +19,7 @@ from tpifu.dataset import Batch
 from tpifu.pifu import PIFu
 from tpifu.train import optimizers, reuse_memory, training_step
 
-MANY, ROUNDS = 16, 15
+MANY, ROUNDS = 16, 40
 
 
 def draw_batch(params: Params, k: int, windows: int, together: int) -> Batch:

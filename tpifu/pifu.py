@@ -34,16 +34,14 @@ class PointClassifier(nn.Module):
         self.last = {"tanh": torch.tanh, "sigmoid": torch.sigmoid}[last_activation]
 
     def forward(self, x: Float[Tensor, "n i"]) -> Float[Tensor, " n"]:
-        first, *later = cast(list[nn.Linear], list(self.layers))
+        layers = cast(list[nn.Linear], list(self.layers))
         # A layer's columns are those of the layer before, then the input's: what the input adds to
         # all layers is one product, and nothing is concatenated for each point.
-        of_input = torch.cat([layer.weight[:, -x.shape[1] :] for layer in later])
-        added = dense(x, of_input, torch.cat([layer.bias for layer in later]))
-        y = dense(x, first.weight, first.bias)
-        for layer, extra in zip(
-            later, added.split([layer.out_features for layer in later], dim=1), strict=True
-        ):
-            y = dense(F.leaky_relu_(y), layer.weight[:, : -x.shape[1]], None) + extra
+        of_input = torch.cat([layer.weight[:, -x.shape[1] :] for layer in layers])
+        added = dense(x, of_input, torch.cat([layer.bias for layer in layers]))
+        y, *extras = added.split([layer.out_features for layer in layers], dim=1)
+        for layer, extra in zip(layers[1:], extras, strict=True):
+            y = dense(F.leaky_relu(y), layer.weight[:, : -x.shape[1]], None) + extra
         return self.last(y[:, 0])
 
 
