@@ -21,7 +21,8 @@ test: .venv/.ready
 	ruff format --check .
 	mypy
 	lint-imports
-	pytest
+	@# A thread each: pools of threads on the same cores wait for one another.
+	OMP_NUM_THREADS=1 pytest -n logical --dist loadfile
 
 format: .venv/.ready
 	ruff check --fix .

@@ -739,6 +739,15 @@ def test_the_first_error_stops_the_others(server, tmp_path):
     assert asked == {f"bytes={size}-" for size in sizes}
 
 
+@pytest.fixture
+def hears_ctrl_c():
+    """A shell's background jobs are started deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("hears_ctrl_c")
 def test_ctrl_c_leaves_parts_and_whole_files_only(server, tmp_path):
     remotes = put(server, tmp_path, 3, 400_000)
     server.files["/data/0.bin"] = content(100)

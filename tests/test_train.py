@@ -190,7 +190,16 @@ def test_an_interrupted_run_ends_bit_for_bit_as_an_uninterrupted_one(
     assert outputs(tmp_path / "out") == outputs(tmp_path / "whole")
 
 
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("two_threads")
 def test_twenty_kills_change_no_byte(tiny, tiny_model, tmp_path):
     train = SHORT.model_copy(update={"steps": 60, "checkpoint_every": 3})
     settings = run(tiny, tiny_model, train=train)
@@ -205,12 +214,12 @@ def test_twenty_kills_change_no_byte(tiny, tiny_model, tmp_path):
     while kills < 20 and not (tmp_path / "out").exists():
         process = context.Process(target=fit, args=arguments)
         process.start()
-        process.join(rng.uniform(0.02, 0.25) * whole)
+        process.join(rng.uniform(0.02, 0.1) * whole)
         if process.is_alive():
             process.kill()
             process.join()
             kills += 1
-    assert kills >= 4  # as many as a short run leaves room for, twenty at the most
+    assert kills >= 10  # twenty, unless the machine is quicker than when it was timed
     fit(*arguments)
     assert outputs(tmp_path / "out") == outputs(tmp_path / "whole")
 
