@@ -55,3 +55,21 @@ def test_a_windows_field_is_that_of_its_frames_each_filtered_once_and_forgotten(
     assert sum(filtered) == 9
     assert len(filtered) == -(-9 // at_once)
     assert most <= min(9, neighborhood + at_once)
+
+
+def test_points_are_queried_in_pieces_of_bounded_memory(tiny_model, monkeypatch):
+    torch.manual_seed(0)
+    network = PIFu(tiny_model, 1, 2.56).eval()
+    images = torch.randint(0, 256, (1, 16, 16, 2), dtype=torch.uint8)
+    calib = torch.from_numpy(calibration(0.0, 2.56))[None]
+    (found,) = window_fields(network, images, torch.zeros(1, 1, dtype=torch.int64), calib)
+    points = torch.rand(100, 3) * 2 - 1
+    whole = found(points)
+    asked = []
+    query = network.query
+    monkeypatch.setattr(network, "query", lambda *a: asked.append(a[2].shape[1]) or query(*a))
+    monkeypatch.setattr(field, "CPU_MEMORY", 30 * network.classifier.bytes_per_point())
+    torch.testing.assert_close(found(points), whole)
+    assert asked == [30, 30, 30, 10]
+    monkeypatch.setattr(field, "CPU_MEMORY", 1)
+    torch.testing.assert_close(found(points[:2]), whole[:2])

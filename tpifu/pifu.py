@@ -44,6 +44,12 @@ class PointClassifier(nn.Module):
             y = dense(F.leaky_relu(y), layer.weight[:, : -x.shape[1]], None) + extra
         return self.last(y[:, 0])
 
+    def bytes_per_point(self) -> int:
+        """What `forward` makes of one point: its input and all layers, before and after the
+        activation, in float32."""
+        layers = cast(list[nn.Linear], list(self.layers))
+        return 8 * (layers[0].in_features + sum(layer.out_features for layer in layers))
+
 
 def dense(
     x: Float[Tensor, "n i"], weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"] | None
