@@ -129,7 +129,7 @@ def leaning(mesh: trimesh.Trimesh, angle: float) -> Mesh:
     return Mesh(turned.vertices.astype(np.float32), turned.faces.astype(np.int32))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_model() -> Model:
     """The smallest network that is still all of PIFu."""
     hourglass = Hourglass(stacks=2, depth=1, dim=8)

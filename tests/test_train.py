@@ -18,9 +18,10 @@ from tpifu.config import Evaluate, Hourglass, Model, Train
 from tpifu.dataset import TrainingSteps, Windows
 from tpifu.errors import ConfigError, DataError, Stopped
 from tpifu.evaluate import measure
-from tpifu.field import network_input
+from tpifu.field import network_input, window_fields
 from tpifu.pifu import PIFu
 from tpifu.pretrained import widen
+from tpifu.reconstruct import evaluate_dense, evaluate_grid
 from tpifu.shards import unpack_bits, unpack_codes
 from tpifu.team import Team
 from tpifu.train import (
@@ -339,13 +340,36 @@ def test_the_temporal_model_of_neighborhood_1_is_the_baseline(tiny, tiny_model, 
     assert outputs(tmp_path / "one")["loss.csv"] == outputs(tmp_path / "two")["loss.csv"]
 
 
-@pytest.mark.parametrize("neighborhood", [1, 3])
-def test_it_learns(tiny, tiny_model, tmp_path, neighborhood):
+@pytest.fixture(scope="module", params=[1, 3])
+def learned(request, tiny, tiny_model, tmp_path_factory):
+    """A trained model's folder."""
+    folder = tmp_path_factory.mktemp("learned")
     train = Train(batch_size=4, points=200, steps=150, learning_rate=1e-2, schedule="cosine")
-    fit(run(tiny, tiny_model, neighborhood, train), tmp_path / "m", tmp_path / "s", CPU, ignore)
-    found = losses(tmp_path / "m")
+    settings = run(tiny, tiny_model, request.param, train)
+    fit(settings, folder / "m", folder / "s", CPU, ignore)
+    return folder / "m"
+
+
+def test_it_learns(learned):
+    found = losses(learned)
     assert sum(found[:5]) / 5 > 0.24  # a constant 1/2 has .25
     assert sum(found[-20:]) / 20 < 0.16
+
+
+def test_grids_of_what_it_learned_are_the_dense_ones(tiny, learned):
+    model = load_model(learned, CPU.device)
+    half, wrong = model.window / 2, []
+    for split in ("test", "unseen_motion"):
+        windows = Windows(tiny / "views", tiny / "points", split, model.neighborhood)
+        for clip, view in itertools.product(range(len(windows.clips)), range(2)):
+            batch = windows.clip_batch(clip, view, 2, 0)
+            for field in window_fields(model.network, batch.images, batch.frames, batch.calib):
+                dense = evaluate_dense(field, 64, half) > model.level
+                assert dense.any()
+                ours = evaluate_grid(field, 64, half, level=model.level) > model.level
+                wrong.append((ours != dense).mean())
+    assert len(wrong) == 18
+    assert max(wrong) < 5e-4
 
 
 @pytest.mark.parametrize("name", ["adam", "muon", "rmsprop"])
