@@ -130,6 +130,27 @@ def test_render_writes_one_clip_of_all_meshes_in_order(trip, bodies):
         np.testing.assert_allclose(extents, mesh.extents, atol=1e-5)
 
 
+def test_bodies_stay_where_their_files_have_them_if_asked(tmp_path):
+    near, far = tmp_path / "near.ply", tmp_path / "far.ply"
+    body(0).apply_translation([0.1, -0.05, 0.2]).export(near)
+    body(0).apply_translation([9, 0, 0]).export(far)
+    done("render", near, "-o", tmp_path / "kept", "--origin", "file", *RENDER)
+    done("render", near, far, "-o", tmp_path / "centred", *RENDER)
+    kept, centred = (
+        [
+            row["vertices"].reshape(-1, 3)
+            for row in Shards(tmp_path / name / "meshes", "meshes").read(range(count), ["vertices"])
+        ]
+        for name, count in (("kept", 1), ("centred", 2))
+    )
+    corner = trimesh.load_mesh(near).bounds[0]
+    np.testing.assert_allclose(kept[0].min(axis=0), corner, atol=1e-5)
+    np.testing.assert_allclose(centred[0], centred[1], atol=1e-5)
+    assert np.abs(kept[0] - centred[0]).max() > 0.05
+    line = refused("render", far, "-o", tmp_path / "no", "--origin", "file", *RENDER)
+    assert line.endswith("say its unit with --unit, or leave out --origin file")
+
+
 def test_png_are_the_stored_pictures(trip):
     views = Shards(trip.shards / "views", "views")
     for row in range(len(views)):

@@ -42,6 +42,16 @@ class Unit(StrEnum):
 METRES = {Unit.m: 1.0, Unit.cm: 0.01, Unit.mm: 0.001}
 
 
+class Origin(StrEnum):
+    """Of a mesh's coordinates."""
+
+    mass = "mass"
+    file = "file"
+
+
+ORIGINS = {Origin.mass: "centre of mass at the origin", Origin.file: "origin as in the files"}
+
+
 class Split(StrEnum):
     train = "train"
     test = "test"
@@ -129,7 +139,7 @@ def render_clip(
         typer.Argument(
             metavar="MESH...",
             help="Watertight meshes of any format trimesh reads, y up, facing +z: consecutive "
-            "frames of one clip, in order. Each is centred on its centre of mass.",
+            "frames of one clip, in order.",
         ),
     ],
     out: Annotated[
@@ -143,6 +153,13 @@ def render_clip(
         ),
     ],
     unit: Annotated[Unit, typer.Option(help="Unit of the mesh files' coordinates.")] = Unit.m,
+    origin: Annotated[
+        Origin,
+        typer.Option(
+            help="What is put at 0 in each mesh: its centre of mass, or nothing: it stays where "
+            "the file has it, as bodies for a model of the pipeline should, with the pelvis at 0."
+        ),
+    ] = Origin.mass,
     size: Annotated[
         int, typer.Option(help="Image width and height, pixels; a multiple of 16.")
     ] = 512,
@@ -157,7 +174,8 @@ def render_clip(
         str,
         typer.Option(
             metavar="auto|pyrender|embree",
-            help="Who draws: Pyrender needs OpenGL; auto takes it where it works, else Embree.",
+            help="Who draws: Pyrender needs OpenGL; auto takes it where that has a GPU, else "
+            "Embree.",
         ),
     ] = "auto",
     split: Annotated[Split, typer.Option(help="What the meshes are for.")] = Split.test,
@@ -217,8 +235,8 @@ def render_clip(
     name = clip or out.resolve().name
     frames = []
     for number, path in enumerate(meshes):
-        mesh = load_mesh(path, scale=METRES[unit])
-        _check_size(path, mesh, views, window)
+        mesh = load_mesh(path, scale=METRES[unit], centred=origin == Origin.mass)
+        _check_size(path, mesh, views, window, origin)
         frames.append(shards.MeshFrame(split, name, name, number, number, "unknown", mesh))
 
     if reason := render.explain(params.render.backend, chosen):
@@ -232,7 +250,7 @@ def render_clip(
             [frames],
             {
                 "provenance": {"source": "files", "licence": "your own", "citation": ""},
-                "units": "metres, y up, centre of mass at the origin",
+                "units": f"metres, y up, {ORIGINS[origin]}",
             },
         )
         render.write_views(
@@ -266,7 +284,7 @@ def render_clip(
     print(f"{out}: {len(meshes)} meshes of clip {name} ({split}), {views} views each")
 
 
-def _check_size(path: Path, mesh: "Mesh", views: int, window: float) -> None:
+def _check_size(path: Path, mesh: "Mesh", views: int, window: float, origin: Origin) -> None:
     """DataError if `mesh` sticks out of the window in a view, or is lost in it."""
     import numpy as np
 
@@ -282,6 +300,7 @@ def _check_size(path: Path, mesh: "Mesh", views: int, window: float) -> None:
         raise DataError(
             f"{path}: would need a window of {needed:.3g} m, which is no person's size: "
             "say its unit with --unit"
+            + (", or leave out --origin file" if origin == Origin.file else "")
         )
     if needed > window:
         raise DataError(

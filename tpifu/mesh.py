@@ -79,9 +79,9 @@ def connected(links: Int[np.ndarray, "n 2"], count: int) -> Int[np.ndarray, " {c
     return part
 
 
-def load_mesh(path: Path, *, scale: float = 1.0) -> Mesh:
-    """Read any mesh file trimesh knows, multiply by `scale` (metres per unit), put the centre of
-    mass at 0.
+def load_mesh(path: Path, *, scale: float = 1.0, centred: bool = True) -> Mesh:
+    """Read any mesh file trimesh knows, multiply by `scale` (metres per unit) and, if `centred`,
+    put the centre of mass at 0.
 
     Raises DataError if the file is missing, unreadable, or its surface does not bound a volume.
     """
@@ -105,5 +105,6 @@ def load_mesh(path: Path, *, scale: float = 1.0) -> Mesh:
         )
     if loaded.volume < 0:  # wound inside out as a whole: turning it is safe and unambiguous
         faces = faces[:, ::-1]
-    vertices = (np.asarray(loaded.vertices) - loaded.center_mass) * scale
+    origin = loaded.center_mass if centred else 0
+    vertices = (np.asarray(loaded.vertices) - origin) * scale
     return Mesh(vertices=vertices.astype(np.float32), faces=faces.astype(np.int32))
