@@ -9,7 +9,6 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is there
 
-import resource
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from contextlib import contextmanager
 from importlib import resources
 
 import numpy as np
+from memory import peak_mb
 from scipy.ndimage import gaussian_filter
 
 from tpifu.body import embedded_body
@@ -101,7 +101,7 @@ def main() -> None:
     result["all_s"] = sum(seconds.values())
     result["predicted_faces"] = float(np.mean([len(mesh.faces) for mesh in predicted]))
     result |= {"chamfer_cm": float(np.mean(chamfer)), "speed_error_cm": float(speed.mean())}
-    result["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    result["peak_mb"] = peak_mb()
     print(json.dumps({key: float(f"{value:.3g}") for key, value in result.items()}))
 
 

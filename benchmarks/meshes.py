@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from joblib.externals.loky import get_reusable_executor
+from memory import peak_mb
 
 from tpifu import surreal
 from tpifu.body import GENDERS, embedded_body, write_embedded
@@ -47,11 +48,8 @@ def export(tree: Path, out: Path, meshes: int, jobs: int) -> dict[str, float]:
     surreal.export_meshes(tree, out, data, 0, jobs=jobs)
     seconds = time.perf_counter() - start
     get_reusable_executor().shutdown(wait=True)  # a worker counts once it has ended
-    own, worker = (
-        resource.getrusage(who).ru_maxrss / 1024
-        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    return {"meshes_per_s": meshes / seconds, "peak_mb": own, "worker_peak_mb": worker}
+    worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    return {"meshes_per_s": meshes / seconds, "peak_mb": peak_mb(), "worker_peak_mb": worker}
 
 
 def main() -> None:

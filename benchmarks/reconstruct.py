@@ -19,13 +19,13 @@ over so many frames of test clips, by each of the trained models, and how many g
 
 import argparse
 import json
-import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
+from memory import forget_peak, peak_mb
 from torch import Tensor
 
 from tpifu.camera import cell_centres
@@ -43,10 +43,15 @@ from tpifu.train import fastest_precision, optimizers, training_step
 HALF, FRAMES = 1.28, 10
 
 
+def model_and_windows(name: str) -> tuple[TrainedModel, Windows]:
+    """A trained model, and the windows of the test clips for it."""
+    model = load_model(Path("models") / name, torch.device("cpu"))
+    return model, Windows(Path("data/views"), Path("data/points"), "test", model.neighborhood)
+
+
 def model_and_clip(name: str, frames: int) -> tuple[TrainedModel, Batch, str]:
     """A trained model, and the first test clip with so many frames, with its name."""
-    model = load_model(Path("models") / name, torch.device("cpu"))
-    windows = Windows(Path("data/views"), Path("data/points"), "test", model.neighborhood)
+    model, windows = model_and_windows(name)
     clip = next(n for n, (_, rows) in enumerate(windows.clips) if len(rows) >= frames)
     return model, windows.clip_batch(clip, 0, 2, 0), windows.clips[clip][0]
 
@@ -162,8 +167,7 @@ def clip_seconds() -> tuple[float, float]:
 def over_poses(resolution: int, poses: int) -> None:
     result: dict[str, float] = {"grid": resolution, "poses": poses}
     for name in ("baseline", "temporal"):
-        model = load_model(Path("models") / name, torch.device("cpu"))
-        windows = Windows(Path("data/views"), Path("data/points"), "test", model.neighborhood)
+        model, windows = model_and_windows(name)
         shares = []
         for clip, view, frame in spread(windows, poses):
             batch = windows.clip_batch(clip, view, 2, 0)
@@ -192,15 +196,13 @@ def main(resolution: int, table1: int) -> None:
     (truth,) = reader.read([reader.clip("test", clip_name)[half]])
     if table1:
         model = fit_table1(batch, half, truth.mesh, table1)
-        Path("/proc/self/clear_refs").write_text(
-            "5"
-        )  # The peak starts anew: fitting's is no matter.
+        forget_peak()
     (field,) = fields_of(model, batch, slice(half, half + 1))
     level = model.level
     ours, points, seconds, share = timed(
         lambda f: evaluate_grid(f, resolution, HALF, level=level), field, 5
     )
-    (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    peak = peak_mb()
     few, few_points, few_seconds, _ = timed(
         lambda f: evaluate_grid(f, resolution, HALF, level=level, start=16), field, 5
     )
@@ -228,7 +230,7 @@ def main(resolution: int, table1: int) -> None:
         "octree_s": tree_seconds,
         "octree_wrong_share": wrong(tree),
         "dense_s": dense_seconds,
-        "peak_mb": int(peak) / 1024,
+        "peak_mb": peak,
         "clip_frame_s": clip,
         "alone_s": alone,
     }

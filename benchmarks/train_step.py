@@ -11,18 +11,17 @@ the hourglass's convolutions alone reaches here in float32.
 """
 
 import json
-import re
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import cast
 from unittest import mock
 
 import torch
+from memory import peak_mb
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -128,9 +127,7 @@ def print_peak(precision: Precision) -> None:
     ours, batch = optimizers("adam", network), draw_batch()
     for _ in range(4):
         training_step(network, ours, [batch], Train().learning_rate, precision)
-    # Not getrusage: its peak is at least that of the process which started this one.
-    (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    print(int(peak) / 1024)
+    print(peak_mb())
 
 
 def main() -> None:
