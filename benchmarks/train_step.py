@@ -1,23 +1,27 @@
-"""A whole training step of Table 1's network at 256 px: ours against the plain one, one JSON line.
+"""A whole training step of Table 1's network: ours against the plain one, one JSON line.
 
-python benchmarks/train_step.py   (batch 2, 1000 points, all cores; two to six minutes)
+python benchmarks/train_step.py   (256 px, batch 2, 1000 points, all cores; two to six minutes)
+python benchmarks/train_step.py --device cuda --size 512 --compile --precision bfloat16
 
-Fast is ours with the precision that is faster on this machine (TPIFU_PRECISION=fastest). Plain is
-the same network in eager float32 as three layers for each of ours: PyTorch's own group norm, ReLU,
-bicubic upsampling and feature lookup, contiguous tensors and an unfused Adam. float32_s: ours
-without 16-bit arithmetic. peak_mb: of a process that takes four fast steps. flop_share:
-multiply-adds of the convolutions and the MLP (backward counted twice), as a share of what one of
-the hourglass's convolutions alone reaches here in float32.
+Fast is ours with the precision that is faster on this machine (TPIFU_PRECISION=fastest), or the one
+that is named. Plain is the same network in eager float32 as three layers for each of ours:
+PyTorch's own group norm, ReLU, bicubic upsampling and feature lookup, contiguous tensors and an
+unfused Adam. float32_s: ours in float32, not compiled. peak_mb: of a process that takes four fast
+steps; on a GPU, of what they allocate there. flop_share: multiply-adds of the convolutions and the
+MLP (backward counted twice), as a share of what one of the hourglass's convolutions alone reaches
+here in float32, on a GPU in fast's precision. compile_s: what the first fast step took longer than
+the others.
 """
 
+import argparse
 import json
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import cast
+from typing import get_args
 from unittest import mock
 
 import torch
@@ -32,18 +36,35 @@ from tpifu.field import network_input
 from tpifu.pifu import PIFu
 from tpifu.train import fastest_precision, loss_of_stacks, optimizers, reuse_memory, training_step
 
-SIZE, WINDOWS, POINTS, ROUNDS = 256, 2, 1000, 7
+WINDOWS, POINTS, ROUNDS = 2, 1000, 7
 
 
-def draw_batch() -> Batch:
+def draw_batch(size: int, device: torch.device) -> Batch:
     torch.manual_seed(0)
-    return Batch(
-        images=torch.randint(0, 256, (WINDOWS, SIZE, SIZE, 2), dtype=torch.uint8),
+    batch = Batch(
+        images=torch.randint(0, 256, (WINDOWS, size, size, 2), dtype=torch.uint8),
         frames=torch.arange(WINDOWS)[:, None],
         calib=torch.eye(3, 4).expand(WINDOWS, -1, -1),
         points=torch.rand(WINDOWS, POINTS, 3) * 2 - 1,
         labels=(torch.rand(WINDOWS, POINTS) > 0.5).float(),
     )
+    return batch.to(device)
+
+
+def our_network(device: torch.device) -> PIFu:
+    torch.manual_seed(0)
+    network = PIFu(Model(), 1, 2.56).to(device).train()
+    network.image_filter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
+def seconds_of(device: torch.device, work: Callable[[], object]) -> float:
+    """Until the device has done it."""
+    start = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
 
 
 def plain_upsample(x: Tensor) -> Tensor:
@@ -55,11 +76,14 @@ def plain_norm_relu(layer: hourglass.NormReLU, x: Tensor) -> Tensor:
     return y if layer.conv is None else layer.conv(y)
 
 
-def plain_lookup(maps: list[Tensor], frames: Tensor, xy: Tensor, align_corners: bool) -> Tensor:
+def plain_lookup(
+    maps: list[Tensor], frames: Tensor, xy: Tensor, depth: Tensor, align_corners: bool
+) -> Tensor:
     """Of windows of one frame."""
     grid = (xy * xy.new_tensor([1.0, -1.0]))[:, None]
     found = [F.grid_sample(m[frames[:, 0]], grid, align_corners=align_corners) for m in maps]
-    return torch.stack(found)[:, :, :, 0].mT
+    depths = depth.expand(len(maps), -1, -1)[..., None]
+    return torch.cat([torch.stack(found)[:, :, :, 0].mT, depths], dim=-1)
 
 
 @contextmanager
@@ -89,84 +113,96 @@ def multiply_adds(network: PIFu, batch: Batch) -> int:
         nonlocal total
         weight = module.weight
         assert isinstance(weight, Tensor)
-        per_output = weight[0].numel()
-        total += output.numel() * per_output
+        total += output.numel() * weight[0].numel()
 
-    hooks = [
-        module.register_forward_hook(count)
-        for module in network.modules()
-        if isinstance(module, nn.Conv2d | nn.Linear)
-    ]
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    hooks = [module.register_forward_hook(count) for module in convolutions]
     with torch.no_grad():
-        network(network_input(batch.images), batch.frames, batch.points, batch.calib)
+        found = network(network_input(batch.images), batch.frames, batch.points, batch.calib)
     for hook in hooks:
         hook.remove()
-    return total
+    of_point = sum(weight.numel() for weight in network.classifier.parameters() if weight.ndim > 1)
+    return total + found.numel() * of_point
 
 
-def peak_multiply_adds() -> float:
+def peak_multiply_adds(size: int, device: torch.device, precision: Precision) -> float:
     """Per second, in the best of twenty convolutions as the hourglass has them; matrix products
     may reach less than half of it (108 against 258 G/s on one AMD machine)."""
-    layer = nn.Conv2d(256, 128, 3, padding=1).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    images = torch.rand(WINDOWS, 256, 64, 64).to(memory_format=torch.channels_last)
-    best = float("inf")
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    layer = nn.Conv2d(256, 128, 3, padding=1).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    cells = torch.rand(WINDOWS, 256, size // 4, size // 4, device=device, dtype=dtype)
+    cells = cells.to(memory_format=torch.channels_last)
     with torch.no_grad():
-        for _ in range(20):
-            start = time.perf_counter()
-            layer(images)
-            best = min(best, time.perf_counter() - start)
-    return images.shape[0] * 64 * 64 * layer.weight.numel() / best
+        best = min(seconds_of(device, lambda: layer(cells)) for _ in range(20))
+    return cells[:, 0].numel() * layer.weight.numel() / best
 
 
-def print_peak(precision: Precision) -> None:
+def print_peak(options: argparse.Namespace, precision: Precision) -> None:
     """Of this process alone, in MB, after four steps."""
     reuse_memory()
-    torch.manual_seed(0)
-    network = PIFu(Model(), 1, 2.56).train()
-    network.image_filter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    ours, batch = optimizers("adam", network), draw_batch()
+    network, batch = our_network(options.device), draw_batch(options.size, options.device)
+    ours = optimizers("adam", network)
+    if options.compile:
+        network.compile()
     for _ in range(4):
-        training_step(network, ours, [batch], Train().learning_rate, precision)
-    print(peak_mb())
+        training_step(
+            network, ours, [batch], Train().learning_rate, precision, compiled=options.compile
+        )
+    on_gpu = options.device.type == "cuda"
+    print(torch.cuda.max_memory_allocated(options.device) / 2**20 if on_gpu else peak_mb())
 
 
-def main() -> None:
+def measured(options: argparse.Namespace) -> None:
     reuse_memory()
-    batch, rate = draw_batch(), Train().learning_rate
-    torch.manual_seed(0)
-    fast = PIFu(Model(), 1, 2.56).train()
-    plain = PIFu(Model(), 1, 2.56).train()
-    plain.load_state_dict(fast.state_dict())
-    fast.image_filter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    ours = optimizers("adam", fast)
+    device, rate = options.device, Train().learning_rate
+    batch = draw_batch(options.size, device)
+    fast, float32, plain = (our_network(device) for _ in range(3))
+    plain.image_filter.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    updaters = {name: optimizers("adam", net) for name, net in (("fast", fast), ("32", float32))}
     adam = torch.optim.Adam(plain.parameters(), lr=rate, foreach=False, fused=False)
-    precision = fastest_precision(fast, [batch])
+    work = 3 * multiply_adds(plain, batch)
     with plain_layers():
         expected = loss_of(plain, batch)
     difference = abs(float(expected) - float(loss_of(fast, batch)))
-    seconds: dict[str, list[float]] = {"fast": [], "float32": [], "plain": []}
+    if options.compile:
+        fast.compile()
+    precision = options.precision
+    if precision == "fastest":
+        precision = fastest_precision(fast, [batch], compiled=options.compile)
+    steps = {
+        "fast": lambda: training_step(
+            fast, updaters["fast"], [batch], rate, precision, compiled=options.compile
+        ),
+        "float32": lambda: training_step(float32, updaters["32"], [batch], rate),
+        "plain": lambda: plain_step(plain, adam, batch),
+    }
+    first = seconds_of(device, steps["fast"])
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(ROUNDS):  # in turns: the machine's moods hit all
-        for name in seconds:
-            start = time.perf_counter()
-            if name == "plain":
-                plain_step(plain, adam, batch)
-            else:
-                kind = precision if name == "fast" else "float32"
-                training_step(fast, ours, [batch], rate, kind)
-            seconds[name].append(time.perf_counter() - start)
+        for name, step in steps.items():
+            seconds[name].append(seconds_of(device, step))
     result = {f"{name}_s": min(found) for name, found in seconds.items()}
     result |= {f"{name}_median_s": statistics.median(found) for name, found in seconds.items()}
     result["ratio"] = result["plain_s"] / result["fast_s"]
+    if options.compile:
+        result["compile_s"] = first - result["fast_s"]
     for kind in dict.fromkeys([precision, "float32"]):
-        command = [sys.executable, __file__, kind]
-        peak = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        command = [sys.executable, *sys.argv, "--peak", kind]
+        peak = float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
         result["peak_mb" if kind == precision else f"peak_{kind}_mb"] = peak
-    work = 3 * multiply_adds(fast, batch)
-    result["flop_share"] = work / peak_multiply_adds() / result["fast_s"]
+    reached = peak_multiply_adds(
+        options.size, device, precision if device.type == "cuda" else "float32"
+    )
+    result["flop_share"] = work / reached / result["fast_s"]
     result["ratio_float32"] = result["plain_s"] / result["float32_s"]
     result["loss_differs"] = difference
     rounded = {key: float(f"{value:.3g}") for key, value in result.items()}
-    print(json.dumps({"threads": torch.get_num_threads(), "precision": precision, **rounded}))
+    where = (
+        {"gpu": torch.cuda.get_device_name(device)}
+        if device.type == "cuda"
+        else {"threads": torch.get_num_threads()}
+    )
+    print(json.dumps({**where, "size": options.size, "precision": precision, **rounded}))
 
 
 def loss_of(network: PIFu, batch: Batch) -> Tensor:
@@ -175,5 +211,16 @@ def loss_of(network: PIFu, batch: Batch) -> Tensor:
     return loss_of_stacks(found, batch.labels).detach()
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--precision", choices=get_args(Precision), default="fastest")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--peak", choices=get_args(Precision), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    print_peak(options, options.peak) if options.peak else measured(options)
+
+
 if __name__ == "__main__":
-    print_peak(cast(Precision, sys.argv[1])) if sys.argv[1:] else main()
+    main()

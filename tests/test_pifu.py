@@ -250,6 +250,7 @@ def test_lookup_is_grid_sample(align_corners):
     maps = [torch.randn(4, 5, 6, 8) for _ in range(2)]
     frames = torch.tensor([[0, 1, 1], [3, 2, 0]])
     xy = torch.rand(2, 50, 2) * 2.4 - 1.2  # some beyond the image
+    depth = torch.randn(2, 50)
 
     def slow(*maps):
         grid = (xy * torch.tensor([1.0, -1.0]))[:, None]
@@ -259,11 +260,11 @@ def test_lookup_is_grid_sample(align_corners):
                 F.grid_sample(features[frames[:, step]], grid, align_corners=align_corners)
                 for step in range(3)
             ]
-            found.append(torch.cat(steps, dim=1)[:, :, 0].mT)
+            found.append(torch.cat([torch.cat(steps, dim=1)[:, :, 0].mT, depth[..., None]], dim=-1))
         return torch.stack(found)
 
     def fast(*maps):
-        return lookup(list(maps), frames, xy, align_corners)
+        return lookup(list(maps), frames, xy, depth, align_corners)
 
     for ours, theirs in zip(slopes(fast, maps), slopes(slow, maps), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)

@@ -10,7 +10,6 @@ import functools
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -47,14 +46,15 @@ def render(
     """
     vertices = mesh.vertices.astype(np.float64)
     normals = mesh.vertex_normals()
-    draw = {"pyrender": _pyrender_views, "embree": _embree_views}[backend](mesh, size)
-    images = np.zeros((len(calibs), size, size, 2), dtype=np.uint8)
-    for image, calib in zip(images, np.asarray(calibs, dtype=np.float64), strict=True):
+    calibs = np.asarray(calibs, dtype=np.float64)
+    ndc = np.stack([camera.project(calib, vertices) for calib in calibs])
+    greys = []
+    for calib in calibs:
         towards_camera = calib[2, :3] / np.linalg.norm(calib[2, :3])
         shade = AMBIENT + (1 - AMBIENT) * np.maximum(0, normals @ towards_camera)
-        grey = shade if values is None else values.astype(np.float64)
-        image[...] = draw(calib, camera.project(calib, vertices), grey)
-    return images
+        greys.append(shade if values is None else values.astype(np.float64))
+    draw = {"pyrender": _pyrender_views, "embree": _embree_views}[backend]
+    return draw(mesh, size, calibs, ndc, np.stack(greys))
 
 
 def write_views(
@@ -104,13 +104,6 @@ def _clip_views(
                 }
             )
     return groups
-
-
-# One view of a mesh made ready: (calib, its vertices in ndc, their shades) -> grey and mask.
-_Draw = Callable[
-    [Float64[np.ndarray, "3 4"], Float64[np.ndarray, "v 3"], Float64[np.ndarray, " v"]],
-    UInt8[np.ndarray, "size size 2"],
-]
 
 
 def choose_backend(requested: Literal["auto", "pyrender", "embree"]) -> Backend:
@@ -173,23 +166,25 @@ def _opengl_platform() -> dict[str, str]:
     return {"PYOPENGL_PLATFORM": "egl"} if sys.platform == "linux" else {}
 
 
-def _pyrender_views(mesh: Mesh, size: int) -> _Draw:
+def _pyrender_views(
+    mesh: Mesh,
+    size: int,
+    calibs: Float64[np.ndarray, "n 3 4"],
+    ndc: Float64[np.ndarray, "n v 3"],
+    greys: Float64[np.ndarray, "n v"],
+) -> UInt8[np.ndarray, "n size size 2"]:
     pyrender, renderer, scene = _pyrender()
     renderer.viewport_width = renderer.viewport_height = size
     flags = pyrender.RenderFlags.FLAT | pyrender.RenderFlags.SKIP_CULL_FACES
-
-    def draw(
-        _calib: Float64[np.ndarray, "3 4"],
-        ndc: Float64[np.ndarray, "v 3"],
-        shade: Float64[np.ndarray, " v"],
-    ) -> UInt8[np.ndarray, "size size 2"]:
+    images = np.zeros((len(calibs), size, size, 2), dtype=np.uint8)
+    for image, places, grey in zip(images, ndc, greys, strict=True):
         # Depth fitted to the fixed camera's range: only its order matters, and nothing is clipped.
-        near, far = ndc[:, 2].max(), ndc[:, 2].min()
-        depth = (ndc[:, 2] - near) / max(near - far, 1e-6) - 1
+        near, far = places[:, 2].max(), places[:, 2].min()
+        depth = (places[:, 2] - near) / max(near - far, 1e-6) - 1
         primitive = pyrender.Primitive(
-            positions=np.column_stack([ndc[:, :2], depth]),
+            positions=np.column_stack([places[:, :2], depth]),
             indices=mesh.faces,
-            color_0=np.repeat(shade[:, None], 3, axis=1),
+            color_0=np.repeat(grey[:, None], 3, axis=1),
             mode=pyrender.GLTF.TRIANGLES,
         )
         node = scene.add(pyrender.Mesh([primitive]))
@@ -198,9 +193,9 @@ def _pyrender_views(mesh: Mesh, size: int) -> _Draw:
         finally:
             scene.remove_node(node)
             primitive.delete()  # its buffers stay on the OpenGL side otherwise
-        return np.stack([colour[..., 0], np.where(distance > 0, 255, 0)], axis=-1).astype(np.uint8)
-
-    return draw
+        image[..., 0] = colour[..., 0]
+        image[..., 1] = np.where(distance > 0, 255, 0)
+    return images
 
 
 @functools.cache
@@ -238,7 +233,17 @@ def _pyrender() -> tuple[Any, Any, Any]:
     return pyrender, renderer, scene
 
 
-def _embree_views(mesh: Mesh, size: int) -> _Draw:
+_RAYS = 2**20
+"""At most so many leave in one call of Embree: with what belongs to them, a hundred MB."""
+
+
+def _embree_views(
+    mesh: Mesh,
+    size: int,
+    calibs: Float64[np.ndarray, "n 3 4"],
+    ndc: Float64[np.ndarray, "n v 3"],
+    greys: Float64[np.ndarray, "n v"],
+) -> UInt8[np.ndarray, "n size size 2"]:
     # Robust: no ray slips through between two triangles that share an edge.
     scene = EmbreeScene(robust=True)
     TriangleMesh(
@@ -246,39 +251,57 @@ def _embree_views(mesh: Mesh, size: int) -> _Draw:
         np.ascontiguousarray(mesh.vertices, dtype=np.float32),
         np.ascontiguousarray(mesh.faces, dtype=np.int32),
     )
-    centres = camera.pixel_centres(size, size)
-    corners = np.ascontiguousarray(mesh.faces.T)
+    pixels = np.zeros((len(calibs), size * size, 2), dtype=np.uint8)
+    together = max(1, _RAYS // size**2)
+    for first in range(0, len(calibs), together):
+        views = slice(first, first + together)
+        _shoot(scene, mesh.faces, size, calibs[views], ndc[views], greys[views], pixels[views])
+    return pixels.reshape(-1, size, size, 2)
 
-    def draw(
-        calib: Float64[np.ndarray, "3 4"],
-        ndc: Float64[np.ndarray, "v 3"],
-        shade: Float64[np.ndarray, " v"],
-    ) -> UInt8[np.ndarray, "size size 2"]:
-        pixels = np.zeros((size * size, 2), dtype=np.uint8)
-        at = _covered(camera.ndc_to_pixel(ndc, size, size), corners, size)
-        if len(at):
-            # The view turns the rays, not the mesh: one Embree scene serves every view.
-            start = np.column_stack([centres[at], np.full(len(at), ndc[:, 2].max() + 0.1)])
-            inverse = np.linalg.inv(calib[:, :3])
-            origins = (start - calib[:, 3]) @ inverse.T
-            away = -inverse[:, 2] / np.linalg.norm(inverse[:, 2])
-            directions = np.tile(away.astype(np.float32), (len(at), 1))
-            hits = scene.run(origins.astype(np.float32), directions, output=True)
-            hit = np.flatnonzero(hits["primID"] >= 0)
-            a, b, c = shade[mesh.faces[hits["primID"][hit]]].T
-            value = a + hits["u"][hit] * (b - a) + hits["v"][hit] * (c - a)
-            pixels[at[hit], 0] = np.rint(255 * value)
-            pixels[at[hit], 1] = 255
-        return pixels.reshape(size, size, 2)
 
-    return draw
+def _shoot(
+    scene: EmbreeScene,
+    faces: Int[np.ndarray, "f 3"],
+    size: int,
+    calibs: Float64[np.ndarray, "n 3 4"],
+    ndc: Float64[np.ndarray, "n v 3"],
+    greys: Float64[np.ndarray, "n v"],
+    pixels: UInt8[np.ndarray, "n hw 2"],
+) -> None:
+    """Draw views of a mesh with one call of Embree. The views turn the rays, not the mesh: one
+    scene serves them all."""
+    corners = np.ascontiguousarray(faces.T)
+    x, y = camera.pixel_centres(size, 1)[:, :1], camera.pixel_centres(1, size)[:, 1:]
+    pixel, origins, away = [], [], []
+    for number, (calib, places) in enumerate(zip(calibs, ndc, strict=True)):
+        rows, columns = _covered(camera.ndc_to_pixel(places, size, size), corners, size)
+        inverse = np.linalg.inv(calib[:, :3])
+        # In front of the body, at ndc (x, y): a sum over axes, as the camera is linear.
+        in_front = inverse @ ([0, 0, places[:, 2].max() + 0.1] - calib[:, 3])
+        across, down = x * inverse[:, 0], y * inverse[:, 1] + in_front
+        pixel.append((number * size + rows) * size + columns)
+        origins.append((across[columns] + down[rows]).astype(np.float32))
+        away.append(-inverse[:, 2] / np.linalg.norm(inverse[:, 2]))
+    counts = [len(of_view) for of_view in pixel]
+    if not any(counts):
+        return
+    directions = np.repeat(np.array(away, dtype=np.float32), counts, axis=0)
+    hits = scene.run(np.concatenate(origins), directions, output=True)
+    hit = np.flatnonzero(hits["primID"] >= 0)
+    at = np.concatenate(pixel)[hit]
+    view, vertices = at // size**2, faces.take(hits["primID"][hit], axis=0)
+    a, b, c = greys.ravel().take(vertices + view[:, None] * greys.shape[1]).T
+    value = a + hits["u"][hit] * (b - a) + hits["v"][hit] * (c - a)
+    grey, mask = pixels.reshape(-1, 2).T
+    grey[at] = np.rint(255 * value)
+    mask[at] = 255
 
 
 def _covered(
     places: Float64[np.ndarray, "v 2"], corners: Int[np.ndarray, "3 f"], size: int
-) -> Int[np.ndarray, " n"]:
-    """The pixels, row by row, that a triangle may cover: those in the triangles' boxes. `places`:
-    the vertices in pixels."""
+) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
+    """The rows and columns of pixels that a triangle may cover: those in the triangles' boxes.
+    `places`: the vertices in pixels."""
     spans = []
     for place in np.ascontiguousarray(places.T, dtype=np.float32):
         a, b, c = place.take(corners)
@@ -289,17 +312,15 @@ def _covered(
     (left, right), (top, bottom) = spans
     some = np.flatnonzero((left < right) & (top < bottom))
     if not len(some):
-        return some
+        return some, some
     left, right, top, bottom = (edge[some] for edge in (left, right, top, bottom))
     x, y = left.min(), top.min()
     wide, high = right.max() - x + 1, bottom.max() - y + 1
     # A box is +1 and -1 at its four corners, summed over rows and columns.
-    count = np.zeros(high * wide, np.int32)
-    for v, u, sign in ((top, left, 1), (bottom, right, 1), (top, right, -1), (bottom, left, -1)):
-        at = np.bincount((v - y) * wide + (u - x), minlength=high * wide)
-        count += (sign * at).astype(np.int32)
-    covering = (
-        count.reshape(high, wide).cumsum(axis=0, dtype=np.int32).cumsum(axis=1, dtype=np.int32)
-    )
-    rows, columns = np.nonzero(covering)
-    return (rows + y) * size + columns + x
+    begins, ends = ((top - y) * wide - x, (bottom - y) * wide - x)
+    more = np.bincount(np.concatenate([begins + left, ends + right]), minlength=high * wide)
+    less = np.bincount(np.concatenate([begins + right, ends + left]), minlength=high * wide)
+    count = np.subtract(more, less, dtype=np.int32, casting="unsafe").reshape(high, wide)
+    covering = count.cumsum(axis=0, dtype=np.int32).cumsum(axis=1, dtype=np.int32)
+    rows, columns = divmod(np.flatnonzero(covering.ravel() > 0), wide)
+    return rows + y, columns + x

@@ -170,26 +170,31 @@ def training_step(
     parts: Sequence[Batch],
     rate: float,
     precision: Precision = "float32",
+    *,
+    compiled: bool = False,
 ) -> Float[Tensor, ""]:
     """One step of all optimisers on a batch in equal parts; returns its loss, still on the
-    device."""
+    device. `compiled` says that the network is."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = rate
     network.zero_grad(set_to_none=True)
-    loss = add_gradients(network, parts, precision)
+    loss = add_gradients(network, parts, precision, compiled=compiled)
     for optimizer in optimizers:
         optimizer.step()
     return loss
 
 
 def add_gradients(
-    network: nn.Module, parts: Sequence[Batch], precision: Precision
+    network: nn.Module, parts: Sequence[Batch], precision: Precision, *, compiled: bool = False
 ) -> Float[Tensor, ""]:
     """Add the gradients of a batch in equal parts to the network's; returns its loss."""
     losses = []
     for number, batch in enumerate(parts, 1):
         images = network_input(batch.images).to(memory_format=torch.channels_last)
+        if compiled and batch.frames.shape[1] > 1:
+            # Where clips begin and end windows have fewer images: one graph for any number.
+            torch._dynamo.maybe_mark_dynamic(images, 0)
         half = torch.autocast(images.device.type, torch.bfloat16, precision == "bfloat16")
         # Processes exchange gradients once a step, with the last part.
         waits = isinstance(network, DistributedDataParallel) and number < len(parts)
@@ -202,7 +207,9 @@ def add_gradients(
     return torch.stack(losses).sum()
 
 
-def fastest_precision(network: PIFu, parts: Sequence[Batch]) -> Precision:
+def fastest_precision(
+    network: PIFu, parts: Sequence[Batch], *, compiled: bool = False
+) -> Precision:
     """bfloat16 if gradients of the batch come clearly faster with it on this machine, else
     float32; the network is left as it was."""
     seconds: dict[Precision, list[float]] = {"float32": [], "bfloat16": []}
@@ -210,7 +217,8 @@ def fastest_precision(network: PIFu, parts: Sequence[Batch]) -> Precision:
     for _ in range(3):  # in turns; the first of each also warms up
         for precision, found in seconds.items():
             start = time.perf_counter()
-            float(add_gradients(network, parts, precision))  # waits for the device
+            # float() waits for the device.
+            float(add_gradients(network, parts, precision, compiled=compiled))
             found.append(time.perf_counter() - start)
     network.zero_grad(set_to_none=True)
     for name, buffer in network.named_buffers():
@@ -271,6 +279,8 @@ def fit(
         network.image_filter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if run.start:
             network.load_state_dict(_first_weights(run.start, run, camera))
+        if machine.compiled:
+            network.compile()
         updaters = optimizers(run.train.optimizer, network)
         losses: list[float] = []
         validations: list[dict[str, Any]] = []
@@ -287,9 +297,8 @@ def fit(
                 tqdm.tqdm.write(message, file=sys.stderr)
         elif precision == "fastest":
             first = [steps[part].to(machine.device) for part in range(machine.parts)]
-            precision = team.from_leader(fastest_precision(network, first))
-        if machine.compiled:
-            network.compile()
+            measured = fastest_precision(network, first, compiled=machine.compiled)
+            precision = team.from_leader(measured)
         joined = team.joined(network)
 
         def save() -> None:
@@ -319,7 +328,10 @@ def fit(
             for step, batch in batches:
                 began = time.perf_counter()
                 rate = learning_rate(run.train, step)
-                loss = float(team.mean(training_step(joined, updaters, batch, rate, precision)))
+                taken = training_step(
+                    joined, updaters, batch, rate, precision, compiled=machine.compiled
+                )
+                loss = float(team.mean(taken))
                 if not loss <= EXPLODED:
                     clips = ", ".join(steps.clips_of(step))
                     raise _diverged(run, checkpoints, f"the loss is {loss:.3g} on {clips}", step)

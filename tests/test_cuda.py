@@ -1,0 +1,142 @@
+"""What only a GPU can show: the same results as on the CPU. Skipped where torch finds none."""
+
+import copy
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tpifu.checkpoint import load_model
+from tpifu.config import Train
+from tpifu.dataset import Windows
+from tpifu.field import window_fields
+from tpifu.pifu import PIFu
+from tpifu.reconstruct import evaluate_grid
+from tpifu.train import Machine, Run, fit
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device"),
+]
+
+CPU = Machine(device=torch.device("cpu"))
+GPU = Machine(device=torch.device("cuda"))
+TRAIN = Train(
+    batch_size=4, points=200, steps=30, learning_rate=3e-3, checkpoint_every=10, validate_every=15
+)
+
+
+@pytest.fixture(autouse=True)
+def _float32_alone():
+    """TF32, which convolutions take by default, rounds to ten bits."""
+    torch.set_num_threads(1)
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32 = before
+
+
+class Interrupted(Exception):
+    """What a kill looks like from inside."""
+
+
+def trained(tiny, model, folder, machine, neighborhood=3, train=TRAIN, stop=None):
+    def log(metrics, step):
+        if step == stop:
+            raise Interrupted
+
+    run = Run(
+        views=tiny / "views",
+        points=tiny / "points",
+        neighborhood=neighborhood,
+        model=model,
+        train=train,
+        seed=0,
+    )
+    try:
+        fit(run, folder, folder.parent / "scratch", machine, log)
+    except Interrupted:
+        return []
+    with (folder / "loss.csv").open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+def length(gradients):
+    return float(torch.cat([slope.flatten() for slope in gradients.values()]).norm())
+
+
+def alike(found, expected):
+    """Losses of two trainings that round another way: equal at first, similar in the end."""
+    assert found[:3] == pytest.approx(expected[:3], rel=2e-3)
+    assert np.mean(found[-10:]) == pytest.approx(np.mean(expected[-10:]), rel=0.1)
+
+
+@pytest.mark.parametrize("neighborhood", [1, 3])
+def test_occupancies_and_gradients_are_those_of_the_cpu(tiny_model, neighborhood):
+    torch.manual_seed(0)
+    network = PIFu(tiny_model, neighborhood, 2.56)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    images = torch.rand(5, 3, 32, 32) * 2 - 1
+    frames = torch.randint(0, 5, (4, neighborhood))
+    points = torch.rand(4, 70, 3) * 2.6 - 1.3
+    calib = torch.eye(3, 4).expand(4, -1, -1).contiguous()
+    found = []
+    for device in ("cpu", "cuda"):
+        there = copy.deepcopy(network).to(device)
+        occupancies = there(*(value.to(device) for value in (images, frames, points, calib)))
+        occupancies.square().mean().backward()
+        gradients = {name: value.grad.cpu() for name, value in there.named_parameters()}
+        found.append((occupancies.detach().cpu(), gradients))
+    (ours, slopes), (theirs, expected) = found[1], found[0]
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    differ = {name: slope - expected[name] for name, slope in slopes.items()}
+    assert length(differ) < 1e-3 * length(expected)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+@pytest.mark.parametrize("neighborhood", [1, 3])
+def test_losses_are_those_of_the_cpu(tiny, tiny_model, tmp_path, neighborhood, optimizer):
+    train = TRAIN.model_copy(update={"optimizer": optimizer})
+    cpu, gpu = (
+        trained(tiny, tiny_model, tmp_path / machine.device.type, machine, neighborhood, train)
+        for machine in (CPU, GPU)
+    )
+    alike(gpu, cpu)
+
+
+@pytest.mark.parametrize(("first", "then"), [(CPU, GPU), (GPU, CPU)])
+def test_a_run_goes_on_on_the_other_device(tiny, tiny_model, tmp_path, first, then):
+    whole = trained(tiny, tiny_model, tmp_path / "whole", CPU)
+    assert trained(tiny, tiny_model, tmp_path / "moved", first, stop=14) == []
+    moved = trained(tiny, tiny_model, tmp_path / "moved", then)
+    alike(moved, whole)
+
+
+def test_workers_and_parts_change_nothing_but_rounding(tiny, tiny_model, tmp_path):
+    whole = trained(tiny, tiny_model, tmp_path / "whole", GPU)
+    read = trained(tiny, tiny_model, tmp_path / "read", replace(GPU, workers=2, parts=2))
+    alike(read, whole)
+
+
+def test_bfloat16_trains_alike(tiny, tiny_model, tmp_path):
+    whole = trained(tiny, tiny_model, tmp_path / "whole", GPU)
+    half = trained(tiny, tiny_model, tmp_path / "half", replace(GPU, precision="bfloat16"))
+    assert half != whole
+    assert np.mean(half[-10:]) == pytest.approx(np.mean(whole[-10:]), rel=0.1)
+
+
+def test_reconstructions_are_those_of_the_cpu(tiny, tiny_model, tmp_path):
+    trained(tiny, tiny_model, tmp_path / "m", GPU, train=TRAIN.model_copy(update={"steps": 150}))
+    grids = []
+    for machine in (CPU, GPU):
+        model = load_model(tmp_path / "m", machine.device)
+        windows = Windows(tiny / "views", tiny / "points", "test", model.neighborhood)
+        batch = windows.clip_batch(0, 0, 2, 0)
+        fields = window_fields(model.network, batch.images, batch.frames, batch.calib)
+        grids.append([evaluate_grid(field, 48, 1.28, level=model.level) for field in fields])
+    ours, theirs = (np.stack(found) > model.level for found in grids)
+    assert theirs.any()
+    assert (ours != theirs).mean() < 1e-4
