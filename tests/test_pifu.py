@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tpifu import hourglass
+from tpifu import hourglass, pifu
 from tpifu.camera import calibration
 from tpifu.config import Hourglass, Model
 from tpifu.hourglass import HourglassLevels, NormReLU, StackedHourglass, upsample
@@ -245,7 +245,9 @@ def test_a_kernels_gradient_is_the_same_from_tensors_in_contiguous_order(monkeyp
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
-def test_lookup_is_grid_sample(align_corners):
+@pytest.mark.parametrize("add", ["_add_by_cell", "_add_by_corner"])
+def test_lookup_is_grid_sample(monkeypatch, align_corners, add):
+    monkeypatch.setattr(pifu, "_add_by_cell", getattr(pifu, add))  # what a GPU does, too
     torch.manual_seed(0)
     maps = [torch.randn(4, 5, 6, 8) for _ in range(2)]
     frames = torch.tensor([[0, 1, 1], [3, 2, 0]])
