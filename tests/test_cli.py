@@ -292,11 +292,11 @@ def test_an_interrupted_training_goes_on_when_repeated(trip, tmp_path, monkeypat
     done(*command, "-o", tmp_path / "whole")
     step, seen = train.training_step, []
 
-    def interrupted(*arguments):
+    def interrupted(*arguments, **options):
         seen.append(1)
         if len(seen) == 5:
             raise KeyboardInterrupt
-        return step(*arguments)
+        return step(*arguments, **options)
 
     monkeypatch.setattr(train, "training_step", interrupted)
     result = tpifu(*command, "-o", tmp_path / "again")
@@ -589,7 +589,7 @@ def test_pictures_have_neither_clips_nor_views(option, trip, untouched):
 def test_an_interruption_is_one_line(bodies, untouched, monkeypatch):
     from tpifu import mesh
 
-    def interrupted(*arguments, **options):
+    def interrupted(*arguments):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(mesh, "load_mesh", interrupted)

@@ -61,9 +61,7 @@ def dense(
         return F.linear(x, weight, bias)
     # As a convolution of size 1: on many CPUs that library has the faster matrix product.
     as_image = x[None, None].movedim(-1, 1)
-    found = F.conv2d(as_image, weight[:, :, None, None], bias)
-    # Not [0, 0], whose backward pass copies the gradient into zeros, twice.
-    return found.movedim(1, -1).squeeze((0, 1))
+    return F.conv2d(as_image, weight[:, :, None, None], bias).movedim(1, -1)[0, 0]
 
 
 class PIFu(nn.Module):
