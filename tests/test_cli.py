@@ -589,7 +589,7 @@ def test_pictures_have_neither_clips_nor_views(option, trip, untouched):
 def test_an_interruption_is_one_line(bodies, untouched, monkeypatch):
     from tpifu import mesh
 
-    def interrupted(*arguments):
+    def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(mesh, "load_mesh", interrupted)
