@@ -1,12 +1,12 @@
 """What only a GPU can show: the same results as on the CPU. Skipped where torch finds none."""
 
 import copy
-import csv
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from test_train import CPU, Interrupted, ignore, losses, run, stop_at
 
 from tpifu.checkpoint import load_model
 from tpifu.config import Train
@@ -14,14 +14,13 @@ from tpifu.dataset import Windows
 from tpifu.field import window_fields
 from tpifu.pifu import PIFu
 from tpifu.reconstruct import evaluate_grid
-from tpifu.train import Machine, Run, fit
+from tpifu.train import Machine, fit
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device"),
 ]
 
-CPU = Machine(device=torch.device("cpu"))
 GPU = Machine(device=torch.device("cuda"))
 TRAIN = Train(
     batch_size=4, points=200, steps=30, learning_rate=3e-3, checkpoint_every=10, validate_every=15
@@ -38,29 +37,11 @@ def _float32_alone():
     torch.backends.cudnn.allow_tf32 = before
 
 
-class Interrupted(Exception):
-    """What a kill looks like from inside."""
-
-
-def trained(tiny, model, folder, machine, neighborhood=3, train=TRAIN, stop=None):
-    def log(metrics, step):
-        if step == stop:
-            raise Interrupted
-
-    run = Run(
-        views=tiny / "views",
-        points=tiny / "points",
-        neighborhood=neighborhood,
-        model=model,
-        train=train,
-        seed=0,
-    )
-    try:
-        fit(run, folder, folder.parent / "scratch", machine, log)
-    except Interrupted:
-        return []
-    with (folder / "loss.csv").open() as file:
-        return [float(row["loss"]) for row in csv.DictReader(file)]
+def trained(tiny, model, folder, machine, neighborhood=3, train=TRAIN):
+    """The losses of a run."""
+    settings = run(tiny, model, neighborhood, train)
+    fit(settings, folder, folder.parent / "scratch", machine, ignore)
+    return losses(folder)
 
 
 def length(gradients):
@@ -110,7 +91,9 @@ def test_losses_are_those_of_the_cpu(tiny, tiny_model, tmp_path, neighborhood, o
 @pytest.mark.parametrize(("first", "then"), [(CPU, GPU), (GPU, CPU)])
 def test_a_run_goes_on_on_the_other_device(tiny, tiny_model, tmp_path, first, then):
     whole = trained(tiny, tiny_model, tmp_path / "whole", CPU)
-    assert trained(tiny, tiny_model, tmp_path / "moved", first, stop=14) == []
+    settings = run(tiny, tiny_model, train=TRAIN)
+    with pytest.raises(Interrupted):
+        fit(settings, tmp_path / "moved", tmp_path / "scratch", first, stop_at(14))
     moved = trained(tiny, tiny_model, tmp_path / "moved", then)
     alike(moved, whole)
 
