@@ -234,7 +234,8 @@ def _pyrender() -> tuple[Any, Any, Any]:
 
 
 _RAYS = 2**20
-"""At most so many leave in one call of Embree: with what belongs to them, a hundred MB."""
+"""At most so many leave in one call of Embree, or those of one view: with what belongs to them, a
+hundred MB."""
 
 
 def _embree_views(
