@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
-from jaxtyping import Float, Float64, Int, UInt8
+from jaxtyping import Float, Float64, Int, Shaped, UInt8
 
 from tpifu import camera, shards
 from tpifu.build import build
@@ -107,8 +107,8 @@ def _clip_views(
 
 
 def choose_backend(requested: Literal["auto", "pyrender", "embree"]) -> Backend:
-    """What `requested` means here: auto is Pyrender where OpenGL has a GPU, else Embree, which on a
-    CPU is the faster one at 128 px and about as fast at 512 (benchmarks/render.py).
+    """What `requested` means here: auto is Pyrender where OpenGL has a GPU, else Embree, the faster
+    one on a CPU (benchmarks/render.py).
 
     Raises ConfigError if Pyrender is asked for by name and cannot draw.
     """
@@ -250,7 +250,7 @@ def _embree_views(
     TriangleMesh(
         scene,
         np.ascontiguousarray(mesh.vertices, dtype=np.float32),
-        np.ascontiguousarray(mesh.faces, dtype=np.int32),
+        _triples(np.ascontiguousarray(mesh.faces, dtype=np.int32).tobytes()),
     )
     pixels = np.zeros((len(calibs), size * size, 2), dtype=np.uint8)
     together = max(1, _RAYS // size**2)
@@ -258,6 +258,15 @@ def _embree_views(
         views = slice(first, first + together)
         _shoot(scene, mesh.faces, size, calibs[views], ndc[views], greys[views], pixels[views])
     return pixels.reshape(-1, size, size, 2)
+
+
+@functools.lru_cache(maxsize=4)
+def _triples(faces: bytes) -> Shaped[np.ndarray, " f"]:
+    """A tuple for each face. Embreex reads its vertices one by one, from tuples four times as fast
+    as from rows of an array; kept, as the meshes of a clip have the same faces."""
+    triples = np.full(len(faces) // (3 * np.int32().nbytes), None, dtype=object)
+    triples[:] = list(map(tuple, np.frombuffer(faces, np.int32).reshape(-1, 3).tolist()))
+    return triples
 
 
 def _shoot(
@@ -274,28 +283,30 @@ def _shoot(
     corners = np.ascontiguousarray(faces.T)
     x, y = camera.pixel_centres(size, 1)[:, :1], camera.pixel_centres(1, size)[:, 1:]
     pixel, origins, away = [], [], []
-    for number, (calib, places) in enumerate(zip(calibs, ndc, strict=True)):
+    for calib, places in zip(calibs, ndc, strict=True):
         rows, columns = _covered(camera.ndc_to_pixel(places, size, size), corners, size)
         inverse = np.linalg.inv(calib[:, :3])
         # In front of the body, at ndc (x, y): a sum over axes, as the camera is linear.
         in_front = inverse @ ([0, 0, places[:, 2].max() + 0.1] - calib[:, 3])
         across, down = x * inverse[:, 0], y * inverse[:, 1] + in_front
-        pixel.append((number * size + rows) * size + columns)
-        origins.append((across[columns] + down[rows]).astype(np.float32))
+        pixel.append(rows * size + columns)
+        at_pixel = across.take(columns, axis=0) + down.take(rows, axis=0)
+        origins.append(at_pixel.astype(np.float32))
         away.append(-inverse[:, 2] / np.linalg.norm(inverse[:, 2]))
-    counts = [len(of_view) for of_view in pixel]
-    if not any(counts):
+    ends = np.cumsum([len(of_view) for of_view in pixel])
+    if not ends[-1]:
         return
-    directions = np.repeat(np.array(away, dtype=np.float32), counts, axis=0)
+    directions = np.repeat(np.array(away, dtype=np.float32), np.diff(ends, prepend=0), axis=0)
     hits = scene.run(np.concatenate(origins), directions, output=True)
-    hit = np.flatnonzero(hits["primID"] >= 0)
-    at = np.concatenate(pixel)[hit]
-    view, vertices = at // size**2, faces.take(hits["primID"][hit], axis=0)
-    a, b, c = greys.ravel().take(vertices + view[:, None] * greys.shape[1]).T
-    value = a + hits["u"][hit] * (b - a) + hits["v"][hit] * (c - a)
-    grey, mask = pixels.reshape(-1, 2).T
-    grey[at] = np.rint(255 * value)
-    mask[at] = 255
+    found = [np.split(hits[name], ends[:-1]) for name in ("primID", "u", "v")]
+    # One view at a time: what belongs to it stays in the cache.
+    for image, places, grey, triangle, u, v in zip(pixels, pixel, greys, *found, strict=True):
+        hit = np.flatnonzero(triangle >= 0)
+        a, b, c = grey.take(corners).take(triangle.take(hit), axis=1)
+        value = a + u.take(hit) * (b - a) + v.take(hit) * (c - a)
+        at = places.take(hit)
+        image[at, 0] = np.rint(255 * value)
+        image[at, 1] = 255
 
 
 def _covered(
@@ -323,5 +334,6 @@ def _covered(
     less = np.bincount(np.concatenate([begins + right, ends + left]), minlength=high * wide)
     count = np.subtract(more, less, dtype=np.int32, casting="unsafe").reshape(high, wide)
     covering = count.cumsum(axis=0, dtype=np.int32).cumsum(axis=1, dtype=np.int32)
-    rows, columns = divmod(np.flatnonzero(covering.ravel() > 0), wide)
-    return rows + y, columns + x
+    covered = np.flatnonzero(covering.ravel() > 0).astype(np.int32)
+    rows = covered // wide
+    return rows + y, covered - rows * wide + x
