@@ -272,9 +272,12 @@ def test_lookup_is_grid_sample(monkeypatch, align_corners, add):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
-def test_the_classifier_feeds_its_input_to_every_layer():
+@pytest.mark.parametrize("hidden", [(16, 8), ()])
+@pytest.mark.parametrize("at_once", [100, 8])
+def test_the_classifier_feeds_its_input_to_every_layer(monkeypatch, hidden, at_once):
     torch.manual_seed(0)
-    classifier = PointClassifier(9, (16, 8), "tanh")
+    classifier = PointClassifier(9, hidden, "tanh")
+    monkeypatch.setattr(classifier, "at_once", lambda device: at_once)
     x = torch.randn(30, 9)
 
     def slow(x):
@@ -288,3 +291,14 @@ def test_the_classifier_feeds_its_input_to_every_layer():
         slopes(classifier, [x], weights), slopes(slow, [x], weights), strict=True
     ):
         torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+
+
+def test_points_go_through_the_classifier_in_pieces_of_bounded_memory(monkeypatch):
+    classifier = PointClassifier(9, (16, 8), "tanh")
+    cpu, values = torch.device("cpu"), 9 + 16 + 8 + 1  # before and after the activation, 4 bytes
+    monkeypatch.setattr(pifu, "CPU_MEMORY", 100 * 2 * 4 * values)
+    with torch.no_grad():
+        assert classifier.at_once(cpu) == 100
+    assert classifier.at_once(cpu) == 50  # gradients take as much again
+    monkeypatch.setattr(pifu, "CPU_MEMORY", 1)
+    assert classifier.at_once(cpu) == 1

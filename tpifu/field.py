@@ -23,9 +23,6 @@ def network_input(images: UInt8[Tensor, "m h w c"]) -> Float[Tensor, "m 3 h w"]:
 
 AT_ONCE = 8
 """Images that are filtered together."""
-CPU_MEMORY, GPU_MEMORY = 2**26, 2**30
-"""Bytes of what a query makes of its points. A CPU is twice as fast where they stay in its caches
-and take no fresh pages from the system."""
 
 
 def window_fields(
@@ -68,7 +65,6 @@ def _query(
     points: Float[Tensor, "n 3"],
 ) -> Float[Tensor, " n"]:
     window = torch.arange(len(maps), device=maps.device)[None]
-    memory = CPU_MEMORY if maps.device.type == "cpu" else GPU_MEMORY
-    pieces = points.split(max(1, memory // network.classifier.bytes_per_point()))
+    pieces = points.split(network.classifier.at_once(maps.device))
     found = [network.query(maps, window, piece[None].to(maps), calib[None]) for piece in pieces]
     return torch.cat(found, dim=1)[0]
