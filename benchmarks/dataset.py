@@ -65,7 +65,7 @@ def read_epochs(steps: TrainingSteps) -> dict[str, float]:
 def against_training(params: Params, steps: TrainingSteps) -> dict[str, list[float]]:
     """Seconds a step of reading and of training, by round."""
     torch.manual_seed(0)
-    network = PIFu(params.model, steps.windows.neighborhood, params.camera.window).train()
+    network = PIFu(params.model.seeing(steps.windows.neighborhood), params.camera.window).train()
     network.image_filter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     updaters = optimizers(params.train.optimizer, network)
     seconds: dict[str, list[float]] = {"read": [], "train": []}

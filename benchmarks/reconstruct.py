@@ -46,7 +46,9 @@ HALF, FRAMES = 1.28, 10
 def model_and_windows(name: str) -> tuple[TrainedModel, Windows]:
     """A trained model, and the windows of the test clips for it."""
     model = load_model(Path("models") / name, torch.device("cpu"))
-    return model, Windows(Path("data/views"), Path("data/points"), "test", model.neighborhood)
+    return model, Windows(
+        Path("data/views"), Path("data/points"), "test", model.config.neighborhood
+    )
 
 
 def model_and_clip(name: str, frames: int) -> tuple[TrainedModel, Batch, str]:
@@ -100,8 +102,8 @@ def fit_table1(batch: Batch, frame: int, mesh: Mesh, steps: int) -> TrainedModel
     without which it takes thousands of steps."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    config = Model(z_normalization=0.1)
-    network = PIFu(config, 1, 2 * HALF).train()
+    config = Model(z_normalization=0.1, neighborhood=1)
+    network = PIFu(config, 2 * HALF).train()
     network.image_filter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     updaters = optimizers("muon", network)
     precision: Precision | None = None
@@ -117,7 +119,7 @@ def fit_table1(batch: Batch, frame: int, mesh: Mesh, steps: int) -> TrainedModel
         precision = precision or fastest_precision(network, [part])
         training_step(network, updaters, [part], 5e-3 * (1 - step / steps), precision)
     size = batch.images.shape[1]
-    return TrainedModel(network.eval(), config, 1, 2 * HALF, size, level=0.5)
+    return TrainedModel(network.eval(), config, 2 * HALF, size, level=0.5)
 
 
 class Counted:

@@ -54,7 +54,7 @@ def main() -> None:
     prepared = {}
     for name, (k, windows, together) in cases.items():
         torch.manual_seed(0)
-        network = PIFu(params.model, k, params.camera.window).train()
+        network = PIFu(params.model.seeing(k), params.camera.window).train()
         network.image_filter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         updaters = optimizers(params.train.optimizer, network)
         prepared[name] = (network, updaters, [draw_batch(params, k, windows, together)])

@@ -53,7 +53,7 @@ def draw_batch(size: int, device: torch.device) -> Batch:
 
 def our_network(device: torch.device) -> PIFu:
     torch.manual_seed(0)
-    network = PIFu(Model(), 1, 2.56).to(device).train()
+    network = PIFu(Model(neighborhood=1), 2.56).to(device).train()
     network.image_filter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
 

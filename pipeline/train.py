@@ -1,6 +1,7 @@
 """Stages `train@baseline` and `train@temporal`: views and points -> models/NAME.
 
-python -m pipeline.train NAME NEIGHBORHOOD, or torchrun --nproc-per-node N -m pipeline.train ...
+python -m pipeline.train NAME NEIGHBORHOOD STRIDE, or
+torchrun --nproc-per-node N -m pipeline.train ...
 """
 
 import sys
@@ -13,13 +14,12 @@ from tpifu.team import assembled
 from tpifu.train import Machine, Run, fit
 
 
-def main(name: str, neighborhood: int) -> None:
+def main(name: str, neighborhood: int, stride: int) -> None:
     params = layout.params()
     run = Run(
         views=layout.VIEWS,
         points=layout.POINTS,
-        neighborhood=neighborhood,
-        model=params.model,
+        model=params.model.seeing(neighborhood, stride),
         train=params.train,
         seed=params.seed,
     )
@@ -50,4 +50,4 @@ def main(name: str, neighborhood: int) -> None:
 
 if __name__ == "__main__":
     with exit_on_error():
-        main(sys.argv[1], int(sys.argv[2]))
+        main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def trained(tiny_model) -> TrainedModel:
     torch.manual_seed(0)
-    return TrainedModel(PIFu(tiny_model, 3, 2.56), tiny_model, 3, 2.56, 32, 0.5)
+    return TrainedModel(PIFu(tiny_model, 2.56), tiny_model, 2.56, 32, 0.5)
 
 
 def test_a_model_comes_back_as_saved(trained, tmp_path):
@@ -33,7 +33,7 @@ def test_a_model_comes_back_as_saved(trained, tmp_path):
     for path in (tmp_path, tmp_path / MODEL_NAME):  # the folder or the file
         found = load_model(path, CPU)
         assert found.config == trained.config
-        assert (found.neighborhood, found.window, found.size) == (3, 2.56, 32)
+        assert (found.config.neighborhood, found.window, found.size) == (3, 2.56, 32)
         assert not found.network.training
         for name, value in trained.network.state_dict().items():
             assert torch.equal(found.network.state_dict()[name], value)

@@ -181,9 +181,9 @@ def test_train_takes_the_profile_of_the_params_file(trip):
 def test_options_go_over_the_params_file(trip, tmp_path):
     out = tmp_path / "model"
     tiny = ["--params", trip.root / "tiny.yaml", "--device", "cpu"]
-    done("train", trip.shards, "-o", out, *tiny, "--steps", 2, "--neighborhood", 1, "--seed", 7)
+    done("train", trip.shards, "-o", out, *tiny, "--steps", 2, "--stride", 2, "--seed", 7)
     settings = (out / "config.yaml").read_text()
-    for line in ("neighborhood: 1", "steps: 2", "seed: 7", "batch_size: 4", "learning_rate: 0.01"):
+    for line in ("neighborhood: 3", "stride: 2", "steps: 2", "seed: 7", "learning_rate: 0.01"):
         assert line in settings
 
 
@@ -472,6 +472,8 @@ def test_impossible_render_options(options, words, bodies, untouched):
     [
         (["--neighborhood", 4], "model.neighborhood: is 4: must be odd"),
         (["--neighborhood", 7], "the longest train clip has 5 frames"),
+        (["--neighborhood", 3, "--stride", 3], "together 7 frames, but the longest train clip"),
+        (["--stride", 0], "model.stride: is 0"),
         (["--batch-size", 9], "train.batch_size is 9, the data has 5 meshes"),
         (["--dim", 6], "model.hourglass.dim: is 6"),
         (["--points", 0], "train.points: is 0"),

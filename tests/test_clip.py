@@ -46,7 +46,7 @@ class Ball(PIFu):
 
 @pytest.fixture
 def model(tiny_model) -> TrainedModel:
-    return TrainedModel(Ball(tiny_model, 3, 2.56).eval(), tiny_model, 3, 2.56, 32, 0.6)
+    return TrainedModel(Ball(tiny_model, 2.56).eval(), tiny_model, 2.56, 32, 0.6)
 
 
 def clip_of(lights: list[int]) -> Clip:
@@ -70,6 +70,18 @@ def test_every_frame_has_the_mesh_that_it_has_alone(model, tmp_path):
         np.testing.assert_array_equal(found.vertices, alone.vertices)
         np.testing.assert_array_equal(found.faces, alone.faces)
     assert len({path.stat().st_size for path in paths}) > 1  # they are not all one ball
+
+
+def test_a_window_takes_frames_a_stride_apart(model, tiny_model):
+    class Last(Ball):
+        def query(self, features, frames, points, calib):
+            return super().query(features, frames[:, -1:], points, calib)
+
+    config = tiny_model.seeing(3, stride=2)
+    striding = replace(model, network=Last(config, 2.56).eval(), config=config)
+    found = reconstruct_frame(striding, clip_of([250, 255, 230, 255, 255]), 0, SETTINGS)
+    expected = reconstruct_frame(model, clip_of([230]), 0, SETTINGS)
+    np.testing.assert_array_equal(found.vertices, expected.vertices)
 
 
 def test_an_interrupted_clip_goes_on_and_ends_the_same(model, tmp_path, monkeypatch):

@@ -140,6 +140,10 @@ def test_parameters_are_frozen():
             "profiles.a.model.neighborhood: set model.neighborhood at the top level",
         ),
         (
+            "profile: a\nprofiles: {a: {model: {stride: 2}}}\n",
+            "profiles.a.model.stride: set model.stride at the top level",
+        ),
+        (
             "profile: a\nprofiles: {a: {train: {steps: -3}}}\n",
             "profiles.a: train.steps: is -3: ",
         ),

@@ -57,7 +57,7 @@ def alike(found, expected):
 @pytest.mark.parametrize("neighborhood", [1, 3])
 def test_occupancies_and_gradients_are_those_of_the_cpu(tiny_model, neighborhood):
     torch.manual_seed(0)
-    network = PIFu(tiny_model, neighborhood, 2.56)
+    network = PIFu(tiny_model.seeing(neighborhood), 2.56)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     images = torch.rand(5, 3, 32, 32) * 2 - 1
@@ -116,7 +116,7 @@ def test_reconstructions_are_those_of_the_cpu(tiny, tiny_model, tmp_path):
     grids = []
     for machine in (CPU, GPU):
         model = load_model(tmp_path / "m", machine.device)
-        windows = Windows(tiny / "views", tiny / "points", "test", model.neighborhood)
+        windows = Windows(tiny / "views", tiny / "points", "test", model.config.neighborhood)
         batch = windows.clip_batch(0, 0, 2, 0)
         fields = window_fields(model.network, batch.images, batch.frames, batch.calib)
         grids.append([evaluate_grid(field, 48, 1.28, level=model.level) for field in fields])

@@ -24,16 +24,32 @@ UNCHANGED = Augmentation()
 CHANGED = Augmentation(flip=0.5, scale=0.3, shift=1.0)
 
 
-def windows(tiny, neighborhood=3, split="train") -> Windows:
-    return Windows(tiny / "views", tiny / "points", split, neighborhood)
+def windows(tiny, neighborhood=3, split="train", stride=1) -> Windows:
+    return Windows(tiny / "views", tiny / "points", split, neighborhood, stride)
 
 
-@given(length=st.integers(1, 12), reach=st.integers(0, 4))
-def test_a_window_is_its_centre_and_its_neighbours_and_ends_repeat(length, reach):
-    frames = window_frames(length, 2 * reach + 1)
+@given(length=st.integers(1, 12), reach=st.integers(0, 4), stride=st.integers(1, 3))
+def test_a_window_is_its_centre_and_its_neighbours_and_ends_repeat(length, reach, stride):
+    frames = window_frames(length, 2 * reach + 1, stride)
     for centre, row in enumerate(frames.tolist()):
-        expected = [min(max(centre + o, 0), length - 1) for o in range(-reach, reach + 1)]
-        assert row == expected  # oldest first
+        steps = range(-reach, reach + 1)
+        assert row == [min(max(centre + stride * s, 0), length - 1) for s in steps]  # oldest first
+
+
+def test_a_stride_takes_frames_farther_apart_of_the_same_shards(tiny):
+    near, far = (windows(tiny, 3, "train", stride) for stride in (1, 2))
+    whole, apart = (found.clip_batch(0, 1, 10, seed=0) for found in (near, far))
+    assert apart.frames.tolist() == [[0, 0, 2], [0, 1, 3], [0, 2, 4], [1, 3, 4], [2, 4, 4]]
+    assert torch.equal(whole.images, apart.images)
+    assert torch.equal(whole.points, apart.points)
+    # Neighbouring windows of a step share what they can.
+    steps = TrainingSteps(far, 8, 10, seed=0, windows_per_clip=8)
+    batch = steps[0]
+    assert len(batch.images) == 5 + 3
+    alone = TrainingSteps(near, 8, 10, seed=0, windows_per_clip=8)[0]
+    assert torch.equal(batch.images, alone.images)
+    assert torch.equal(batch.frames[:, 1], alone.frames[:, 1])
+    assert (batch.frames[:, 2] - batch.frames[:, 0]).max() == 4
 
 
 @given(
@@ -268,6 +284,9 @@ def test_test_points_are_the_same_for_every_view_and_neighborhood(tiny):
 def test_what_the_data_cannot_give_is_refused(tiny, tmp_path):
     with pytest.raises(ConfigError, match=r"neighborhood is 7, but the longest train clip has 5"):
         windows(tiny, 7)
+    message = "is 3 and model.stride 3, together 7 frames, but the longest train clip has 5"
+    with pytest.raises(ConfigError, match=message):
+        windows(tiny, 3, stride=3)
     with pytest.raises(ConfigError, match=r"batch_size is 9, the data has 8 meshes"):
         TrainingSteps(windows(tiny), 9, 4, seed=0)
     with pytest.raises(ConfigError, match=r"batch_size is 4: .* split evenly into 3 parts"):

@@ -47,12 +47,12 @@ def folders(root: Path) -> list[Path]:
 @pytest.fixture
 def model(tiny_model) -> TrainedModel:
     torch.manual_seed(0)
-    network = PIFu(tiny_model, 3, 2.56).eval()
+    network = PIFu(tiny_model, 2.56).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(5)  # spread the values over the threshold
         network.classifier.layers[-1].bias.fill_(0.55)
-    return TrainedModel(network, tiny_model, 3, 2.56, 32, 0.5)
+    return TrainedModel(network, tiny_model, 2.56, 32, 0.5)
 
 
 class Ball(PIFu):
@@ -64,7 +64,7 @@ class Ball(PIFu):
 
 @pytest.fixture
 def ball_model(tiny_model) -> TrainedModel:
-    return TrainedModel(Ball(tiny_model, 3, 2.56).eval(), tiny_model, 3, 2.56, 32, 0.6)
+    return TrainedModel(Ball(tiny_model, 2.56).eval(), tiny_model, 2.56, 32, 0.6)
 
 
 def measured(model, tiny, split="test", seed=0) -> list[MeasuredClip]:
@@ -244,7 +244,7 @@ def test_splits_are_those_held_out_or_else_all(tiny, tmp_path):
 
 
 def test_images_of_another_size_are_refused(tiny, tiny_model):
-    model = TrainedModel(PIFu(tiny_model, 3, 2.56), tiny_model, 3, 2.56, 64, 0.5)
+    model = TrainedModel(PIFu(tiny_model, 2.56), tiny_model, 2.56, 64, 0.5)
     with pytest.raises(DataError, match=r"images of 32 px over 2.56 m, but .* 64 px over 2.56 m"):
         open_windows(model, tiny / "views", tiny / "points", "test")
 

@@ -22,15 +22,16 @@ def test_the_background_is_zero_and_the_body_spans_minus_one_to_one():
     )
 
 
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(("neighborhood", "at_once"), [(1, 2), (3, 1), (3, 2), (3, 50), (5, 3)])
 def test_a_windows_field_is_that_of_its_frames_each_filtered_once_and_forgotten(
-    tiny_model, neighborhood, at_once, monkeypatch
+    tiny_model, neighborhood, at_once, stride, monkeypatch
 ):
     monkeypatch.setattr(field, "AT_ONCE", at_once)
     torch.manual_seed(0)
-    network = PIFu(tiny_model, neighborhood, 2.56).eval()
+    network = PIFu(tiny_model.seeing(neighborhood), 2.56).eval()
     images = torch.randint(0, 256, (9, 16, 16, 2), dtype=torch.uint8)
-    frames = torch.from_numpy(window_frames(9, neighborhood))
+    frames = torch.from_numpy(window_frames(9, neighborhood, stride))
     calib = torch.stack([torch.from_numpy(calibration(10.0 * t, 2.56)) for t in range(9)])
     points = torch.rand(20, 3) * 2 - 1
     filtered, most = [], 0
@@ -54,12 +55,12 @@ def test_a_windows_field_is_that_of_its_frames_each_filtered_once_and_forgotten(
         most = max(most, held)
     assert sum(filtered) == 9
     assert len(filtered) == -(-9 // at_once)
-    assert most <= min(9, neighborhood + at_once)
+    assert most <= min(9, stride * (neighborhood - 1) + 1 + at_once)
 
 
 def test_points_are_queried_in_pieces(tiny_model, monkeypatch):
     torch.manual_seed(0)
-    network = PIFu(tiny_model, 1, 2.56).eval()
+    network = PIFu(tiny_model.seeing(1), 2.56).eval()
     images = torch.randint(0, 256, (1, 16, 16, 2), dtype=torch.uint8)
     calib = torch.from_numpy(calibration(0.0, 2.56))[None]
     (found,) = window_fields(network, images, torch.zeros(1, 1, dtype=torch.int64), calib)

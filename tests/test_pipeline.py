@@ -279,13 +279,21 @@ def test_switching_the_source_runs_what_it_must_and_restores_the_rest(whole):
 
 
 @pytest.mark.slow
+def test_another_stride_trains_the_temporal_model_alone(whole):
+    with whole.run.parameter("model.stride", 2):
+        output = whole.run("dvc", "repro", "--dry")
+    assert set(ran(output)) == {"train@temporal", "evaluate@temporal", "report"}
+    assert "pipeline.train temporal 3 2" in output
+
+
+@pytest.mark.slow
 def test_a_wider_neighborhood_trains_the_temporal_model_alone(wider):
     assert set(ran(wider.output)) == {"train@temporal", "evaluate@temporal", "report"}
     model = load_model(wider.folder / "models" / "temporal", torch.device("cpu"))
-    assert model.neighborhood == 5
+    assert model.config.neighborhood == 5
     assert model.network.classifier.layers[0].in_features == 5 * 8 + 1
     baseline = load_model(wider.folder / "models" / "baseline", torch.device("cpu"))
-    assert baseline.neighborhood == 1
+    assert baseline.config.neighborhood == 1
 
 
 @pytest.mark.slow
@@ -342,7 +350,7 @@ def test_the_network_of_the_paper_profile_takes_a_step(tmp_path):
     params = config.load(tmp_path / "params.yaml")
     assert params.model == Model()
     torch.manual_seed(0)
-    network = PIFu(params.model, params.model.neighborhood, params.camera.window)
+    network = PIFu(params.model, params.camera.window)
     optimizer = torch.optim.Adam(network.parameters(), lr=params.train.learning_rate)
     assert network.classifier.layers[0].in_features == 769
     images = torch.rand(3, 3, 64, 64) * 2 - 1  # smaller than 512 px: the weights are the same
@@ -374,7 +382,7 @@ def test_the_network_of_the_paper_profile_takes_a_step(tmp_path):
 )
 def test_a_wrong_parameter_ends_in_one_line_that_names_it(whole, name, value, told):
     stage = "pipeline.meshes" if "meshes" in name else "pipeline.train"
-    arguments = ["temporal", str(value)] if name == "model.neighborhood" else ["temporal", "3"]
+    arguments = ["temporal", str(value) if name == "model.neighborhood" else "3", "1"]
     with whole.run.parameter(name, value):
         output = whole.run(
             *(sys.executable, "-m", stage, *(arguments if "train" in stage else [])),
@@ -388,7 +396,7 @@ def test_a_wrong_parameter_ends_in_one_line_that_names_it(whole, name, value, to
 
 @pytest.mark.slow
 def test_missing_data_and_wrong_machine_settings_are_named(whole):
-    train = [sys.executable, "-m", "pipeline.train", "baseline", "1"]
+    train = [sys.executable, "-m", "pipeline.train", "baseline", "1", "1"]
     quiet = {"TPIFU_TRACKING": "off"}
     output = whole.run(*train, code=2, TPIFU_DEVICE="cuda:77", **quiet)
     assert output.startswith("error: device 'cuda:77': torch finds")

@@ -194,7 +194,12 @@ def test_an_imported_network_gives_what_pifu_gives(shape, window, written):
     model = import_pifu(written(state), window=window, size=64)
     assert model.config.hourglass == Hourglass(stacks=stacks, depth=depth, dim=256)
     assert (model.config.mlp, model.config.last_activation) == (hidden, "sigmoid")
-    assert (model.window, model.size, model.level, model.neighborhood) == (window, 64, 0.5, 1)
+    assert (model.window, model.size, model.level, model.config.neighborhood) == (
+        window,
+        64,
+        0.5,
+        1,
+    )
     images, points, calib = some_input(window)
     whole = torch.cat([calib, torch.tensor([0.0, 0, 0, 1]).expand(2, 1, 4)], dim=1)
     down = torch.diag(torch.tensor([1.0, -1, 1, 1]))
@@ -208,8 +213,8 @@ def test_an_imported_network_gives_what_pifu_gives(shape, window, written):
 
 def test_aligned_corners_put_the_edges_at_the_outermost_centres(tiny_model):
     """Feature (c, row, column) = column or row; a linear map survives bilinear lookup exactly."""
-    config = tiny_model.model_copy(update={"align_corners": True})
-    net = PIFu(config, 1, 2.0)
+    config = tiny_model.model_copy(update={"align_corners": True, "neighborhood": 1})
+    net = PIFu(config, 2.0)
     seen = []
     net.classifier.forward = lambda x: seen.append(x) or x[..., 0]
     columns = torch.arange(8.0).expand(8, 8)
@@ -359,17 +364,17 @@ def single(request, tiny_model) -> TrainedModel:
     """A tiny single-frame model, far from its tiny initial values."""
     config = tiny_model.model_copy(update={"norm": request.param, "neighborhood": 1})
     torch.manual_seed(0)
-    network = PIFu(config, 1, 2.0).eval()
+    network = PIFu(config, 2.0).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)
-    return TrainedModel(network, config, 1, 2.0, 64, 0.6)
+    return TrainedModel(network, config, 2.0, 64, 0.6)
 
 
 @pytest.mark.parametrize("k", [1, 3, 5])
 def test_equal_frames_give_what_the_single_frame_gives(k, single):
     wide = widen(single, k)
-    assert (wide.neighborhood, wide.config.neighborhood) == (k, k)
+    assert wide.config.neighborhood == k
     assert (wide.window, wide.size, wide.level) == (2.0, 64, 0.6)
     images, points, calib = some_input(2.0)
     frames = torch.tensor([[0], [1]])

@@ -24,12 +24,13 @@ def sides(tiny, tmp_path_factory) -> list[Side]:
     result = []
     for name, neighborhood in (("baseline", 1), ("temporal", 3)):
         torch.manual_seed(neighborhood)
-        network = PIFu(config, neighborhood, 2.56).eval()
+        own = config.seeing(neighborhood)
+        network = PIFu(own, 2.56).eval()
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.mul_(8)
             network.classifier.layers[-1].bias.fill_(0.55)
-        model = TrainedModel(network, config, neighborhood, 2.56, 32, 0.5)
+        model = TrainedModel(network, own, 2.56, 32, 0.5)
         side = Side(name, root / name, root / "models" / name)
         parts = (tiny / "meshes", tiny / "views", tiny / "points")
         evaluate(model, *parts, CONFIG, 0, side.report)

@@ -32,7 +32,7 @@ torch.set_num_threads(1)
 data, out, steps = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 model = Model(hourglass=Hourglass(stacks=2, depth=1, dim=8), mlp=(16, 8), z_normalization=0.3)
 train = Train(batch_size=4, points=20, steps=steps, learning_rate=1e-2, checkpoint_every=2)
-run = Run(views=data / "views", points=data / "points", neighborhood=3, model=model, train=train,
+run = Run(views=data / "views", points=data / "points", model=model, train=train,
           seed=0)
 with exit_on_error(), assembled(torch.device("cpu")) as (team, device):
     machine = Machine(device=device, team=team)
@@ -88,7 +88,7 @@ def test_two_processes_learn_what_one_does(tiny, tmp_path):
     # The same batches. Sums of gradients are rounded in another order, which Adam's first steps
     # magnify in single weights, but not in the losses.
     np.testing.assert_allclose(losses(tmp_path / "two"), losses(tmp_path / "one"), rtol=1e-4)
-    assert load_model(tmp_path / "two" / "model", torch.device("cpu")).neighborhood == 3
+    assert load_model(tmp_path / "two" / "model", torch.device("cpu")).config.neighborhood == 3
 
 
 @pytest.mark.slow

@@ -174,8 +174,7 @@ def test_a_resumed_training_is_one_run_and_writes_the_same_files(root, tiny, tin
     training = Training(
         views=tiny / "views",
         points=tiny / "points",
-        neighborhood=1,
-        model=tiny_model,
+        model=tiny_model.seeing(1),
         train=Train(batch_size=2, points=20, steps=4, checkpoint_every=2),
         seed=0,
     )

@@ -14,7 +14,7 @@ import torch
 from ruamel.yaml import YAML
 
 from tpifu.checkpoint import load_model
-from tpifu.config import Evaluate, Hourglass, Model, Train
+from tpifu.config import Evaluate, Hourglass, Train
 from tpifu.dataset import TrainingSteps, Windows
 from tpifu.errors import ConfigError, DataError, Stopped
 from tpifu.evaluate import measure
@@ -61,8 +61,7 @@ def run(tiny, model, neighborhood=3, train=SHORT, seed=0) -> Run:
     return Run(
         views=tiny / "views",
         points=tiny / "points",
-        neighborhood=neighborhood,
-        model=model,
+        model=model.seeing(neighborhood),
         train=train,
         seed=seed,
     )
@@ -123,7 +122,7 @@ def test_it_writes_a_model_a_loss_table_and_its_settings(tiny, tiny_model, tmp_p
     assert settings["train"]["steps"] == 6
     assert settings["model"]["neighborhood"] == 3
     model = load_model(out, torch.device("cpu"))
-    assert (model.neighborhood, model.size, model.window) == (3, 32, 2.56)
+    assert (model.config.neighborhood, model.size, model.window) == (3, 32, 2.56)
     assert list((tmp_path / "scratch").iterdir()) == []  # nothing to resume any more
 
 
@@ -333,11 +332,11 @@ def test_reading_ahead_in_a_worker_changes_nothing(tiny, tiny_model, tmp_path):
 
 
 def test_the_temporal_model_of_neighborhood_1_is_the_baseline(tiny, tiny_model, tmp_path):
-    """`model.neighborhood` of the parameters has no say: the run's own does."""
-    other = Model.model_validate({**tiny_model.model_dump(), "neighborhood": 5})
+    """What windows the parameters ask for has no say: the run's own does."""
+    other = tiny_model.seeing(5, stride=2)
     fit(run(tiny, tiny_model, 1), tmp_path / "one", tmp_path / "scratch", CPU, ignore)
     fit(run(tiny, other, 1), tmp_path / "two", tmp_path / "scratch", CPU, ignore)
-    assert outputs(tmp_path / "one")["loss.csv"] == outputs(tmp_path / "two")["loss.csv"]
+    assert outputs(tmp_path / "one") == outputs(tmp_path / "two")
 
 
 @pytest.fixture(scope="module", params=[1, 3])
@@ -360,7 +359,7 @@ def test_grids_of_what_it_learned_are_the_dense_ones(tiny, learned):
     model = load_model(learned, CPU.device)
     half, wrong = model.window / 2, []
     for split in ("test", "unseen_motion"):
-        windows = Windows(tiny / "views", tiny / "points", split, model.neighborhood)
+        windows = Windows(tiny / "views", tiny / "points", split, model.config.neighborhood)
         for clip, view in itertools.product(range(len(windows.clips)), range(2)):
             batch = windows.clip_batch(clip, view, 2, 0)
             for field in window_fields(model.network, batch.images, batch.frames, batch.calib):
@@ -374,7 +373,7 @@ def test_grids_of_what_it_learned_are_the_dense_ones(tiny, learned):
 
 @pytest.mark.parametrize("name", ["adam", "muon", "rmsprop"])
 def test_optimizers_are_a_choice_and_update_each_parameter_once(tiny_model, name):
-    network = PIFu(tiny_model, 3, 2.56)
+    network = PIFu(tiny_model, 2.56)
     updated = [
         parameter
         for optimizer in optimizers(name, network)
@@ -506,7 +505,7 @@ def test_the_fastest_precision_is_measured(tiny, tiny_model, monkeypatch, factor
 
     monkeypatch.setattr("tpifu.train.add_gradients", timed)
     monkeypatch.setattr("tpifu.train.time.perf_counter", lambda: clock[0])
-    network = PIFu(tiny_model, 1, 2.56)
+    network = PIFu(tiny_model.seeing(1), 2.56)
     windows = Windows(tiny / "views", tiny / "points", "train", 1)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     assert fastest_precision(network, [TrainingSteps(windows, 2, 20, 0)[0]]) == chosen

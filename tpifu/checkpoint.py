@@ -19,7 +19,7 @@ from tpifu.errors import ConfigError, DataError
 from tpifu.lock import locked
 from tpifu.pifu import PIFu
 
-FORMAT = "tpifu-3"
+FORMAT = "tpifu-4"
 MODEL_NAME = "model.pt"
 """Always this stem: torch.save writes the stem into the archive, so another name gives other
 bytes."""
@@ -32,7 +32,6 @@ class TrainedModel:
 
     network: PIFu
     config: Model
-    neighborhood: int
     window: float
     """Metres across the image."""
     size: int
@@ -63,7 +62,6 @@ def save_model(folder: Path, model: TrainedModel) -> None:
         {
             "format": FORMAT,
             "config": model.config.model_dump(),
-            "neighborhood": model.neighborhood,
             "window": model.window,
             "size": model.size,
             "level": model.level,
@@ -83,12 +81,11 @@ def load_model(path: Path, device: torch.device) -> TrainedModel:
             f"{path}: not a model of this project ({FORMAT}); train one with tpifu train"
         )
     config = Model.model_validate(state["config"])
-    network = PIFu(config, state["neighborhood"], state["window"])
+    network = PIFu(config, state["window"])
     network.load_state_dict(state["network"])
     return TrainedModel(
         network=network.to(device).eval(),
         config=config,
-        neighborhood=state["neighborhood"],
         window=state["window"],
         size=state["size"],
         level=state["level"],

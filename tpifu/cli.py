@@ -433,6 +433,10 @@ def train(
             show_default="3",
         ),
     ] = None,
+    stride: Annotated[
+        int | None,
+        typer.Option(help="Frames from each of them to the next; 1 or more.", show_default="1"),
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(help="Training steps; 1 or more.", show_default="44600")
     ] = None,
@@ -535,13 +539,13 @@ def train(
         from tpifu.checkpoint import device_from, load_model
 
         first = load_model(start, device_from("cpu"))
-        model = first.config.model_copy(update={"neighborhood": first.neighborhood})
-        base = base.model_copy(update={"model": model})
+        base = base.model_copy(update={"model": first.config})
     given = {
         **_NO_DRAW,
         **_pool(shards / "points"),
         "seed": seed,
         "model.neighborhood": neighborhood,
+        "model.stride": stride,
         "model.z_normalization": z_normalization,
         "model.hourglass.stacks": stacks,
         "model.hourglass.dim": dim,
@@ -563,7 +567,6 @@ def train(
     run = Run(
         views=shards / "views",
         points=shards / "points",
-        neighborhood=chosen.model.neighborhood,
         model=chosen.model,
         train=chosen.train,
         seed=chosen.seed,

@@ -273,7 +273,8 @@ def write_pictures(
 
 
 def _fields(model: TrainedModel, clip: Clip, frames: Sequence[int]) -> Iterator[Field]:
-    windows = window_frames(len(clip.images), model.neighborhood)[list(frames)]
+    sees = model.config
+    windows = window_frames(len(clip.images), sees.neighborhood, sees.stride)[list(frames)]
     camera = torch.from_numpy(calibration(clip.yaw, model.window))
     cameras = camera.expand(len(windows), -1, -1)
     images = torch.from_numpy(clip.images)
@@ -297,7 +298,8 @@ def _manifest(model: TrainedModel, clip: Clip, settings: Settings) -> dict[str, 
     pictures.update(json.dumps([list(clip.names), clip.yaw]).encode())
     return {
         "model": network.hexdigest()[:16],
-        "neighborhood": model.neighborhood,
+        "neighborhood": model.config.neighborhood,
+        "stride": model.config.stride,
         "pictures": pictures.hexdigest()[:16],
         "frames": len(clip.names),
         **asdict(settings),

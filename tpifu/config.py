@@ -142,6 +142,13 @@ class Model(Section):
     false at their outer edges, as in images. Not in the paper."""
     neighborhood: Count = 3
     """Frames the temporal model sees, centred on the frame it reconstructs."""
+    stride: Count = 1
+    """Kept frames from each of them to the next. Not in the paper."""
+
+    def seeing(self, neighborhood: int, stride: int = 1) -> "Model":
+        """The same network for windows of other frames."""
+        windows = {"neighborhood": neighborhood, "stride": stride}
+        return Model.model_validate({**self.model_dump(), **windows})
 
     @field_validator("neighborhood")
     @classmethod
@@ -296,7 +303,7 @@ def _refuse_hidden(
         raise ConfigError(f"{where}{key}: must be `key: value` lines")
     for name, value in overlay.items():
         path = f"{key}.{name}"
-        if path in (".profile", ".model.neighborhood"):
+        if path in (".profile", ".model.neighborhood", ".model.stride"):
             raise ConfigError(f"{where}{path}: set {path[1:]} at the top level, not in a profile")
         if name not in base:
             raise ConfigError(f"{where}{path}: unknown parameter; known here: {', '.join(base)}")

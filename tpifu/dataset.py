@@ -45,11 +45,11 @@ class Batch:
         return replace(self, **{name: value.pin_memory() for name, value in vars(self).items()})
 
 
-def window_frames(length: int, neighborhood: int) -> Int[np.ndarray, "t k"]:
-    """For each frame of a clip, the frames of its window, oldest first; clip ends repeat the last
-    frame."""
+def window_frames(length: int, neighborhood: int, stride: int = 1) -> Int[np.ndarray, "t k"]:
+    """For each frame of a clip, the frames of its window, oldest first, `stride` apart; clip ends
+    repeat the last frame."""
     reach = neighborhood // 2
-    offsets = np.arange(-reach, reach + 1)
+    offsets = stride * np.arange(-reach, reach + 1)
     return np.clip(np.arange(length)[:, None] + offsets, 0, length - 1)
 
 
@@ -72,11 +72,13 @@ def balanced_draw(
 class Windows:
     """All windows of one split: every kept frame of every clip is a centre, in every view."""
 
-    def __init__(self, views: Path, points: Path, split: str, neighborhood: int) -> None:
+    def __init__(
+        self, views: Path, points: Path, split: str, neighborhood: int, stride: int = 1
+    ) -> None:
         """Raises DataError for missing, empty or mismatched folders, ConfigError for a window
         longer than any clip."""
         self.views, self.points = Shards(views, "views"), Shards(points, "points")
-        self.neighborhood = neighborhood
+        self.neighborhood, self.stride = neighborhood, stride
         self._margins: dict[tuple[int, int], Margin] = {}
         seen, pool = self.views.index, self.points.index
         rows = np.flatnonzero(pool["split"] == split)
@@ -103,14 +105,19 @@ class Windows:
                     "write both from the same meshes"
                 )
         longest = max(len(own) for _, own in self.clips)
-        if neighborhood > longest:
+        if (span := (neighborhood - 1) * stride + 1) > longest:
+            apart = f" and model.stride {stride}, together {span} frames" if stride > 1 else ""
             raise ConfigError(
-                f"model.neighborhood is {neighborhood}, but the longest {split} clip has "
-                f"{longest} frames: choose a smaller odd number"
+                f"model.neighborhood is {neighborhood}{apart}, but the longest {split} clip has "
+                f"{longest} frames: choose a smaller {'stride or ' if stride > 1 else ''}odd number"
             )
 
     def __len__(self) -> int:
         return len(self.centres)
+
+    def frames(self, length: int) -> Int[np.ndarray, "t k"]:
+        """The frames of each window of a clip."""
+        return window_frames(length, self.neighborhood, self.stride)
 
     def view_count(self, clip: int) -> int:
         return len(self._view_rows[self.clips[clip][0]])
@@ -173,7 +180,7 @@ class Windows:
         drawn, labels = self.drawn(clip, range(length), points, rngs)
         return Batch(
             images=torch.from_numpy(images),
-            frames=torch.from_numpy(window_frames(length, self.neighborhood)),
+            frames=torch.from_numpy(self.frames(length)),
             calib=torch.from_numpy(np.repeat(calib[None], length, axis=0)),
             points=torch.from_numpy(drawn),
             labels=torch.from_numpy(labels),
@@ -252,7 +259,7 @@ class TrainingSteps(Dataset[Batch]):
             own = [(position, *windows.centres[self._centre(position)[0]]) for position in run]
             clip = own[0][1]
             view = int(rng.integers(windows.view_count(clip)))
-            every = window_frames(len(windows.clips[clip][1]), windows.neighborhood)
+            every = windows.frames(len(windows.clips[clip][1]))
             centres = [frame for _, _, frame in own]
             distinct, places = np.unique(every[centres], return_inverse=True)
             pixels, calib = windows.pixels(clip, view, distinct)

@@ -87,7 +87,7 @@ class MeasuredClip:
 
 def open_windows(model: TrainedModel, views: Path, points: Path, split: str) -> Windows:
     """Windows for `model`; DataError if the images do not suit it."""
-    windows = Windows(views, points, split, model.neighborhood)
+    windows = Windows(views, points, split, model.config.neighborhood, model.config.stride)
     require_camera(views, windows.views, model.size, model.window)
     return windows
 

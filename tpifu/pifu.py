@@ -142,9 +142,9 @@ def _as_image(x: Float[Tensor, "n i"]) -> Float[Tensor, "1 i 1 n"]:
 
 
 class PIFu(nn.Module):
-    """One network for both models; only the classifier's input width depends on `neighborhood`."""
+    """One network for both models; the neighborhood sets the classifier's input width alone."""
 
-    def __init__(self, config: Model, neighborhood: int, window: float) -> None:
+    def __init__(self, config: Model, window: float) -> None:
         """`window`: metres across the image, which turns ndc depth into metres."""
         super().__init__()
         self.window = window
@@ -153,7 +153,7 @@ class PIFu(nn.Module):
         # The filter comes first: with one seed it starts equal whatever the neighborhood.
         self.image_filter = StackedHourglass(config.hourglass, config.norm)
         _initialise(self.image_filter)
-        inputs = neighborhood * config.hourglass.dim + 1
+        inputs = config.neighborhood * config.hourglass.dim + 1
         self.classifier = PointClassifier(inputs, config.mlp, config.last_activation)
         _initialise(self.classifier)
 

@@ -43,7 +43,7 @@ def import_pifu(path: Path, *, window: float, size: int) -> TrainedModel:
     if fault := config.hourglass.fault(size):
         raise ConfigError(f"render.size is {size}, but {path} has another network: {fault}")
     with torch.device("meta"):
-        shapes = {name: value.shape for name, value in PIFu(config, 1, window).state_dict().items()}
+        shapes = {name: value.shape for name, value in PIFu(config, window).state_dict().items()}
     modules = _modules(config)
     names = {}
     for name in shapes:
@@ -52,9 +52,8 @@ def import_pifu(path: Path, *, window: float, size: int) -> TrainedModel:
     _check(path, state, config, {names[name]: shape for name, shape in shapes.items()})
     weights = {name: state[names[name]].reshape(shape) for name, shape in shapes.items()}
     return TrainedModel(
-        network=_network(config, 1, window, weights),
+        network=_network(config, window, weights),
         config=config,
-        neighborhood=1,
         window=window,
         size=size,
         level=0.5,
@@ -68,16 +67,16 @@ def widen(model: TrainedModel, neighborhood: int) -> TrainedModel:
     Every layer of the classifier ends with the input's columns, features then depth: those of the
     features are shared out equally among the frames.
     """
-    if model.neighborhood != 1:
+    if model.config.neighborhood != 1:
         raise ConfigError(
-            f"neighborhood: this model sees {model.neighborhood} frames already: "
+            f"neighborhood: this model sees {model.config.neighborhood} frames already: "
             "only a model of 1 can be widened"
         )
     if neighborhood < 1 or neighborhood % 2 == 0:
         raise ConfigError(
             f"neighborhood: is {neighborhood}: must be odd: the window is centred on one frame"
         )
-    config = model.config.model_copy(update={"neighborhood": neighborhood})
+    config = model.config.seeing(neighborhood)
     inputs = config.hourglass.dim + 1
     weights = model.network.state_dict()
     for name, value in weights.items():
@@ -85,18 +84,13 @@ def widen(model: TrainedModel, neighborhood: int) -> TrainedModel:
             before, features, depth = value.split([value.shape[1] - inputs, inputs - 1, 1], dim=1)
             spread = (features / neighborhood).repeat(1, neighborhood)
             weights[name] = torch.cat([before, spread, depth], dim=1)
-    return replace(
-        model,
-        network=_network(config, neighborhood, model.window, weights),
-        config=config,
-        neighborhood=neighborhood,
-    )
+    return replace(model, network=_network(config, model.window, weights), config=config)
 
 
-def _network(config: Model, neighborhood: int, window: float, weights: dict[str, Tensor]) -> PIFu:
+def _network(config: Model, window: float, weights: dict[str, Tensor]) -> PIFu:
     """A network with copies of `weights`, on their device; nothing random is drawn for it."""
     with torch.device("meta"):
-        network = PIFu(config, neighborhood, window)
+        network = PIFu(config, window)
     network.to_empty(device=next(iter(weights.values())).device).load_state_dict(weights)
     return network.eval()
 

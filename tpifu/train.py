@@ -67,7 +67,6 @@ class Run:
 
     views: Path
     points: Path
-    neighborhood: int
     model: Model
     train: Train
     seed: int
@@ -79,7 +78,7 @@ class Run:
         """The effective settings, for the fingerprint, config.yaml and the tracker."""
         settings = {
             "seed": self.seed,
-            "model": {**self.model.model_dump(mode="json"), "neighborhood": self.neighborhood},
+            "model": self.model.model_dump(mode="json"),
             "train": self.train.model_dump(mode="json"),
         }
         return {**settings, "start": model_digest(self.start)} if self.start else settings
@@ -252,7 +251,8 @@ def fit(
     """
     reuse_memory()
     team = machine.team
-    windows = Windows(run.views, run.points, "train", run.neighborhood)
+    sees = run.model.neighborhood, run.model.stride
+    windows = Windows(run.views, run.points, "train", *sees)
     steps = TrainingSteps(
         windows,
         run.train.batch_size,
@@ -266,14 +266,14 @@ def fit(
     )
     held_out = None
     if run.train.validate_every and has_split(run.points, "validation"):
-        held_out = Windows(run.views, run.points, "validation", run.neighborhood)
+        held_out = Windows(run.views, run.points, "validation", *sees)
     camera = windows.views.metadata
     if fault := run.model.hourglass.fault(camera["size"]):
         raise ConfigError(f"{run.views}: images of {camera['size']} px, but {fault}")
     checkpoints = Checkpoints(scratch / run.fingerprint)
     with checkpoints.locked() if team.leads else nullcontext(), _asked_to_stop() as asked:
         torch.manual_seed(run.seed)
-        network = PIFu(run.model, run.neighborhood, camera["window"]).to(machine.device).train()
+        network = PIFu(run.model, camera["window"]).to(machine.device).train()
         # Channels-last is how the convolution kernels of CPUs and tensor cores want it; the values
         # are the same.
         network.image_filter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -408,17 +408,18 @@ def _first_weights(path: Path, run: Run, camera: dict[str, Any]) -> dict[str, Te
     ours = {**run.model.model_dump(), "window": camera["window"], "size": camera["size"]}
     theirs = {**model.config.model_dump(), "window": model.window, "size": model.size}
     for name, value in ours.items():
-        if name != "neighborhood" and theirs[name] != value:
+        if name not in ("neighborhood", "stride") and theirs[name] != value:
             raise ConfigError(
                 f"{path}: cannot start from it: its {name} is {theirs[name]}, this run's {value}"
             )
-    if model.neighborhood != run.neighborhood:
-        if model.neighborhood != 1:
+    before, now = model.config.neighborhood, run.model.neighborhood
+    if before != now:
+        if before != 1:
             raise ConfigError(
-                f"{path}: cannot start from it: its neighborhood is {model.neighborhood}; "
-                f"only 1 can be widened to {run.neighborhood}"
+                f"{path}: cannot start from it: its neighborhood is {before}; "
+                f"only 1 can be widened to {now}"
             )
-        model = widen(model, run.neighborhood)
+        model = widen(model, now)
     return model.network.state_dict()
 
 
@@ -437,7 +438,6 @@ def _write_results(
         TrainedModel(
             network=network,
             config=run.model,
-            neighborhood=run.neighborhood,
             window=camera["window"],
             size=camera["size"],
             level=surface_level(windows.inside_share()),
