@@ -5,12 +5,12 @@ python benchmarks/train_step.py --device cuda --size 512 --compile --precision b
 
 Fast is ours with the precision that is faster on this machine (TPIFU_PRECISION=fastest), or the one
 that is named. Plain is the same network in eager float32 as three layers for each of ours:
-PyTorch's own group norm, ReLU, bicubic upsampling and feature lookup, contiguous tensors and an
-unfused Adam. float32_s: ours in float32, not compiled. peak_mb: of a process that takes four fast
-steps; on a GPU, of what they allocate there. flop_share: multiply-adds of the convolutions and the
-MLP (backward counted twice), as a share of what one of the hourglass's convolutions alone reaches
-here in float32, on a GPU in fast's precision. compile_s: until the first fast step was done, choice
-of precision included, less the time of a step.
+PyTorch's own group norm, ReLU, bicubic upsampling and feature lookup, an MLP of linear layers,
+contiguous tensors and an unfused Adam. float32_s: ours in float32, not compiled. peak_mb: of a
+process that takes four fast steps; on a GPU, of what they allocate there. flop_share: multiply-adds
+of the convolutions and the MLP (backward counted twice), as a share of what one of the hourglass's
+convolutions alone reaches here in float32, on a GPU in fast's precision. compile_s: until the first
+fast step was done, choice of precision included, less the time of a step.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from tpifu import hourglass, pifu
 from tpifu.config import Model, Precision, Train
 from tpifu.dataset import Batch
 from tpifu.field import network_input
-from tpifu.pifu import PIFu
+from tpifu.pifu import PIFu, PointClassifier
 from tpifu.train import fastest_precision, loss_of_stacks, optimizers, reuse_memory, training_step
 
 WINDOWS, POINTS, ROUNDS = 2, 1000, 7
@@ -86,13 +86,20 @@ def plain_lookup(
     return torch.cat([torch.stack(found)[:, :, :, 0].mT, depths], dim=-1)
 
 
+def plain_classifier(classifier: PointClassifier, x: Tensor) -> Tensor:
+    y = classifier.layers[0](x)
+    for layer in classifier.layers[1:]:
+        y = layer(torch.cat([F.leaky_relu(y), x], dim=-1))
+    return classifier.last(y[:, 0])
+
+
 @contextmanager
 def plain_layers() -> Iterator[None]:
     with (
         mock.patch.object(hourglass, "upsample", plain_upsample),
         mock.patch.object(hourglass.NormReLU, "forward", plain_norm_relu),
         mock.patch.object(pifu, "lookup", plain_lookup),
-        mock.patch.object(pifu, "dense", F.linear),
+        mock.patch.object(PointClassifier, "forward", plain_classifier),
     ):
         yield
 

@@ -274,7 +274,9 @@ def test_lookup_is_grid_sample(monkeypatch, align_corners, add):
 
 @pytest.mark.parametrize("hidden", [(16, 8), ()])
 @pytest.mark.parametrize("at_once", [100, 8])
-def test_the_classifier_feeds_its_input_to_every_layer(monkeypatch, hidden, at_once):
+@pytest.mark.parametrize("on_cpu", [True, False])  # False: what a GPU does
+def test_the_classifier_feeds_its_input_to_every_layer(monkeypatch, hidden, at_once, on_cpu):
+    monkeypatch.setattr(pifu, "_convolves", lambda x: on_cpu)
     torch.manual_seed(0)
     classifier = PointClassifier(9, hidden, "tanh")
     monkeypatch.setattr(classifier, "at_once", lambda device: at_once)

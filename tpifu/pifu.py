@@ -107,9 +107,8 @@ def dense(
     x: Float[Tensor, "n i"], weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"] | None
 ) -> Float[Tensor, "n o"]:
     """A linear layer."""
-    if x.device.type != "cpu":
+    if not _convolves(x):
         return F.linear(x, weight, bias)
-    # As a convolution of size 1: on many CPUs that library has the faster matrix product.
     return F.conv2d(_as_image(x), weight[:, :, None, None], bias).movedim(1, -1)[0, 0]
 
 
@@ -118,7 +117,7 @@ def _dense_backward(
 ) -> tuple[Float[Tensor, "n i"], Float[Tensor, "o i"], Float[Tensor, " o"]]:
     """Gradients of a linear layer's input, weight and bias."""
     kept, weight = weight.dtype, weight.to(x.dtype)
-    if x.device.type != "cpu":
+    if not _convolves(x):
         return grad @ weight, (grad.mT @ x).to(kept), grad.sum(dim=0, dtype=kept)
     of_x, of_weight, of_bias = torch.ops.aten.convolution_backward(
         _as_image(grad),
@@ -134,6 +133,12 @@ def _dense_backward(
         [True, True, True],
     )
     return of_x.movedim(1, -1)[0, 0], of_weight[:, :, 0, 0].to(kept), of_bias.to(kept)
+
+
+def _convolves(x: Tensor) -> bool:
+    """Whether linear layers are convolutions of size 1: on many CPUs that library has the faster
+    matrix product."""
+    return x.device.type == "cpu"
 
 
 def _as_image(x: Float[Tensor, "n i"]) -> Float[Tensor, "1 i 1 n"]:
