@@ -22,7 +22,7 @@ import torch
 
 from tpifu import config
 from tpifu.augment import Augmentation
-from tpifu.config import Params
+from tpifu.config import Model, Params
 from tpifu.dataset import TrainingSteps, Windows
 from tpifu.pifu import PIFu
 from tpifu.train import optimizers, training_step
@@ -30,10 +30,10 @@ from tpifu.train import optimizers, training_step
 EPOCHS, ROUNDS, CHUNK = 3, 9, 10
 
 
-def training_steps(params: Params, views: Path, points: Path, neighborhood: int) -> TrainingSteps:
+def training_steps(params: Params, model: Model, views: Path, points: Path) -> TrainingSteps:
     train = params.train
     return TrainingSteps(
-        Windows(views, points, "train", neighborhood),
+        Windows(views, points, "train", model.neighborhood, model.stride),
         train.batch_size,
         train.points,
         params.seed,
@@ -62,10 +62,10 @@ def read_epochs(steps: TrainingSteps) -> dict[str, float]:
     }
 
 
-def against_training(params: Params, steps: TrainingSteps) -> dict[str, list[float]]:
+def against_training(params: Params, model: Model, steps: TrainingSteps) -> dict[str, list[float]]:
     """Seconds a step of reading and of training, by round."""
     torch.manual_seed(0)
-    network = PIFu(params.model.seeing(steps.windows.neighborhood), params.camera.window).train()
+    network = PIFu(model, params.camera.window).train()
     network.image_filter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     updaters = optimizers(params.train.optimizer, network)
     seconds: dict[str, list[float]] = {"read": [], "train": []}
@@ -83,10 +83,10 @@ def against_training(params: Params, steps: TrainingSteps) -> dict[str, list[flo
 def main(views: Path, points: Path) -> None:
     params = config.load(Path(__file__).parents[1] / "params.yaml")
     result: dict[str, float] = {}
-    for name, neighborhood in (("", params.model.neighborhood), ("_baseline", 1)):
-        steps = training_steps(params, views, points, neighborhood)
+    for name, model in (("", params.model), ("_baseline", params.model.seeing(1))):
+        steps = training_steps(params, model, views, points)
         result |= {f"{key}{name}": value for key, value in read_epochs(steps).items()}
-        seconds = against_training(params, steps)
+        seconds = against_training(params, model, steps)
         for suffix, typical in (("", min), ("_median", statistics.median)):
             read, trained = typical(seconds["read"]), typical(seconds["train"])
             result[f"windows_per_s{name}{suffix}"] = params.train.batch_size / read

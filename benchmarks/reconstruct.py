@@ -32,6 +32,7 @@ from tpifu.camera import cell_centres
 from tpifu.checkpoint import TrainedModel, load_model
 from tpifu.config import Model, Precision
 from tpifu.dataset import Batch, Windows
+from tpifu.evaluate import open_windows
 from tpifu.field import Field, window_fields
 from tpifu.mesh import Mesh
 from tpifu.occupancy import grid_occupancy, sample_points
@@ -46,9 +47,7 @@ HALF, FRAMES = 1.28, 10
 def model_and_windows(name: str) -> tuple[TrainedModel, Windows]:
     """A trained model, and the windows of the test clips for it."""
     model = load_model(Path("models") / name, torch.device("cpu"))
-    return model, Windows(
-        Path("data/views"), Path("data/points"), "test", model.config.neighborhood
-    )
+    return model, open_windows(model, Path("data/views"), Path("data/points"), "test")
 
 
 def model_and_clip(name: str, frames: int) -> tuple[TrainedModel, Batch, str]:

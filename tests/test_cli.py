@@ -180,11 +180,12 @@ def test_train_takes_the_profile_of_the_params_file(trip):
 
 def test_options_go_over_the_params_file(trip, tmp_path):
     out = tmp_path / "model"
-    tiny = ["--params", trip.root / "tiny.yaml", "--device", "cpu"]
-    done("train", trip.shards, "-o", out, *tiny, "--steps", 2, "--stride", 2, "--seed", 7)
+    tiny = ["--params", trip.root / "tiny.yaml", "--device", "cpu", "--stride", 2]
+    done("train", trip.shards, "-o", out, *tiny, "--steps", 2, "--neighborhood", 1, "--seed", 7)
     settings = (out / "config.yaml").read_text()
-    for line in ("neighborhood: 3", "stride: 2", "steps: 2", "seed: 7", "learning_rate: 0.01"):
+    for line in ("neighborhood: 1", "steps: 2", "seed: 7", "batch_size: 4", "learning_rate: 0.01"):
         assert line in settings
+    assert "stride: 2" in settings
 
 
 def test_eval_agrees_with_the_files_it_writes(trip):

@@ -3,7 +3,7 @@ import gc
 import pytest
 import torch
 
-from tpifu import field
+from tpifu import field, pifu
 from tpifu.camera import calibration
 from tpifu.dataset import window_frames
 from tpifu.field import network_input, window_fields
@@ -58,7 +58,7 @@ def test_a_windows_field_is_that_of_its_frames_each_filtered_once_and_forgotten(
     assert most <= min(9, stride * (neighborhood - 1) + 1 + at_once)
 
 
-def test_points_are_queried_in_pieces(tiny_model, monkeypatch):
+def test_points_are_queried_in_pieces_of_bounded_memory(tiny_model, monkeypatch):
     torch.manual_seed(0)
     network = PIFu(tiny_model.seeing(1), 2.56).eval()
     images = torch.randint(0, 256, (1, 16, 16, 2), dtype=torch.uint8)
@@ -69,6 +69,10 @@ def test_points_are_queried_in_pieces(tiny_model, monkeypatch):
     asked = []
     query = network.query
     monkeypatch.setattr(network, "query", lambda *a: asked.append(a[2].shape[1]) or query(*a))
-    monkeypatch.setattr(network.classifier, "at_once", lambda device: 30)
+    layers = network.classifier.layers
+    of_point = 8 * (layers[0].in_features + sum(layer.out_features for layer in layers))
+    monkeypatch.setattr(pifu, "CPU_MEMORY", 30 * of_point)
     torch.testing.assert_close(found(points), whole)
     assert asked == [30, 30, 30, 10]
+    monkeypatch.setattr(pifu, "CPU_MEMORY", 1)
+    torch.testing.assert_close(found(points[:2]), whole[:2])
