@@ -52,6 +52,11 @@ def scheduler() -> str | None:
     return os.environ.get("TPIFU_DASK")
 
 
+def readers() -> int:
+    """Processes that read training batches ahead: TPIFU_READERS; unset: a thread does."""
+    return _number("TPIFU_READERS", "processes") or 0
+
+
 def parts() -> int:
     """Parts of a training batch that go through the network one after the other: TPIFU_PARTS."""
     return _number("TPIFU_PARTS", "parts of a batch") or 1

@@ -32,6 +32,7 @@ def main(name: str, neighborhood: int, stride: int) -> None:
     with assembled(device_from(layout.device())) as (team, device):
         machine = Machine(
             device=device,
+            workers=layout.readers(),
             parts=layout.parts(),
             team=team,
             precision=layout.precision(),
@@ -42,7 +43,7 @@ def main(name: str, neighborhood: int, stride: int) -> None:
             root=layout.root(),
             params=run.settings(),
             tags=tags,
-            memory=layout.scratch() / run.fingerprint,
+            memory=run.folder(layout.scratch()),
             recorded=team.leads,
         ) as tracker:
             fit(run, layout.MODELS / name, layout.scratch(), machine, tracker.log_metrics)

@@ -1,6 +1,9 @@
 """Meshes and tiny data that several test files share."""
 
 import signal
+import subprocess
+import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +32,31 @@ def ends():
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
+
+
+_HOLDER = """
+import sys
+from tpifu.lock import hold
+with open(sys.argv[1], "a") as file:
+    hold(file)
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def held_elsewhere():
+    """`with held_elsewhere(path):` another process holds that lock; yields the process."""
+
+    @contextmanager
+    def hold(path: Path):
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        with subprocess.Popen([sys.executable, "-c", _HOLDER, path], **pipes) as process:
+            assert process.stdout.readline() == "held\n"
+            yield process
+            process.stdin.close()
+
+    return hold
 
 
 # SMPL joints, axis-angle in radians.

@@ -14,7 +14,6 @@ import pytest
 from tpifu import shards
 from tpifu.build import build
 from tpifu.errors import DataError
-from tpifu.lock import locked
 from tpifu.shards import Shards, pack_codes
 
 CLIPS = [("train", f"clip{number:02d}") for number in range(12)] + [("test", "last")]
@@ -190,11 +189,11 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
         write(tmp_path / "file" / "points")
 
 
-def test_a_second_process_is_refused(tmp_path):
+def test_a_second_process_is_refused(tmp_path, held_elsewhere):
     part = tmp_path / ".points.part"
     part.mkdir()
     with (
-        locked(part, "writes this folder"),
+        held_elsewhere(part / "lock"),
         pytest.raises(DataError, match="another process writes this folder"),
     ):
         write(tmp_path / "points")

@@ -1,7 +1,6 @@
 import multiprocessing
 import os
 import pickle
-import signal
 
 import pytest
 import torch
@@ -99,39 +98,83 @@ def test_a_fingerprint_tells_settings_and_data_apart():
     assert len(others | {same}) == 4
 
 
-def test_checkpoints_come_back_and_can_be_forgotten(tmp_path):
+def test_checkpoints_come_back_and_can_be_forgotten(trained, tmp_path):
     checkpoints = Checkpoints(tmp_path / "run")
     with checkpoints.locked():
-        assert checkpoints.load() is None
-        checkpoints.save({"losses": [0.5], "network": {"w": torch.ones(2)}})
-        checkpoints.save({"losses": [0.5, 0.25], "network": {"w": torch.ones(2)}})
+        assert checkpoints.load() is checkpoints.last is None
+        checkpoints.save(trained, {"losses": [0.5]})
+        checkpoints.save(trained, {"losses": [0.5, 0.25]})
         found = checkpoints.load()
         assert found["losses"] == [0.5, 0.25]
+        for name, value in load_model(checkpoints.last, CPU).network.state_dict().items():
+            assert torch.equal(found["network"][name], value)
         checkpoints.delete()
     assert not (tmp_path / "run").exists()
 
 
-def hold(folder, ready, done):
-    with Checkpoints(folder).locked():
-        ready.set()
-        done.wait()
+def test_what_a_kill_left_half_written_is_no_checkpoint_and_goes(trained, tmp_path):
+    checkpoints = Checkpoints(tmp_path / "run")
+    with checkpoints.locked():
+        checkpoints.save(trained, {"losses": [0.5]})
+        checkpoints.last.with_suffix(".part").write_bytes(b"half of it")
+        assert checkpoints.load()["losses"] == [0.5]
+        checkpoints.delete()
+    assert not (tmp_path / "run").exists()
 
 
-def test_a_second_trainer_of_a_run_is_refused_until_the_first_is_gone(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    ready, done = context.Event(), context.Event()
-    other = context.Process(target=hold, args=(tmp_path / "run", ready, done))
-    other.start()
-    assert ready.wait(60)
+def test_a_damaged_checkpoint_says_what_to_do(trained, tmp_path):
+    checkpoints = Checkpoints(tmp_path / "run")
+    with checkpoints.locked():
+        checkpoints.save(trained, {"losses": [0.5]})
+        checkpoints.last.write_bytes(checkpoints.last.read_bytes()[:1000])
+        with pytest.raises(DataError, match=r"state\.pt: .* damaged; .* begins anew: delete it$"):
+            checkpoints.load()
+
+
+def test_a_folder_for_checkpoints_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
     with (
-        pytest.raises(DataError, match="another process trains this very run"),
-        Checkpoints(tmp_path / "run").locked(),
+        pytest.raises(DataError, match=r"run: cannot be made, .*\(Not a directory\)$"),
+        Checkpoints(tmp_path / "file" / "run").locked(),
     ):
         pass
-    os.kill(other.pid, signal.SIGKILL)  # a dead process holds no lock
-    other.join()
-    with Checkpoints(tmp_path / "run").locked():
-        pass
+
+
+def test_a_second_trainer_of_a_run_is_refused_until_the_first_is_gone(tmp_path, held_elsewhere):
+    run = tmp_path / "run"
+    run.mkdir()
+    with held_elsewhere(run / "lock") as other:
+        with (
+            pytest.raises(DataError, match="another process trains this very run"),
+            Checkpoints(run).locked(),
+        ):
+            pass
+        other.kill()  # a dead process holds no lock
+        other.wait()
+        with Checkpoints(run).locked():
+            pass
+
+
+def test_a_process_that_is_forked_does_not_hold_the_lock_on(tmp_path):
+    """A DataLoader's processes outlive a trainer that is killed, for seconds."""
+    context = multiprocessing.get_context("fork")
+    checkpoints = Checkpoints(tmp_path / "run")
+    born, done = context.Event(), context.Event()
+
+    def train():
+        with checkpoints.locked():
+            reader = context.Process(target=done.wait)
+            reader.start()
+            born.set()
+            reader.join()
+
+    trainer = context.Process(target=train)
+    trainer.start()
+    assert born.wait(60)
+    trainer.kill()
+    trainer.join()
+    with checkpoints.locked():
+        done.set()
 
 
 def test_devices_are_named_or_refused():

@@ -18,7 +18,6 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from tpifu import cli, config
-from tpifu.clip import held
 from tpifu.shards import Shards, decode_png
 
 FRAMES, VIEWS, SIZE = 5, 2, 32
@@ -341,7 +340,8 @@ def test_training_is_tracked_only_when_asked(trip, tmp_path, monkeypatch):
     assert name == "train two"
     settings = YAML(typ="safe").load((tmp_path / "two" / "config.yaml").read_text())
     assert tags == {"fingerprint": settings["fingerprint"]}
-    assert memory == tmp_path / ".tpifu-train" / tags["fingerprint"]
+    assert memory.parent == tmp_path / ".tpifu-train"
+    assert memory.name.startswith(f"{tags['fingerprint']}-")
     assert params["train"]["steps"] == 2
     assert recorder.steps == [0, 1]
 
@@ -383,10 +383,11 @@ def test_a_network_that_sees_nobody_says_so(trip, tmp_path, monkeypatch):
     assert not (tmp_path / "mesh.glb").exists()
 
 
-def test_a_folder_that_is_reconstructed_into_is_refused(trip, tmp_path):
+def test_a_folder_that_is_reconstructed_into_is_refused(trip, tmp_path, held_elsewhere):
     command = ["reconstruct", trip.model, trip.images[0], "-o", tmp_path, "--no-pictures"]
     command += ["--resolution", 16, "--device", "cpu"]
-    with held(tmp_path):
+    (tmp_path / ".lock").mkdir()
+    with held_elsewhere(tmp_path / ".lock" / "lock"):
         assert "another process reconstructs into this folder; wait" in refused(*command)
         assert not (tmp_path / "reconstruct.json").exists()
     done(*command)

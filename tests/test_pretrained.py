@@ -305,6 +305,10 @@ UNUSED = "image_filter.conv3.bn4.weight"
         ),
         (lambda s: s | {TWIN: s[TWIN] + 1}, f"'{TWIN}' are one weight stored twice, but differ"),
         (lambda s: s | {TWIN: s[TWIN].int()}, f"entry '{TWIN}' is torch.int32"),
+        (
+            lambda s: s | {"image_filter.bn1.running_mean": s[TWIN]},
+            "has batch norm; PIFu's published",
+        ),
         (lambda s: s | {TWIN: 3}, f"entry '{TWIN}' is int"),
         (lambda s: s | {3: s[TWIN]}, "entry 3 is torch.float32"),
         (lambda s: [s], "holds a list: PIFu's net_G is a bare state dict"),

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ import pytest
 import torch
 
 from tpifu.checkpoint import load_model
-from tpifu.team import Team
+from tpifu.errors import DataError
+from tpifu.team import Team, assembled
 from tpifu.train import LOSS_NAME
 
 # One process of a team: its arguments are the data, the output and the number of steps.
@@ -40,10 +42,14 @@ with exit_on_error(), assembled(torch.device("cpu")) as (team, device):
 """
 
 
-def start(data: Path, out: Path, world: int, steps: int) -> list[subprocess.Popen[str]]:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+def start(data: Path, out: Path, world: int, steps: int) -> list[subprocess.Popen[str]]:
+    port = free_port()
     team = []
     for rank in range(world):
         names = {"RANK": rank, "WORLD_SIZE": world, "LOCAL_RANK": rank, "MASTER_PORT": port}
@@ -130,4 +136,33 @@ def test_alone_a_team_changes_nothing():
     assert team.joined(network) is network
     assert team.mean(value) is value
     assert team.from_leader("x") == "x"
-    assert [team.any(flag) for flag in (True, False)] == [True, False]
+
+
+def test_a_fault_of_ones_own_is_not_taken_for_the_loss_of_the_others(monkeypatch):
+    port = free_port()
+    for name, value in {"RANK": 0, "WORLD_SIZE": 2, "MASTER_PORT": port}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setattr("torch.distributed.init_process_group", lambda *_, **options: None)
+    for error in (RuntimeError("mat1 and mat2"), torch.OutOfMemoryError("CUDA out of memory")):
+        with pytest.raises(type(error), match=str(error)), assembled(torch.device("cpu")):
+            raise error
+    gone = RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer")
+    with (
+        pytest.raises(DataError, match="process 0 of 2 lost the others"),
+        assembled(torch.device("cpu")),
+    ):
+        raise gone
+
+
+def test_others_that_never_come_are_one_line(monkeypatch):
+    port = free_port()
+    for name, value in {"RANK": 0, "WORLD_SIZE": 2, "MASTER_PORT": port}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setattr("tpifu.team.PATIENCE", timedelta(seconds=1))
+    with (
+        pytest.raises(DataError, match="process 0 of 2 lost the others, or never found them"),
+        assembled(torch.device("cpu")),
+    ):
+        pass

@@ -5,6 +5,8 @@ import socket
 import subprocess
 import sys
 import threading
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -155,13 +157,16 @@ def test_an_interrupted_run_goes_on_until_its_memory_is_emptied(root, tmp_path, 
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_second_trainer_leaves_the_run_of_the_first_alone(root, tmp_path, capfd):
+def test_a_second_trainer_leaves_the_run_of_the_first_alone(root, tmp_path, capfd, held_elsewhere):
     memory = tmp_path / "memory"
-    with start_run("train", root=root, params={}, tags={}, memory=memory):
+    first = interrupted(root, memory)
+    client_of(root).update_run(first.id, status="RUNNING")
+    [note] = memory.iterdir()
+    with held_elsewhere(note):
         assert interrupted(root, memory).id is None
-        assert only_run(root).info.status == "RUNNING"
-        assert "another process records this very run" in capfd.readouterr().err
-    assert only_run(root).info.status == "FINISHED"
+    assert "another process records this very run" in capfd.readouterr().err
+    assert only_run(root).info.status == "RUNNING"
+    assert note.read_text() == first.id
 
 
 def test_a_resumed_training_is_one_run_and_writes_the_same_files(root, tiny, tiny_model, tmp_path):
@@ -182,7 +187,7 @@ def test_a_resumed_training_is_one_run_and_writes_the_same_files(root, tiny, tin
     torch.set_num_threads(1)
 
     def train(out, log):
-        memory = scratch / training.fingerprint
+        memory = training.folder(scratch)
         with start_run("train", root=root, params={}, tags={}, memory=memory) as run:
             fit(training, out, scratch, machine, lambda m, step: log(run, m, step))
 
@@ -370,6 +375,35 @@ def test_a_silent_server_is_one_warning_and_one_wait(root, monkeypatch, capfd, s
     assert line.startswith("warning: MLflow records nothing from here on (")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)  # silent from the start
     [line] = lines_of()
+    assert line.startswith("warning: MLflow records nothing from here on (")
+
+
+def test_a_server_that_asks_for_patience_gets_none(root, monkeypatch, capfd):
+    """Its "Retry-After: 90" would hold up the work, and the leader's team."""
+
+    class Busy(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(503)
+            self.send_header("Retry-After", "90")
+            self.end_headers()
+
+        do_POST = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    asked, slept = [], []
+    monkeypatch.setattr("time.sleep", slept.append)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
+        threading.Thread(target=partial(server.serve_forever, poll_interval=0.01)).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+        with start_run("train", root=root, params={}, tags={}) as run:
+            assert run.id is None
+        server.shutdown()
+    assert asked
+    assert sum(slept) < 20
+    [line] = capfd.readouterr().err.splitlines()
     assert line.startswith("warning: MLflow records nothing from here on (")
 
 

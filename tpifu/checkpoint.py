@@ -21,9 +21,8 @@ from tpifu.pifu import PIFu
 
 FORMAT = "tpifu-4"
 MODEL_NAME = "model.pt"
-"""Always this stem: torch.save writes the stem into the archive, so another name gives other
-bytes."""
-_STATE_NAME = "state.pt"
+STATE_NAME = "state.pt"
+"""A checkpoint: a model file that holds the rest of its training, too."""
 
 
 @dataclass(frozen=True)
@@ -57,22 +56,24 @@ def device_from(name: str | None) -> torch.device:
 
 def save_model(folder: Path, model: TrainedModel) -> None:
     """Write `folder`/model.pt."""
-    _write(
-        folder / MODEL_NAME,
-        {
-            "format": FORMAT,
-            "config": model.config.model_dump(),
-            "window": model.window,
-            "size": model.size,
-            "level": model.level,
-            "network": {name: value.cpu() for name, value in model.network.state_dict().items()},
-        },
-    )
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / MODEL_NAME, _described(model))
+
+
+def _described(model: TrainedModel) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "config": model.config.model_dump(),
+        "window": model.window,
+        "size": model.size,
+        "level": model.level,
+        "network": {name: value.cpu() for name, value in model.network.state_dict().items()},
+    }
 
 
 def load_model(path: Path, device: torch.device) -> TrainedModel:
-    """Read a model file, or the model.pt of a folder, in evaluation mode. Raises DataError if it is
-    not ours."""
+    """Read a model file or a checkpoint, or the model.pt of a folder, in evaluation mode. Raises
+    DataError if it is not ours."""
     if path.is_dir():
         path = path / MODEL_NAME
     state = _read(path)
@@ -115,41 +116,59 @@ class Checkpoints:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run for this process; DataError if another trainer has it. A dead process holds
-        no lock."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Hold the run for this process; DataError if another trainer has it, or if the folder
+        cannot be made. A dead process holds no lock."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(
+                f"{self.folder}: cannot be made, to keep checkpoints in ({error.strerror})"
+            ) from error
         with locked(self.folder, "trains this very run"):
             yield
 
-    def save(self, state: dict[str, Any]) -> None:
-        _write(self.folder / _STATE_NAME, state)
+    @property
+    def last(self) -> Path | None:
+        """The last checkpoint, or None if there is none."""
+        path = self.folder / STATE_NAME
+        return path if path.exists() else None
+
+    def save(self, model: TrainedModel, progress: dict[str, Any]) -> None:
+        """Replace the last checkpoint. Raises DataError, and keeps it, if the disk refuses."""
+        _write(self.folder / STATE_NAME, {**_described(model), **progress})
 
     def load(self) -> dict[str, Any] | None:
-        """The last checkpoint, or None if there is none."""
-        path = self.folder / _STATE_NAME
-        return _read(path) if path.exists() else None
+        """What the last checkpoint holds: the network's weights as "network", and the progress."""
+        if self.last is None:
+            return None
+        try:
+            return _read(self.last)
+        except DataError as error:
+            raise DataError(f"{error}; without it training begins anew: delete it") from error
 
     def delete(self) -> None:
         """Forget the run: its result is safe elsewhere."""
-        for path in sorted(self.folder.glob("*")):
-            path.unlink()
-        self.folder.rmdir()
+        shutil.rmtree(self.folder)
 
 
 def _write(path: Path, state: dict[str, Any]) -> None:
-    # The archive's stem must not depend on the temporary name: write in a folder of its own.
-    part = path.parent / ".part"
+    part = path.with_suffix(".part")
     try:
-        part.mkdir(parents=True, exist_ok=True)
-        torch.save(state, part / path.name)
-        os.replace(part / path.name, path)
-    except (OSError, RuntimeError) as error:  # torch's own writer raises RuntimeError: disk full
-        fault = (str(error).splitlines() or [""])[0][:200]
+        with part.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())  # the name must not reach the disk before the content
+        os.replace(part, path)
+    except (OSError, RuntimeError) as error:
+        # Closing its archive, torch may fail once more over what the system refused.
+        refusal = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(refusal, OSError):
+            raise
         raise DataError(
-            f"{path}: cannot be written ({fault}); what was there before is kept"
+            f"{path}: cannot be written ({refusal.strerror}); what was there before is kept"
         ) from error
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        part.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -159,9 +178,7 @@ def _read(path: Path) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the error below says it in one line
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        Exception
-    ) as error:  # zip, pickle and torch errors alike mean: not a file that save() wrote
+    except Exception as error:  # of zip, pickle and torch alike: not a file that _write() wrote
         raise DataError(f"{path}: not a model file of this project, or damaged") from error
     if not isinstance(state, dict):
         raise DataError(f"{path}: not a model file of this project")

@@ -582,7 +582,7 @@ def train(
             root=Path(),
             params=run.settings(),
             tags={"fingerprint": run.fingerprint},
-            memory=scratch / run.fingerprint,
+            memory=run.folder(scratch),
             recorded=track and team.leads,
         ) as tracker,
     ):

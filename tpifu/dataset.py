@@ -7,7 +7,7 @@ restarts and machines agree.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
 
@@ -138,15 +138,15 @@ class Windows:
             self._margins[clip, view] = margin_of(images)
         return self._margins[clip, view]
 
+    @cached_property
     def inside_share(self) -> float:
         """The share of all stored points that is inside; the same for every neighborhood."""
-        rows = np.concatenate([own for _, own in self.clips])
         inside = 0
-        for row in rows.tolist():
-            (bits,) = self.points.read([row], ["inside"])
-            inside += int.from_bytes(bits["inside"]).bit_count()
+        for _, rows in self.clips:
+            for row in self.points.read(rows.tolist(), ["inside"]):
+                inside += int.from_bytes(row["inside"]).bit_count()
         pool = self.points.metadata["near_surface"] + self.points.metadata["uniform"]
-        return inside / (pool * len(rows))
+        return inside / (pool * len(self))
 
     def drawn(
         self, clip: int, frames: Sequence[int], count: int, rngs: Sequence[np.random.Generator]

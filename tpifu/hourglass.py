@@ -47,7 +47,7 @@ class _GroupNormReLU(torch.autograd.Function):
     def backward(ctx: Any, grad: Float[Tensor, "b o h w"]) -> tuple[Tensor | None, ...]:
         x, scale, shift, mean, rstd, kernel = ctx.saved_tensors
         b, c, h, w = x.shape
-        cells = x.movedim(1, -1).reshape(b, h * w, c)  # a view: x is channels-last
+        cells = x.movedim(1, -1).reshape(b, h * w, c)  # a view where x is channels-last
         spread = _spread(c, mean.shape[1], x.device)
         mean, rstd = (torch.stack([mean, rstd]) @ spread)[:, :, None]  # each (b, 1, c)
         factor = rstd * scale
@@ -119,6 +119,7 @@ class NormReLU(nn.Module):
 
     def __init__(self, kind: str, channels: int, then: nn.Conv2d | None = None) -> None:
         super().__init__()
+        assert then is None or then.bias is None, "a fused convolution adds none"
         # Group norm has PIFu's 32 groups; layers of fewer channels have a group for each.
         self.norm = (
             nn.BatchNorm2d(channels)

@@ -77,11 +77,11 @@ class _Layers(torch.autograd.Function):
     ) -> Float[Tensor, "n last"]:
         widths = [weight.shape[1] for weight in between]
         last = len(biases) - sum(widths)
-        y, *extras = dense(x, of_input, biases).split([*widths, last], dim=1)
+        y, *extras = _dense(x, of_input, biases).split([*widths, last], dim=1)
         activations = []
         for weight, extra in zip(between, extras, strict=True):
             activations.append(F.leaky_relu(y, _SLOPE))
-            y = dense(activations[-1], weight, None).add_(extra)
+            y = _dense(activations[-1], weight, None).add_(extra)
         ctx.save_for_backward(x, of_input, *between, *activations)
         return y
 
@@ -103,7 +103,7 @@ _SLOPE = 0.01
 """Of the leaky ReLU."""
 
 
-def dense(
+def _dense(
     x: Float[Tensor, "n i"], weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"] | None
 ) -> Float[Tensor, "n o"]:
     """A linear layer."""
@@ -211,7 +211,8 @@ def lookup(
     align_corners: bool,
 ) -> Float[Tensor, "s b n kc1"]:
     """What the classifier sees of each point: the features of each map at `xy` (ndc, y up) in each
-    frame of a window, oldest first, bilinear and zero beyond the image; `depth` comes last."""
+    frame of a window, oldest first, bilinear and zero beyond the image; `depth` comes last.
+    Gradients reach the maps, not the places."""
     height, width = maps[0].shape[2:]
     cells, weights = _corners(xy, height, width, align_corners)
     return _Lookup.apply(frames, cells, weights, depth, *maps)

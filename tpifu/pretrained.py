@@ -115,6 +115,10 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise DataError(f"{path}: holds a {type(state).__name__}: {wanted}")
     if state.get("format") == FORMAT:
         raise DataError(f"{path}: is a model of this project already, nothing to import")
+    if any(str(name).endswith("running_mean") for name in state):
+        raise DataError(
+            f"{path}: has batch norm; PIFu's published net_G, which is read, has group norm"
+        )
     for name, value in state.items():
         if not (isinstance(name, str) and isinstance(value, Tensor) and value.is_floating_point()):
             kind = value.dtype if isinstance(value, Tensor) else type(value).__name__

@@ -51,14 +51,6 @@ class Team:
             value /= self.world
         return value
 
-    def any(self, flag: bool) -> bool:
-        """Whether it is so in any process: all then do the same."""
-        if self.world == 1:
-            return flag
-        flags = torch.tensor([float(flag)], device="cuda" if _backend() == "nccl" else "cpu")
-        dist.all_reduce(flags)
-        return bool(flags.item())
-
     def from_leader(self, value: Any) -> Any:
         """The leader's value."""
         if self.world == 1:
@@ -85,20 +77,23 @@ def assembled(device: torch.device) -> Iterator[tuple[Team, torch.device]]:
             raise ConfigError(f"{world} processes, {present} CUDA devices here: start one for each")
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
-    team = Team(dist.get_rank(), dist.get_world_size())
+    rank = int(os.environ.get("RANK", "0"))
     try:
-        yield team, device
-    # What a backend raises when a peer is gone has no class of its own.
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        yield Team(rank, world), device
     except RuntimeError as error:
+        if not _of_the_others(error):
+            raise
         first = (str(error).splitlines() or [""])[0][:200]
         raise DataError(
-            f"process {team.rank} of {world} lost the others ({first}); start all again: training "
-            "goes on from the last checkpoint"
+            f"process {rank} of {world} lost the others, or never found them ({first}); start all "
+            "again: training goes on from the last checkpoint"
         ) from error
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
-def _backend() -> str:
-    return str(dist.get_backend())
+def _of_the_others(error: RuntimeError) -> bool:
+    """Whether a peer is gone. What gloo raises then has no class of its own, but its name."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error)

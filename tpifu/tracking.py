@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO, runtime_checkable
 
 from tpifu.errors import ConfigError, Stopped
+from tpifu.lock import hold
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -268,7 +269,7 @@ def _note(folder: Path) -> Iterator[TextIO]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "mlflow-run").open("a+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            hold(file)
         except BlockingIOError as error:
             raise BlockingIOError(f"{folder}: another process records this very run") from error
         file.seek(0)
@@ -282,6 +283,7 @@ def _connect(uri: str, artifacts: str | None) -> tuple["MlflowClient", str]:
         # less than the processes of a team wait for each other (tpifu.team.PATIENCE).
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+        "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "GIT_PYTHON_REFRESH": "quiet",

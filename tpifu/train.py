@@ -1,5 +1,5 @@
-"""Training: the mean squared error of every stack's occupancy (Sec. 3.3), Adam, one batch of
-windows a step.
+"""Training: the mean squared error of every stack's occupancy (Sec. 3.3), one batch of windows a
+step.
 
 Everything random is a function of the seed and the step, so a run that was interrupted and resumed
 gives the same weights and losses, bit for bit on a CPU, as one that was not.
@@ -7,6 +7,7 @@ gives the same weights and losses, bit for bit on a CPU, as one that was not.
 
 import csv
 import ctypes
+import hashlib
 import io
 import math
 import os
@@ -30,7 +31,7 @@ from ruamel.yaml import YAML
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from tpifu import shards
 from tpifu.augment import Augmentation
@@ -44,7 +45,7 @@ from tpifu.checkpoint import (
 )
 from tpifu.config import Model, Precision, Train
 from tpifu.dataset import Batch, Share, TrainingSteps, Windows, has_split
-from tpifu.errors import ConfigError, DataError, Stopped
+from tpifu.errors import ConfigError, DataError, Stopped, TpifuError
 from tpifu.field import network_input
 from tpifu.muon import Muon
 from tpifu.pifu import PIFu
@@ -54,11 +55,17 @@ from tpifu.validate import validate
 
 LOSS_NAME = "loss.csv"
 VALIDATION_NAME = "validation.csv"
+SETTINGS_NAME = "config.yaml"
 EXPLODED = 1.0
 """A loss beyond it is worse than any constant answer between 0 and 1: always 0 and always 1 cost
 0.5 where half the points are inside."""
 _WORTHWHILE = 1.15
-SETTINGS_NAME = "config.yaml"
+"""So many times as fast must bfloat16 be, for its rounding."""
+CODE = (
+    *("augment", "camera", "checkpoint", "dataset", "field", "hourglass", "mesh", "metrics"),
+    *("muon", "pifu", "pretrained", "shards", "team", "train", "validate"),
+)
+"""Modules of this package that training's results follow from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +92,16 @@ class Run:
 
     @cached_property
     def fingerprint(self) -> str:
-        """The name of the run: of its folder in `scratch`, in config.yaml, for the tracker."""
+        """The name of the run, in config.yaml and for the tracker."""
         return fingerprint(self.settings(), shards.digest([self.views, self.points]))
+
+    def folder(self, scratch: Path) -> Path:
+        """The run's own in `scratch`. Changed code has another one: what it did not compute is not
+        its result, and is there still if the change is taken back."""
+        code = hashlib.sha256()
+        for module in CODE:
+            code.update((Path(__file__).parent / f"{module}.py").read_bytes())
+        return scratch / f"{self.fingerprint}-{code.hexdigest()[:8]}"
 
 
 _ALONE = Team()
@@ -236,11 +251,11 @@ def fit(
     """Train and write model.pt, loss.csv and config.yaml to `out`; an interrupted call goes on from
     `scratch` when repeated.
 
-    `scratch` must outlive the call and may be shared: each run has a folder in it, named by its
-    fingerprint and deleted, with all that others put there, once the run has ended.
+    `scratch` must outlive the call and may be shared: each run has a folder in it (`Run.folder`),
+    deleted, with all that others put there, once the run has ended.
     `log(metrics, step)` is called at every step with the loss, the learning rate, the frames
-    filtered and the points queried a second (by the whole team), and the share of the time spent
-    waiting for data.
+    filtered and the points queried a second (by the whole team, if all processes were as fast as
+    this one), and the share of the time spent waiting for data.
 
     Where the data has a validation split, the weights that did best on it are the model, and
     validation.csv is written too; else the last weights are.
@@ -267,75 +282,42 @@ def fit(
     held_out = None
     if run.train.validate_every and has_split(run.points, "validation"):
         held_out = Windows(run.views, run.points, "validation", *sees)
-    camera = windows.views.metadata
-    if fault := run.model.hourglass.fault(camera["size"]):
-        raise ConfigError(f"{run.views}: images of {camera['size']} px, but {fault}")
-    checkpoints = Checkpoints(scratch / run.fingerprint)
+    size = windows.views.metadata["size"]
+    if fault := run.model.hourglass.fault(size):
+        raise ConfigError(f"{run.views}: images of {size} px, but {fault}")
+    checkpoints = Checkpoints(run.folder(scratch))
     with checkpoints.locked() if team.leads else nullcontext(), _asked_to_stop() as asked:
-        torch.manual_seed(run.seed)
-        network = PIFu(run.model, camera["window"]).to(machine.device).train()
-        # Channels-last is how the convolution kernels of CPUs and tensor cores want it; the values
-        # are the same.
-        network.image_filter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if run.start:
-            network.load_state_dict(_first_weights(run.start, run, camera))
-        if machine.compiled:
-            network.compile()
-        updaters = optimizers(run.train.optimizer, network)
-        losses: list[float] = []
-        validations: list[dict[str, Any]] = []
-        best: dict[str, Tensor] | None = None
-        precision = machine.precision
-        if state := team.from_leader(checkpoints.load() if team.leads else None):
-            network.load_state_dict(state["network"])
-            for optimizer, saved in zip(updaters, state["optimizers"], strict=True):
-                optimizer.load_state_dict(saved)
-            losses, validations = state["losses"], state["validations"]
-            best, precision = state["best"], state["precision"]
-            if team.leads:
-                message = f"resuming after step {len(losses)} of {run.train.steps}"
-                tqdm.tqdm.write(message, file=sys.stderr)
-        elif precision == "fastest":
-            first = [steps[part].to(machine.device) for part in range(machine.parts)]
-            measured = fastest_precision(network, first, compiled=machine.compiled)
-            precision = team.from_leader(measured)
-        joined = team.joined(network)
-
-        def save() -> None:
-            if not all(bool(value.isfinite().all()) for value in network.parameters()):
-                raise _diverged(run, checkpoints, "a weight is no number any more", len(losses))
-            if team.leads:
-                checkpoints.save(
-                    {
-                        "network": network.state_dict(),
-                        "optimizers": [optimizer.state_dict() for optimizer in updaters],
-                        "losses": losses,
-                        "validations": validations,
-                        "best": best,
-                        "precision": precision,
-                    }
-                )
-
+        training = _Training(run, machine, windows, held_out, checkpoints)
+        training.begin(steps)
+        joined = team.joined(training.network)
         progress = tqdm.tqdm(
-            initial=len(losses),
+            initial=len(training.losses),
             total=run.train.steps,
             desc="train",
             unit="step",
             disable=None if team.leads else True,
         )
-        with closing(_batches(steps, len(losses), run.train.steps, machine)) as batches, progress:
+        following = _batches(steps, len(training.losses), run.train.steps, machine)
+        with closing(following) as batches, progress:
+            training.validate_if_due(log, asked)  # before it was the run stopped
             ended = time.perf_counter()
             for step, batch in batches:
                 began = time.perf_counter()
                 rate = learning_rate(run.train, step)
                 taken = training_step(
-                    joined, updaters, batch, rate, precision, compiled=machine.compiled
+                    joined,
+                    training.updaters,
+                    batch,
+                    rate,
+                    training.precision,
+                    compiled=machine.compiled,
                 )
-                loss = float(team.mean(taken))
+                stop = taken.new_tensor(float(bool(asked)))
+                loss, stopping = team.mean(torch.stack([taken, stop])).tolist()
                 if not loss <= EXPLODED:
                     clips = ", ".join(steps.clips_of(step))
-                    raise _diverged(run, checkpoints, f"the loss is {loss:.3g} on {clips}", step)
-                losses.append(loss)
+                    raise training.diverged(f"the loss is {loss:.3g} on {clips}", step)
+                training.losses.append(loss)
                 progress.set_postfix(loss=f"{loss:.4f}", refresh=False)
                 progress.update()
                 waited, ended = began - ended, time.perf_counter()
@@ -348,35 +330,149 @@ def fit(
                     "waiting_share": waited / lasted,
                 }
                 log({"loss": loss, "learning_rate": rate, **speed}, step)
-                done = len(losses) == run.train.steps
-                if held_out and (done or len(losses) % run.train.validate_every == 0):
-                    found = validate(network, held_out, run.train.points, run.seed, team)
-                    log({f"validation.{name}": value for name, value in found.items()}, step)
-                    if found["iou"] > max([row["iou"] for row in validations], default=-1.0):
-                        best = {k: v.cpu().clone() for k, v in network.state_dict().items()}
-                    validations.append({"step": step, **found})
+                if stopping:
+                    raise training.stopped()
+                if training.validate_if_due(log, asked):
                     ended = time.perf_counter()
-                if done:
-                    break
-                if team.any(bool(asked)):
-                    save()
-                    raise Stopped(
-                        f"stopped after step {len(losses)} of {run.train.steps}, as asked; "
-                        "the same command goes on from there"
-                    )
-                if len(losses) % run.train.checkpoint_every == 0:
-                    save()
+                if len(training.losses) % run.train.checkpoint_every == 0:
+                    training.save()
+        training.check_weights(run.train.steps)
         if team.leads:
             try:
-                if best:
-                    network.load_state_dict(best)
-                _write_results(run, out, network, losses, validations, camera, windows)
+                _write_results(training, out)
             except OSError as error:
                 raise DataError(
                     f"{out}: cannot be written ({error.strerror}); the same command goes on from "
                     "the last checkpoint"
                 ) from error
             checkpoints.delete()
+
+
+class _Training:
+    """A run under way, in one process of its team."""
+
+    def __init__(
+        self,
+        run: Run,
+        machine: Machine,
+        windows: Windows,
+        held_out: Windows | None,
+        checkpoints: Checkpoints,
+    ) -> None:
+        self.run, self.machine = run, machine
+        self.windows, self.held_out = windows, held_out
+        self.checkpoints = checkpoints
+        self.camera = windows.views.metadata
+        torch.manual_seed(run.seed)
+        self.network = PIFu(run.model, self.camera["window"]).to(machine.device).train()
+        # Channels-last is how the convolution kernels of CPUs and tensor cores want it; the values
+        # are the same.
+        self.network.image_filter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if run.start:
+            self.network.load_state_dict(_first_weights(run.start, run, self.camera))
+        if machine.compiled:
+            self.network.compile()
+        self.updaters = optimizers(run.train.optimizer, self.network)
+        self.precision = machine.precision
+        self.losses: list[float] = []
+        """Of the steps taken."""
+        self.validations: list[dict[str, Any]] = []
+        self.best: dict[str, Tensor] | None = None
+        """The weights that did best of those validated."""
+
+    def begin(self, steps: TrainingSteps) -> None:
+        """Go on from the last checkpoint, where there is one; else choose the arithmetic."""
+        team, machine = self.machine.team, self.machine
+        state = team.from_leader(self.checkpoints.load() if team.leads else None)
+        if state is None:
+            if machine.precision == "fastest":
+                first = [steps[part].to(machine.device) for part in range(machine.parts)]
+                measured = fastest_precision(self.network, first, compiled=machine.compiled)
+                self.precision = team.from_leader(measured)
+                self._tell(f"{self.precision}: the faster arithmetic of a step, measured here")
+            return
+        self.network.load_state_dict(state["network"])
+        for optimizer, saved in zip(self.updaters, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.losses, self.validations = state["losses"], state["validations"]
+        self.best, self.precision = state["best"], state["precision"]
+        self._tell(f"resuming after step {len(self.losses)} of {self.run.train.steps}")
+        if machine.precision not in (self.precision, "fastest"):
+            self._tell(f"in {self.precision}, with which it began, not in {machine.precision}")
+
+    def save(self) -> None:
+        """Write a checkpoint. Raises DataError if the weights or the disk are not fit for one."""
+        self.check_weights(len(self.losses))
+        if self.machine.team.leads:
+            self.checkpoints.save(
+                self.model(),
+                {
+                    "optimizers": [optimizer.state_dict() for optimizer in self.updaters],
+                    "losses": self.losses,
+                    "validations": self.validations,
+                    "best": self.best,
+                    "precision": self.precision,
+                },
+            )
+
+    def validate_if_due(
+        self, log: Callable[[dict[str, float], int], None], asked: list[int]
+    ) -> bool:
+        """Whether it was. Raises Stopped, after saving, if a process is asked to stop meanwhile:
+        going on begins with it again."""
+        done, train = len(self.losses), self.run.train
+        last = self.validations[-1]["step"] + 1 if self.validations else 0
+        if self.held_out is None or done == last:
+            return False
+        if done % train.validate_every and done != train.steps:
+            return False
+        self.check_weights(done)
+        stop = partial(bool, asked)
+        found = validate(
+            self.network, self.held_out, train.points, self.run.seed, self.machine.team, stop
+        )
+        if found is None:
+            raise self.stopped()
+        log({f"validation.{name}": value for name, value in found.items()}, done - 1)
+        if found["iou"] > max([row["iou"] for row in self.validations], default=-1.0):
+            self.best = {k: v.cpu().clone() for k, v in self.network.state_dict().items()}
+        self.validations.append({"step": done - 1, **found})
+        return True
+
+    def model(self) -> TrainedModel:
+        """The network as it is now."""
+        return TrainedModel(
+            network=self.network,
+            config=self.run.model,
+            window=self.camera["window"],
+            size=self.camera["size"],
+            level=surface_level(self.windows.inside_share),
+        )
+
+    def check_weights(self, step: int) -> None:
+        """Raises DataError if one is no number."""
+        if not all(bool(value.isfinite().all()) for value in self.network.parameters()):
+            raise self.diverged("a weight is no number any more", step)
+
+    def diverged(self, what: str, step: int) -> DataError:
+        advice = (
+            f"lower train.learning_rate ({self.run.train.learning_rate:g}) or raise train.warmup"
+        )
+        if good := self.checkpoints.last:
+            advice += f"; the last good checkpoint is {good}, a model file as well (--start)"
+        return DataError(f"{what} at step {step}: {advice}")
+
+    def stopped(self) -> Stopped:
+        """What to raise, after saving, when asked to stop."""
+        self.save()
+        return Stopped(
+            f"stopped after step {len(self.losses)} of {self.run.train.steps}, as asked; "
+            "the same command goes on from there"
+        )
+
+    def _tell(self, message: str) -> None:
+        if self.machine.team.leads:
+            tqdm.tqdm.write(message, file=sys.stderr)
 
 
 def reuse_memory() -> None:
@@ -393,13 +489,6 @@ def reuse_memory() -> None:
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-
-
-def _diverged(run: Run, checkpoints: Checkpoints, what: str, step: int) -> DataError:
-    return DataError(
-        f"{what} at step {step}: lower train.learning_rate ({run.train.learning_rate:g}) or raise "
-        f"train.warmup; the last good checkpoint is in {checkpoints.folder}"
-    )
 
 
 def _first_weights(path: Path, run: Run, camera: dict[str, Any]) -> dict[str, Tensor]:
@@ -423,33 +512,18 @@ def _first_weights(path: Path, run: Run, camera: dict[str, Any]) -> dict[str, Te
     return model.network.state_dict()
 
 
-def _write_results(
-    run: Run,
-    out: Path,
-    network: PIFu,
-    losses: list[float],
-    validations: list[dict[str, Any]],
-    camera: dict[str, Any],
-    windows: Windows,
-) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    save_model(
-        out,
-        TrainedModel(
-            network=network,
-            config=run.model,
-            window=camera["window"],
-            size=camera["size"],
-            level=surface_level(windows.inside_share()),
-        ),
-    )
-    _write_text(out / LOSS_NAME, _loss_table(losses, run.train))
+def _write_results(training: _Training, out: Path) -> None:
+    run, validations = training.run, training.validations
+    if training.best:
+        training.network.load_state_dict(training.best)
+    save_model(out, training.model())
+    _write_text(out / LOSS_NAME, _loss_table(training.losses, run.train))
     if validations:
         rows = [",".join(f"{value:.6g}" for value in row.values()) for row in validations]
         _write_text(out / VALIDATION_NAME, "\n".join([",".join(validations[0]), *rows, ""]))
     settings = io.StringIO()
-    described = {**run.settings(), "fingerprint": run.fingerprint}
-    YAML(typ="safe", pure=True).dump(described, settings)
+    how = {"precision": training.precision, "fingerprint": run.fingerprint}
+    YAML(typ="safe", pure=True).dump({**run.settings(), **how}, settings)
     _write_text(out / SETTINGS_NAME, settings.getvalue())
 
 
@@ -470,17 +544,32 @@ def _asked_to_stop() -> Iterator[list[int]]:
         signal.signal(signal.SIGTERM, before)
 
 
+class _Told(Dataset[Batch | TpifuError]):
+    """Steps, or what is wrong with one: an error that a reading process raises comes out of the
+    DataLoader with that process's whole traceback for its message."""
+
+    def __init__(self, steps: TrainingSteps) -> None:
+        self._steps = steps
+
+    def __getitem__(self, item: int) -> Batch | TpifuError:
+        try:
+            return self._steps[item]
+        except TpifuError as error:
+            return error
+
+
 def _batches(
     steps: TrainingSteps, start: int, stop: int, machine: Machine
 ) -> Generator[tuple[int, list[Batch]]]:
     """The parts of steps start .. stop-1 on the device, read ahead while the network computes."""
     parts = machine.parts
-    loader: DataLoader[Batch] = DataLoader(
-        steps,
+    loader: DataLoader[Batch | TpifuError] = DataLoader(
+        _Told(steps),
         batch_size=None,
         sampler=range(start * parts, stop * parts),
         num_workers=machine.workers,
-        collate_fn=lambda batch: batch,
+        collate_fn=_as_it_is,
+        worker_init_fn=_leave_signals,
         pin_memory=machine.device.type == "cuda",
     )
     found = iter(loader)
@@ -492,10 +581,21 @@ def _batches(
                 for _ in range(parts):
                     batch = ahead.popleft().result()
                     ahead.append(reader.submit(next, found))
+                    if isinstance(batch, TpifuError):
+                        raise batch
                     batches.append(batch.to(machine.device))
                 yield step, batches
         finally:
             reader.shutdown(cancel_futures=True)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _leave_signals(_worker: int) -> None:
+    """A reading process goes on when its group is asked to stop: the trainer saves first."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _loss_table(losses: list[float], config: Train) -> str:
