@@ -163,7 +163,8 @@ class Train(Section):
     optimizer: Literal["adam", "muon", "rmsprop"] = "adam"
     """muon: for all weights between the first layer and the last, Adam for the rest."""
     batch_size: Count = 2
-    """Windows a step, each of another mesh."""
+    """Windows a step, of as many meshes; where one epoch ends and the next begins, a mesh may come
+    twice."""
     windows_per_clip: Count = 1
     """Neighbouring windows of a clip that a step takes together, which then share their images; 1:
     windows are drawn independently. Not in the paper."""

@@ -18,9 +18,8 @@ from tpifu.config import Hourglass
 class _GroupNormReLU(torch.autograd.Function):
     """Group norm, ReLU and, given a kernel, a convolution of stride 1 that keeps the size.
 
-    Values and gradients are those of the three layers. On channels-last tensors PyTorch's own
-    backward of group norm takes up to ten times as long as this one; and only what goes in is
-    kept, the rest is computed again, so that training needs half the memory.
+    Values and gradients are those of the three layers, in about their time; but only what goes in
+    is kept, the rest is computed again, so that training needs half the memory.
     """
 
     @staticmethod
@@ -143,7 +142,7 @@ def upsample(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
     """Twice the size, bicubic with aligned corners, as PIFu has it.
 
     Bicubic interpolation is linear and separable: two small matrix products give what
-    `F.interpolate` gives, many times faster on a CPU (benchmarks/upsample.py).
+    `F.interpolate` gives, many times faster on a CPU (benchmarks/layers.py).
     """
     b, _, h, w = x.shape
     # The compiler looks through a cache; in its graphs the matrices are made once a step.

@@ -1,0 +1,131 @@
+"""Layers of the network, forward and backward: ours against PyTorch's own, one JSON line.
+
+python benchmarks/layers.py            (Table 1's sizes, as benchmarks/train_step.py has them)
+python benchmarks/layers.py --laptop   (8 windows of the laptop profile)
+
+ratio_NAME: how many times as long PyTorch's layers take, by the least of all rounds; NAME_s and
+NAME_plain_s: those; NAME_differs: the largest difference of what comes out, as a share of the
+largest value. norm_relu_conv: group norm, ReLU and a 3x3 convolution, all channels-last; upsample:
+bicubic; lookup: the features of points at all stacks; mlp: of these points; adam: an update of all
+weights, unfused and a tensor at a time in PyTorch's case.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from train_step import (
+    plain_classifier,
+    plain_lookup,
+    plain_norm_relu,
+    plain_upsample,
+    seconds_of,
+)
+
+from tpifu.config import Hourglass, Model
+from tpifu.hourglass import NormReLU, upsample
+from tpifu.pifu import PIFu, lookup
+from tpifu.train import optimizers, reuse_memory
+
+ROUNDS = 30
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    model: Model
+    images: int
+    """That the filter sees: windows of one frame."""
+    size: int
+    """Of a feature map, cells a side."""
+    points: int
+    """A window."""
+
+
+TABLE_1 = Sizes(Model(neighborhood=1), images=2, size=64, points=1000)
+LAPTOP = Sizes(
+    Model(neighborhood=1, hourglass=Hourglass(stacks=1, depth=4, dim=64), mlp=(128, 64, 33)),
+    images=8,
+    size=32,
+    points=1000,
+)
+
+
+def channels_last(*shape: int) -> Tensor:
+    return torch.randn(shape).to(memory_format=torch.channels_last)
+
+
+def pairs(sizes: Sizes) -> dict[str, tuple[Callable[[], Tensor], Callable[[], Tensor]]]:
+    """Ours and PyTorch's of each layer: what comes out, gradients computed."""
+    torch.manual_seed(0)
+    images, size, dim = sizes.images, sizes.size, sizes.model.hourglass.dim
+    network = PIFu(sizes.model, 2.56)
+    x = channels_last(images, dim, size, size).requires_grad_()
+    wide = channels_last(images, dim, 2 * size, 2 * size)
+    narrow = channels_last(images, dim // 2, size, size)
+    layer = NormReLU("group", dim, nn.Conv2d(dim, dim // 2, 3, padding=1, bias=False))
+    layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    maps = [x * factor for factor in range(1, sizes.model.hourglass.stacks + 1)]
+    frames = torch.arange(images)[:, None]
+    xy, depth = torch.rand(images, sizes.points, 2) * 2 - 1, torch.rand(images, sizes.points)
+    place = frames, xy, depth, False
+    inputs = lookup(maps, *place).detach()
+    of_inputs, rows = torch.randn_like(inputs), inputs.flatten(0, 2).requires_grad_()
+    of_rows = torch.randn(len(rows))
+    for parameter in network.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    [fused] = optimizers("adam", network)
+    plain = torch.optim.Adam(network.parameters(), foreach=False, fused=False)
+
+    def back(y: Tensor, grad: Tensor) -> Tensor:
+        y.backward(grad, retain_graph=True)
+        return y.detach()
+
+    def updated(optimizer: torch.optim.Optimizer) -> Tensor:
+        optimizer.step()
+        return torch.zeros(1)  # tests/test_train.py compares them
+
+    return {
+        "norm_relu_conv": (
+            lambda: back(layer(x), narrow),
+            lambda: back(plain_norm_relu(layer, x), narrow),
+        ),
+        "upsample": (lambda: back(upsample(x), wide), lambda: back(plain_upsample(x), wide)),
+        "lookup": (
+            lambda: back(lookup(maps, *place), of_inputs),
+            lambda: back(plain_lookup(maps, *place), of_inputs),
+        ),
+        "mlp": (
+            lambda: back(network.classifier(rows), of_rows),
+            lambda: back(plain_classifier(network.classifier, rows), of_rows),
+        ),
+        "adam": (lambda: updated(fused), lambda: updated(plain)),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--laptop", action="store_true")
+    sizes = LAPTOP if parser.parse_args().laptop else TABLE_1
+    reuse_memory()
+    result: dict[str, float] = {}
+    for name, (ours, plain) in pairs(sizes).items():
+        one, other = ours(), plain()
+        differs = (one - other).abs().max() / one.abs().max().clamp(min=1e-9)
+        seconds: dict[str, list[float]] = {"s": [], "plain_s": []}
+        for _ in range(ROUNDS):  # in turns: the machine's moods hit both
+            seconds["s"].append(seconds_of(CPU, ours))
+            seconds["plain_s"].append(seconds_of(CPU, plain))
+        least = {kind: min(found) for kind, found in seconds.items()}
+        result[f"ratio_{name}"] = least["plain_s"] / least["s"]
+        result |= {f"{name}_{kind}": value for kind, value in least.items()}
+        result[f"{name}_differs"] = float(differs)
+    rounded = {key: float(f"{value:.3g}") for key, value in result.items()}
+    print(json.dumps({"threads": torch.get_num_threads(), **rounded}))
+
+
+if __name__ == "__main__":
+    main()
