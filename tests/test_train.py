@@ -541,6 +541,23 @@ def test_validation_is_what_evaluation_measures(tiny, tiny_model, tmp_path):
     assert model.network.training  # as it is between steps
 
 
+def test_a_team_shares_what_one_validates(tiny, tiny_model, monkeypatch):
+    """Even where it is larger than the number of clips, here one."""
+    torch.manual_seed(0)
+    network = PIFu(tiny_model, 2.56)
+    windows = Windows(tiny / "views", tiny / "points", "validation", 3)
+    assert len(windows.clips) == 1
+    alone = validate(network, windows, 20, 7, Team())
+    told = []
+    monkeypatch.setattr(Team, "mean", lambda self, value: told.append(value) or value)
+    for rank in (0, 1):
+        validate(network, windows, 20, 7, Team(rank, world=2))
+    assert [float(sums[-2]) for sums in told] == [3, 3]  # windows of each: a clip of three frames
+    iou, mse, count, _ = sum(told)
+    assert float(iou / count) == pytest.approx(alone["iou"], abs=1e-6)
+    assert float(mse / count) == pytest.approx(alone["mse"], abs=1e-6)
+
+
 def test_the_weights_that_did_best_on_validation_are_the_model(
     tiny, tiny_model, tmp_path, monkeypatch
 ):
