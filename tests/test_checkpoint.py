@@ -173,7 +173,10 @@ def test_a_process_that_is_forked_does_not_hold_the_lock_on(tmp_path):
     assert born.wait(60)
     trainer.kill()
     trainer.join()
-    with checkpoints.locked():
+    try:
+        with checkpoints.locked():
+            pass
+    finally:
         done.set()
 
 

@@ -1,6 +1,8 @@
 """One process at a time."""
 
 import fcntl
+import os
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,11 +25,22 @@ def locked(folder: Path, what: str) -> Iterator[None]:
         yield
 
 
-def hold(file: IO[Any]) -> None:
-    """Lock a file that is open for writing, until it is closed. Raises BlockingIOError if another
-    process has it.
+_held: "weakref.WeakSet[IO[Any]]" = weakref.WeakSet()
 
-    The lock is of this process alone: those it forks, as a DataLoader does, would otherwise hold it
-    on after its death.
+
+def hold(file: IO[Any]) -> None:
+    """Lock an open file until it is closed. Raises BlockingIOError if it is locked already.
+
+    Processes that this one forks, as a DataLoader does, do not hold it on after its death.
     """
-    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    _held.add(file)
+
+
+def _let_go() -> None:
+    """Close what a parent holds; it goes on holding it."""
+    for file in _held:
+        file.close()
+
+
+os.register_at_fork(after_in_child=_let_go)
