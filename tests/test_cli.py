@@ -2,6 +2,7 @@ import inspect
 import json
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -441,6 +442,19 @@ def test_the_window_that_is_named_holds_the_mesh(tmp_path):
     rows = views.read(range(VIEWS), ["image"])
     masks = np.stack([decode_png(row["image"])[..., 1] > 0 for row in rows])
     assert masks[:, [0, 1, -2, -1]].any() or masks[:, :, [0, 1, -2, -1]].any()
+
+
+def test_render_never_replaces_what_is_not_its_own(bodies, tmp_path):
+    """Least of all its own inputs."""
+    own = tmp_path / "meshes"
+    own.mkdir()
+    mesh = shutil.copy(bodies[0], own)
+    for more in ((), ("--force",)):
+        line = refused("render", mesh, "-o", tmp_path, *more, *RENDER)
+        assert line == f"error: {mesh}: lies where {own} is written: choose another folder"
+        line = refused("render", bodies[0], "-o", tmp_path, *more, *RENDER)
+        assert line.startswith(f"error: {own}: holds no shards, and is in the way")
+    assert [path.name for path in tmp_path.rglob("*")] == ["meshes", bodies[0].name]
 
 
 def test_render_replaces_shards_only_by_force(bodies, tmp_path):

@@ -121,6 +121,14 @@ def test_frames_without_a_body_are_remembered_and_named(model, tmp_path, monkeyp
     assert reconstruct_clip(model, dim, tmp_path, SETTINGS) == (paths, [why])
 
 
+def test_a_run_without_a_mesh_stands_in_no_ones_way(model, tmp_path):
+    dark = clip_of([5, 5])
+    paths, why = reconstruct_clip(model, dark, tmp_path, SETTINGS)
+    assert (paths, len(why)) == ([None, None], 2)
+    paths, why = reconstruct_clip(model, LIGHT, tmp_path, SETTINGS)
+    assert (None in paths, why) == (False, [])
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [

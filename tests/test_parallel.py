@@ -163,4 +163,4 @@ def test_a_cluster_that_cannot_work_is_refused_in_one_line(dask, monkeypatch):
     refused("tcp://127.0.0.1:9", "does not answer; is it running")
     refused("nonsense", "does not answer|is no address")
     monkeypatch.setitem(sys.modules, "distributed", None)
-    refused(dask.address, r"pip install 'tpifu\[dask\]'")
+    refused(dask.address, r"pip install '\.\[dask\]'")

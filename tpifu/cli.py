@@ -64,7 +64,10 @@ _NO_DRAW = {"train.points": 2, "evaluate.points": 2}
 """For commands that draw no points: any pool is large enough."""
 
 # Somebody's disk or permissions, not a bug.
-_NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR)
+_NOT_OURS = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+    *(errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG),
+)
 
 
 class _Commands(TyperGroup):
@@ -223,8 +226,7 @@ def render_clip(
             **_NO_DRAW,
         },
     )
-    if not force and any((out / name).exists() for name in FOLDERS):
-        raise DataError(f"{out}: holds shards already: choose another folder, or add --force")
+    _check_replaceable(out, meshes, force)
 
     import joblib
 
@@ -282,6 +284,28 @@ def render_clip(
             (fresh / folder).rename(out / folder)
     fresh.rmdir()
     print(f"{out}: {len(meshes)} meshes of clip {name} ({split}), {views} views each")
+
+
+def _check_replaceable(out: Path, meshes: list[Path], force: bool) -> None:
+    """DataError if `out` holds what must stay: shards, unless forced; anything else in any case."""
+    if not any((out / name).exists() for name in FOLDERS):
+        return
+    for path in meshes:
+        for name in FOLDERS:
+            if path.resolve().is_relative_to((out / name).resolve()):
+                raise DataError(
+                    f"{path}: lies where {out / name} is written: choose another folder"
+                )
+    # Pictures come with views, and go with them.
+    for name in FOLDERS[:3]:
+        if (out / name).exists() and not any((out / name).glob("*.parquet")):
+            raise DataError(
+                f"{out / name}: holds no shards, and is in the way: choose another folder"
+            )
+    if (out / "png").exists() and not (out / "views").exists():
+        raise DataError(f"{out / 'png'}: is in the way: choose another folder")
+    if not force:
+        raise DataError(f"{out}: holds shards already: choose another folder, or add --force")
 
 
 def _check_size(path: Path, mesh: "Mesh", views: int, window: float, origin: Origin) -> None:
@@ -444,7 +468,8 @@ def train(
         int | None, typer.Option(help="Windows a step; 1 or more.", show_default="2")
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Adam's step size; above 0.", show_default="0.0001")
+        float | None,
+        typer.Option(help="Step size of the optimizer; above 0.", show_default="0.0001"),
     ] = None,
     schedule: Annotated[
         str | None,
@@ -836,7 +861,9 @@ def reconstruct(
     format: Annotated[MeshFormat, typer.Option(help="Of the meshes in a folder.")] = MeshFormat.glb,
     fps: Annotated[
         float,
-        typer.Option(help="Frames a second of clip.glb and side_by_side.webp; above 0."),
+        typer.Option(
+            help="Frames a second of clip.glb and side_by_side.webp; 0.01 or more, to 1000."
+        ),
     ] = 6.0,
     pictures: Annotated[
         bool,
@@ -851,8 +878,8 @@ def reconstruct(
     _checked("reconstruct", {"evaluate.resolution": resolution, "evaluate.start": start})
     if level is not None and not 0 < level < 1:
         raise ConfigError(f"level: is {level:g}: must be above 0 and below 1")
-    if not 0 < fps < float("inf"):
-        raise ConfigError(f"fps: is {fps:g}: must be above 0")
+    if not 0.01 <= fps <= 1000:
+        raise ConfigError(f"fps: is {fps:g}: must be 0.01 or more, to 1000")
 
     from tpifu import clip as clips
     from tpifu.checkpoint import device_from, load_model

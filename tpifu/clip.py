@@ -318,13 +318,14 @@ def _open_manifest(path: Path, manifest: dict[str, Any]) -> dict[str, str]:
             ) from error
         empty = found.pop("empty", {})
         changed = [key for key in manifest if found.get(key) != manifest[key]]
-        if changed:
+        if changed and any((path.parent / MESHES_NAME).glob("*")):
             raise DataError(
                 f"{path.parent}: holds meshes of another run ({', '.join(changed)} differ): choose "
                 "another folder, or delete that one"
             )
-        return empty
-    if (path.parent / MESHES_NAME).exists():
+        if not changed:
+            return empty
+    elif (path.parent / MESHES_NAME).exists():
         raise DataError(f"{path.parent}: holds {MESHES_NAME}/ already: choose another folder")
     write_json(path, manifest)
     return {}

@@ -16,7 +16,7 @@ from tpifu.errors import ConfigError
 
 Count = Annotated[int, Field(ge=1)]
 Amount = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Precision = Literal["float32", "bfloat16", "fastest"]
 """Arithmetic of training steps; a machine setting, not a parameter (`tpifu.train.Machine`)."""
@@ -249,6 +249,8 @@ def load(path: Path) -> Params:
         document = YAML(typ="safe", pure=True).load(path.read_text())
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not a text file") from error
     except YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(document, dict):

@@ -61,7 +61,7 @@ def cluster(scheduler: str | None) -> Iterator[None]:
         from distributed import Client
     except ImportError as error:
         raise ConfigError(
-            "a Dask cluster was asked for, but Dask is missing: pip install 'tpifu[dask]'"
+            "a Dask cluster was asked for, but Dask is missing: pip install '.[dask]' here"
         ) from error
     try:
         client = Client(scheduler, timeout=_PATIENCE)
