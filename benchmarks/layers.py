@@ -14,10 +14,13 @@ import argparse
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from train_step import (
+    POINTS,
+    WINDOWS,
     plain_classifier,
     plain_lookup,
     plain_norm_relu,
@@ -25,7 +28,8 @@ from train_step import (
     seconds_of,
 )
 
-from tpifu.config import Hourglass, Model
+from tpifu import config
+from tpifu.config import Model
 from tpifu.hourglass import NormReLU, upsample
 from tpifu.pifu import PIFu, lookup
 from tpifu.train import optimizers, reuse_memory
@@ -45,13 +49,13 @@ class Sizes:
     """A window."""
 
 
-TABLE_1 = Sizes(Model(neighborhood=1), images=2, size=64, points=1000)
-LAPTOP = Sizes(
-    Model(neighborhood=1, hourglass=Hourglass(stacks=1, depth=4, dim=64), mlp=(128, 64, 33)),
-    images=8,
-    size=32,
-    points=1000,
-)
+TABLE_1 = Sizes(Model(neighborhood=1), images=WINDOWS, size=64, points=POINTS)
+
+
+def laptop() -> Sizes:
+    params = config.load(Path(__file__).parents[1] / "params.yaml")
+    train, size = params.train, params.render.size // 4
+    return Sizes(params.model.seeing(1), images=train.batch_size, size=size, points=train.points)
 
 
 def channels_last(*shape: int) -> Tensor:
@@ -109,7 +113,7 @@ def pairs(sizes: Sizes) -> dict[str, tuple[Callable[[], Tensor], Callable[[], Te
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--laptop", action="store_true")
-    sizes = LAPTOP if parser.parse_args().laptop else TABLE_1
+    sizes = laptop() if parser.parse_args().laptop else TABLE_1
     reuse_memory()
     result: dict[str, float] = {}
     for name, (ours, plain) in pairs(sizes).items():

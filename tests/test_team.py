@@ -138,11 +138,16 @@ def test_alone_a_team_changes_nothing():
     assert team.from_leader("x") == "x"
 
 
-def test_a_fault_of_ones_own_is_not_taken_for_the_loss_of_the_others(monkeypatch):
-    port = free_port()
-    for name, value in {"RANK": 0, "WORLD_SIZE": 2, "MASTER_PORT": port}.items():
+@pytest.fixture
+def first_of_two(monkeypatch):
+    """This process leads a team of two, as torchrun's variables say; the other never comes."""
+    names = {"RANK": 0, "WORLD_SIZE": 2, "MASTER_PORT": free_port(), "MASTER_ADDR": "127.0.0.1"}
+    for name, value in names.items():
         monkeypatch.setenv(name, str(value))
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+
+
+@pytest.mark.usefixtures("first_of_two")
+def test_a_fault_of_ones_own_is_not_taken_for_the_loss_of_the_others(monkeypatch):
     monkeypatch.setattr("torch.distributed.init_process_group", lambda *_, **options: None)
     for error in (RuntimeError("mat1 and mat2"), torch.OutOfMemoryError("CUDA out of memory")):
         with pytest.raises(type(error), match=str(error)), assembled(torch.device("cpu")):
@@ -155,11 +160,8 @@ def test_a_fault_of_ones_own_is_not_taken_for_the_loss_of_the_others(monkeypatch
         raise gone
 
 
+@pytest.mark.usefixtures("first_of_two")
 def test_others_that_never_come_are_one_line(monkeypatch):
-    port = free_port()
-    for name, value in {"RANK": 0, "WORLD_SIZE": 2, "MASTER_PORT": port}.items():
-        monkeypatch.setenv(name, str(value))
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setattr("tpifu.team.PATIENCE", timedelta(seconds=1))
     with (
         pytest.raises(DataError, match="process 0 of 2 lost the others, or never found them"),
