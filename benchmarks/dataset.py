@@ -20,12 +20,13 @@ from pathlib import Path
 import psutil
 import torch
 
-from tpifu import config
-from tpifu.augment import Augmentation
-from tpifu.config import Model, Params
-from tpifu.dataset import TrainingSteps, Windows
-from tpifu.pifu import PIFu
-from tpifu.train import optimizers, training_step
+from tpifu.config import Model, Params, load
+from tpifu.dataset.augment import Augmentation
+from tpifu.dataset.steps import TrainingSteps
+from tpifu.dataset.windows import Windows
+from tpifu.model.pifu import PIFu
+from tpifu.train.optimizers import optimizers
+from tpifu.train.step import training_step
 
 EPOCHS, ROUNDS, CHUNK = 3, 9, 10
 
@@ -81,7 +82,7 @@ def against_training(params: Params, model: Model, steps: TrainingSteps) -> dict
 
 
 def main(views: Path, points: Path) -> None:
-    params = config.load(Path(__file__).parents[1] / "params.yaml")
+    params = load(Path(__file__).parents[1] / "params.yaml")
     result: dict[str, float] = {}
     for name, model in (("", params.model), ("_baseline", params.model.seeing(1))):
         steps = training_steps(params, model, views, points)

@@ -28,11 +28,13 @@ from train_step import (
     seconds_of,
 )
 
-from tpifu import config
-from tpifu.config import Model
-from tpifu.hourglass import NormReLU, upsample
-from tpifu.pifu import PIFu, lookup
-from tpifu.train import optimizers, reuse_memory
+from tpifu.config import Model, load
+from tpifu.model.kernels.lookup import lookup
+from tpifu.model.kernels.norm import NormReLU
+from tpifu.model.kernels.upsample import upsample
+from tpifu.model.pifu import PIFu
+from tpifu.train.optimizers import optimizers
+from tpifu.train.process import reuse_memory
 
 ROUNDS = 30
 CPU = torch.device("cpu")
@@ -53,7 +55,7 @@ TABLE_1 = Sizes(Model(neighborhood=1), images=WINDOWS, size=64, points=POINTS)
 
 
 def laptop() -> Sizes:
-    params = config.load(Path(__file__).parents[1] / "params.yaml")
+    params = load(Path(__file__).parents[1] / "params.yaml")
     train, size = params.train, params.render.size // 4
     return Sizes(params.model.seeing(1), images=train.batch_size, size=size, points=train.points)
 

@@ -6,9 +6,6 @@ cubes; 10,000 samples, 10,000 labelled points, a 64^3 grid; one thread)
 
 import json
 import os
-
-os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is there
-
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -19,24 +16,27 @@ import numpy as np
 from memory import peak_mb
 from scipy.ndimage import gaussian_filter
 
-from tpifu.body import embedded_body
-from tpifu.mesh import Mesh
-from tpifu.motion import Style, make_motion
-from tpifu.occupancy import Inside, grid_occupancy
-from tpifu.reconstruct import extract_surface
-from tpifu.surface import (
-    PART_OF_JOINT,
-    Surface,
+from tpifu.body.body import embedded_body
+from tpifu.body.skeleton import PART_OF_JOINT
+from tpifu.geometry.inside import Inside, grid_occupancy
+from tpifu.geometry.mesh import Mesh
+from tpifu.geometry.nearest import Surface
+from tpifu.geometry.sampling import follow, stratified_samples
+from tpifu.measures.motion import flicker, motion_errors
+from tpifu.measures.surfaces import (
     compare,
-    follow,
     part_iou,
     part_metrics,
     part_of_points,
-    sample_surface,
     surface_metrics,
     topology,
 )
-from tpifu.temporal import flicker, motion_errors
+from tpifu.reconstruct.surface import extract_surface
+from tpifu.sources.synthetic.beats import Style
+from tpifu.sources.synthetic.motion import make_motion
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is there
+
 
 FRAMES, SAMPLES, RESOLUTION, GRID, HALF = 100, 10_000, 128, 64, 1.28
 
@@ -59,7 +59,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     truth = bodies(rng)
     predicted = [reconstructed(mesh, rng) for mesh in truth]
-    with (resources.files("tpifu") / "assets" / "body_male.npz").open("rb") as file:
+    with (resources.files("tpifu.body") / "assets" / "body_male.npz").open("rb") as file:
         part_of_vertex = PART_OF_JOINT[np.load(file)["weights"].argmax(axis=1)]
     grids = [np.stack([grid_occupancy(m, GRID, HALF) for m in ms]) for ms in (predicted, truth)]
     seconds: dict[str, float] = defaultdict(float)
@@ -71,15 +71,15 @@ def main() -> None:
         seconds[name] += time.perf_counter() - start
 
     chamfer, found, true = [], [], []
-    marks = sample_surface(truth[0], SAMPLES, rng)
+    marks = stratified_samples(truth[0], SAMPLES, rng)
     for mesh, true_mesh in zip(predicted, truth, strict=True):
-        points = sample_surface(true_mesh, SAMPLES, rng).points
+        points = stratified_samples(true_mesh, SAMPLES, rng).points
         points += rng.normal(size=points.shape) * 0.05
         labels = Inside(true_mesh)(points)
         with timed("trees"):
             surface, true_surface = Surface(mesh), Surface(true_mesh)
         with timed("compare"):
-            own = sample_surface(mesh, SAMPLES, rng)
+            own = stratified_samples(mesh, SAMPLES, rng)
             comparison = compare(surface, true_surface, own, follow(marks, true_mesh))
         with timed("surface_metrics"):
             chamfer.append(surface_metrics(comparison)["chamfer_cm"])

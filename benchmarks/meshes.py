@@ -16,10 +16,13 @@ import numpy as np
 from joblib.externals.loky import get_reusable_executor
 from memory import peak_mb
 
-from tpifu import surreal
-from tpifu.body import GENDERS, embedded_body, write_embedded
+from tpifu.body.body import embedded_body, write_embedded
+from tpifu.body.skeleton import GENDERS
+from tpifu.clips.clip import SOURCE_NAME, Clip, clip_path, write_clip
 from tpifu.config import Data
-from tpifu.motion import Style, make_motion
+from tpifu.prepare.meshes import export_meshes
+from tpifu.sources.synthetic.beats import Style
+from tpifu.sources.synthetic.motion import make_motion
 
 FRAMES = 100
 KEPT = FRAMES // 5
@@ -28,24 +31,24 @@ KEPT = FRAMES // 5
 def write_clips(tree: Path, count: int) -> None:
     """`count` clips: one walk on many bodies, which is as much work as many motions."""
     write_embedded(tree / "smpl")
-    (tree / surreal.SOURCE_NAME).write_text("{}")
+    (tree / SOURCE_NAME).write_text("{}")
     rng = np.random.default_rng(0)
     motion = make_motion("walk", FRAMES, Style.draw(rng), rng)
     _, joints = embedded_body(GENDERS[0]).pose(motion.pose, np.zeros(10, np.float32))
     for number in range(count):
         gender = GENDERS[number % 2]
         betas = rng.normal(size=10).clip(-2, 2).astype(np.float32)
-        clip = surreal.Clip(f"{number:03d}_walk", 1, gender, betas, motion.pose, joints)
+        clip = Clip(f"{number:03d}_walk", 1, gender, betas, motion.pose, joints)
         split = "train" if number else "test"
-        path = surreal.clip_path(tree, split, "run0", clip.sequence, 1)
-        surreal.write_clip(path, clip, zrot=rng.uniform(0, 6), camera_distance=8.0)
+        path = clip_path(tree, split, "run0", clip.sequence, 1)
+        write_clip(path, clip, zrot=rng.uniform(0, 6), camera_distance=8.0)
 
 
 def export(tree: Path, out: Path, meshes: int, jobs: int) -> dict[str, float]:
     """Speed, and the largest resident memory of this process and of a worker, MB."""
     data = Data(train_meshes=meshes, validation_meshes=0, test_meshes=1, unseen_meshes=0)
     start = time.perf_counter()
-    surreal.export_meshes(tree, out, data, 0, jobs=jobs)
+    export_meshes(tree, out, data, 0, jobs=jobs)
     seconds = time.perf_counter() - start
     get_reusable_executor().shutdown(wait=True)  # a worker counts once it has ended
     worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024

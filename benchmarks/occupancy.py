@@ -18,9 +18,6 @@ as a training step draws. Seconds and ratios are minima of rounds in turns; _med
 import argparse
 import json
 import os
-
-os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is there
-
 import statistics
 import time
 from collections import defaultdict
@@ -30,22 +27,21 @@ from typing import Any
 import numpy as np
 import trimesh
 
-from tpifu.body import GENDERS, embedded_body
+from tpifu.body.body import embedded_body
+from tpifu.body.skeleton import GENDERS
 from tpifu.config import Sample
-from tpifu.dataset import balanced_draw
-from tpifu.mesh import Mesh
-from tpifu.motion import MOTIONS, Style, make_motion
-from tpifu.occupancy import (
-    Inside,
-    Samples,
-    grid_occupancy,
-    sample_near_surface,
-    sample_points,
-    sample_uniform,
-    winding_number,
-)
-from tpifu.shards import dequantise, quantise
-from tpifu.surface import Surface
+from tpifu.dataset.windows import balanced_draw
+from tpifu.geometry.inside import Inside, grid_occupancy, winding_number
+from tpifu.geometry.mesh import Mesh
+from tpifu.geometry.nearest import Surface
+from tpifu.geometry.sampling import sample_near_surface, sample_uniform
+from tpifu.prepare.points import Samples, sample_points
+from tpifu.shards.coding import dequantise, quantise
+from tpifu.sources.synthetic.beats import MOTIONS, Style
+from tpifu.sources.synthetic.motion import make_motion
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is there
+
 
 HALF, DRAWN, ROUNDS, NEAREST = 1.28, 5000, 9, 1e-5
 

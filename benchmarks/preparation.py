@@ -15,9 +15,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tpifu import occupancy, render, sources, surreal
 from tpifu.config import Data, Sample, Synthetic
 from tpifu.parallel import parallel_map
+from tpifu.prepare.meshes import export_meshes
+from tpifu.prepare.points import write_points
+from tpifu.prepare.views import write_views
+from tpifu.render.backend import choose_backend
+from tpifu.sources.tree import write_tree
 
 WINDOWS, SHARE, FRAMES = 992, 20, 3
 MESHES = FRAMES * round(WINDOWS / SHARE)
@@ -26,7 +30,7 @@ TURNS = 2
 
 def main() -> None:
     jobs = len(os.sched_getaffinity(0))
-    backend = render.choose_backend("auto")
+    backend = choose_backend("auto")
     held_out = MESHES // 10
     data = Data(
         synthetic=Synthetic(train_subjects=9, test_subjects=1),
@@ -40,10 +44,10 @@ def main() -> None:
     seconds: dict[tuple[str, int], float] = {}
     with tempfile.TemporaryDirectory() as folder:
         tree, out = Path(folder) / "surreal", Path(folder) / "data"
-        sources.write_tree(tree, data, 0, cache=out, environment={}, jobs=jobs)
+        write_tree(tree, data, 0, cache=out, environment={}, jobs=jobs)
         stages: dict[str, Callable[[int], object]] = {
-            "meshes": lambda jobs: surreal.export_meshes(tree, out / "meshes", data, 0, jobs=jobs),
-            "views": lambda jobs: render.write_views(
+            "meshes": lambda jobs: export_meshes(tree, out / "meshes", data, 0, jobs=jobs),
+            "views": lambda jobs: write_views(
                 out / "meshes",
                 out / "views",
                 size=512,
@@ -52,7 +56,7 @@ def main() -> None:
                 backend=backend,
                 jobs=jobs,
             ),
-            "points": lambda jobs: occupancy.write_points(
+            "points": lambda jobs: write_points(
                 out / "meshes", out / "points", pool, half=1.28, seed=0, jobs=jobs
             ),
         }

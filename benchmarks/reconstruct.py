@@ -28,18 +28,21 @@ import torch
 from memory import forget_peak, peak_mb
 from torch import Tensor
 
-from tpifu.camera import cell_centres
-from tpifu.checkpoint import TrainedModel, load_model
 from tpifu.config import Model, Precision
-from tpifu.dataset import Batch, Windows
-from tpifu.evaluate import open_windows
-from tpifu.field import Field, window_fields
-from tpifu.mesh import Mesh
-from tpifu.occupancy import grid_occupancy, sample_points
-from tpifu.pifu import PIFu
-from tpifu.reconstruct import evaluate_dense, evaluate_grid
-from tpifu.shards import MeshReader, dequantise
-from tpifu.train import fastest_precision, optimizers, training_step
+from tpifu.dataset.windows import Batch, Windows
+from tpifu.evaluate.evaluate import open_windows
+from tpifu.geometry.grid import cell_centres
+from tpifu.geometry.inside import grid_occupancy
+from tpifu.geometry.mesh import Mesh
+from tpifu.model.field import Field, window_fields
+from tpifu.model.folder import TrainedModel, load_model
+from tpifu.model.pifu import PIFu
+from tpifu.prepare.points import sample_points
+from tpifu.reconstruct.grid import evaluate_dense, evaluate_grid
+from tpifu.shards.coding import dequantise
+from tpifu.shards.meshes import MeshReader
+from tpifu.train.optimizers import optimizers
+from tpifu.train.step import fastest_precision, training_step
 
 HALF, FRAMES = 1.28, 10
 

@@ -12,9 +12,6 @@ megabytes by which the process grew from the first tenth of the views to the las
 import argparse
 import json
 import os
-
-os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is there
-
 import statistics
 import time
 from collections import defaultdict
@@ -23,13 +20,18 @@ from typing import get_args
 import numpy as np
 import psutil
 
-from tpifu.body import embedded_body
-from tpifu.camera import calibration
+from tpifu.body.body import embedded_body
 from tpifu.errors import ConfigError
-from tpifu.mesh import Mesh
-from tpifu.motion import Style, make_motion
-from tpifu.render import Backend, choose_backend, render
-from tpifu.shards import png
+from tpifu.geometry.camera import calibration
+from tpifu.geometry.mesh import Mesh
+from tpifu.render.backend import Backend, choose_backend
+from tpifu.render.render import render
+from tpifu.shards.coding import png
+from tpifu.sources.synthetic.beats import Style
+from tpifu.sources.synthetic.motion import make_motion
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is there
+
 
 SIZES, VIEWS, ROUNDS = (512, 128), 8, 9
 CALIBS = np.stack([calibration(360 * view / VIEWS, 2.56) for view in range(VIEWS)])

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import torch
 
-from tpifu import config
-from tpifu.config import Params
-from tpifu.dataset import Batch
-from tpifu.pifu import PIFu
-from tpifu.train import optimizers, reuse_memory, training_step
+from tpifu.config import Params, load
+from tpifu.dataset.windows import Batch
+from tpifu.model.pifu import PIFu
+from tpifu.train.optimizers import optimizers
+from tpifu.train.process import reuse_memory
+from tpifu.train.step import training_step
 
 MANY, ROUNDS = 16, 40
 
@@ -42,7 +43,7 @@ def draw_batch(params: Params, k: int, windows: int, together: int) -> Batch:
 
 def main() -> None:
     reuse_memory()
-    params = config.load(Path(__file__).parents[1] / "params.yaml")
+    params = load(Path(__file__).parents[1] / "params.yaml")
     size, mix = params.train.batch_size, params.train.windows_per_clip
     cases = {
         "k1": (1, size, 1),

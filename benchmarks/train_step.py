@@ -29,12 +29,14 @@ from memory import peak_mb
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tpifu import hourglass, pifu
 from tpifu.config import Model, Precision, Train
-from tpifu.dataset import Batch
-from tpifu.field import network_input
-from tpifu.pifu import PIFu, PointClassifier
-from tpifu.train import fastest_precision, loss_of_stacks, optimizers, reuse_memory, training_step
+from tpifu.dataset.windows import Batch
+from tpifu.model import hourglass, pifu
+from tpifu.model.kernels.norm import NormReLU
+from tpifu.model.pifu import PIFu, PointClassifier, network_input
+from tpifu.train.optimizers import optimizers
+from tpifu.train.process import reuse_memory
+from tpifu.train.step import fastest_precision, loss_of_stacks, training_step
 
 WINDOWS, POINTS, ROUNDS = 2, 1000, 7
 
@@ -71,7 +73,7 @@ def plain_upsample(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="bicubic", align_corners=True)
 
 
-def plain_norm_relu(layer: hourglass.NormReLU, x: Tensor) -> Tensor:
+def plain_norm_relu(layer: NormReLU, x: Tensor) -> Tensor:
     y = F.relu(layer.norm(x))
     return y if layer.conv is None else layer.conv(y)
 
@@ -97,7 +99,7 @@ def plain_classifier(classifier: PointClassifier, x: Tensor) -> Tensor:
 def plain_layers() -> Iterator[None]:
     with (
         mock.patch.object(hourglass, "upsample", plain_upsample),
-        mock.patch.object(hourglass.NormReLU, "forward", plain_norm_relu),
+        mock.patch.object(NormReLU, "forward", plain_norm_relu),
         mock.patch.object(pifu, "lookup", plain_lookup),
         mock.patch.object(PointClassifier, "forward", plain_classifier),
     ):

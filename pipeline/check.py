@@ -1,11 +1,11 @@
 """What this machine offers the stages, in one line each. Run by set-up."""
 
-from tpifu import render
+from tpifu.render.backend import choose_backend, explain
 
 
 def main() -> None:
-    backend = render.choose_backend("auto")
-    print(render.explain("auto", backend) or f"rendering with {backend}")
+    backend = choose_backend("auto")
+    print(explain("auto", backend) or f"rendering with {backend}")
 
 
 if __name__ == "__main__":

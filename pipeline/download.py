@@ -4,25 +4,27 @@ import os
 import sys
 
 from pipeline import layout
-from tpifu import sources
+from pipeline.layout import SURREAL, downloads
+from pipeline.machine import jobs, scheduler
 from tpifu.errors import exit_on_error
 from tpifu.parallel import cluster
+from tpifu.sources.tree import write_tree
 
 
 def main() -> None:
     params = layout.params()
-    faults = sources.write_tree(
-        layout.SURREAL,
+    faults = write_tree(
+        SURREAL,
         params.data,
         params.seed,
-        cache=layout.downloads(),
+        cache=downloads(),
         environment=os.environ,
-        jobs=layout.jobs(),
+        jobs=jobs(),
     )
     if faults:
         print(f"{len(faults)} files left out; the first: {faults[0]}", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    with exit_on_error(), cluster(layout.scheduler()):
+    with exit_on_error(), cluster(scheduler()):
         main()

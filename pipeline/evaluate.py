@@ -4,34 +4,48 @@ metrics/NAME.json, reports/NAME."""
 import sys
 
 from pipeline import layout
-from tpifu import tracking
-from tpifu.checkpoint import device_from, load_model
+from pipeline.layout import (
+    MESHES,
+    METRICS,
+    MODELS,
+    POINTS,
+    REPORTS,
+    VIEWS,
+    data_tags,
+    model_tags,
+    root,
+)
+from pipeline.machine import device_name, jobs, scheduler
+from tpifu.config import flat
 from tpifu.errors import exit_on_error
-from tpifu.evaluate import evaluate, flat, write_json
+from tpifu.evaluate.evaluate import evaluate
+from tpifu.files import write_json
+from tpifu.model.folder import device_from, load_model
 from tpifu.parallel import cluster
+from tpifu.tracking import start_run
 
 
 def main(name: str) -> None:
     params = layout.params()
-    device = device_from(layout.device())
-    tags = {"profile": params.profile, **layout.model_tags(name), **layout.data_tags()}
-    with tracking.start_run(
-        f"evaluate {name}", root=layout.root(), params=params.evaluate.model_dump(), tags=tags
+    device = device_from(device_name())
+    tags = {"profile": params.profile, **model_tags(name), **data_tags()}
+    with start_run(
+        f"evaluate {name}", root=root(), params=params.evaluate.model_dump(), tags=tags
     ) as tracker:
         metrics = evaluate(
-            load_model(layout.MODELS / name, device),
-            layout.MESHES,
-            layout.VIEWS,
-            layout.POINTS,
+            load_model(MODELS / name, device),
+            MESHES,
+            VIEWS,
+            POINTS,
             params.evaluate,
             params.seed,
-            layout.REPORTS / name,
-            jobs=layout.jobs(),
+            REPORTS / name,
+            jobs=jobs(),
         )
-        write_json(layout.METRICS / f"{name}.json", metrics)
+        write_json(METRICS / f"{name}.json", metrics)
         tracker.log_metrics(flat(metrics))
 
 
 if __name__ == "__main__":
-    with exit_on_error(), cluster(layout.scheduler()):
+    with exit_on_error(), cluster(scheduler()):
         main(sys.argv[1])

@@ -3,20 +3,20 @@
 import sys
 
 from pipeline import layout
-from tpifu import surreal
+from pipeline.layout import MESHES, SURREAL
+from pipeline.machine import jobs, scheduler
 from tpifu.errors import exit_on_error
 from tpifu.parallel import cluster
+from tpifu.prepare.meshes import SKIPPED_NAME, export_meshes
 
 
 def main() -> None:
     params = layout.params()
-    choice = surreal.export_meshes(
-        layout.SURREAL, layout.MESHES, params.data, params.seed, jobs=layout.jobs()
-    )
+    choice = export_meshes(SURREAL, MESHES, params.data, params.seed, jobs=jobs())
     if choice.skipped:
         print(
-            f"{len(choice.skipped)} clips skipped, listed in {layout.MESHES}/"
-            f"{surreal.SKIPPED_NAME}; the first: {choice.skipped[0]}",
+            f"{len(choice.skipped)} clips skipped, listed in {MESHES}/"
+            f"{SKIPPED_NAME}; the first: {choice.skipped[0]}",
             file=sys.stderr,
         )
     kept = sum(kept for split, _, kept in choice.clips if split == "unseen_motion")
@@ -29,5 +29,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with exit_on_error(), cluster(layout.scheduler()):
+    with exit_on_error(), cluster(scheduler()):
         main()

@@ -2,20 +2,23 @@
 
 import sys
 
-from pipeline import layout
-from tpifu import render
+from pipeline import layout, machine
+from pipeline.layout import MESHES, VIEWS
+from pipeline.machine import scheduler
 from tpifu.errors import exit_on_error
 from tpifu.parallel import cluster
+from tpifu.prepare.views import write_views
+from tpifu.render.backend import choose_backend, explain
 
 
 def main() -> None:
-    params, jobs = layout.params(), layout.jobs()
-    backend = render.choose_backend(params.render.backend)
-    if reason := render.explain(params.render.backend, backend):
+    params, jobs = layout.params(), machine.jobs()
+    backend = choose_backend(params.render.backend)
+    if reason := explain(params.render.backend, backend):
         print(reason, file=sys.stderr)
-    render.write_views(
-        layout.MESHES,
-        layout.VIEWS,
+    write_views(
+        MESHES,
+        VIEWS,
         size=params.render.size,
         views=params.render.views,
         window=params.camera.window,
@@ -25,5 +28,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with exit_on_error(), cluster(layout.scheduler()):
+    with exit_on_error(), cluster(scheduler()):
         main()

@@ -2,31 +2,34 @@
 Figures 4 and 5), reports/tables."""
 
 from pipeline import layout
-from tpifu import tracking
+from pipeline.layout import MESHES, METRICS, MODELS, NAMES, POINTS, REPORTS, VIEWS, data_tags, root
+from tpifu.config import flat
 from tpifu.errors import exit_on_error
-from tpifu.evaluate import flat, write_json
-from tpifu.report import PAGE_NAME, Side, compare
+from tpifu.files import write_json
+from tpifu.report.compare import PAGE_NAME, compare
+from tpifu.report.frames import Side
+from tpifu.tracking import start_run
 
 
 def main() -> None:
     params = layout.params()
-    sides = [Side(name, layout.REPORTS / name, layout.MODELS / name) for name in layout.NAMES]
-    tags = {"profile": params.profile, **layout.data_tags()}
-    with tracking.start_run("report", root=layout.root(), params={}, tags=tags) as tracker:
+    sides = [Side(name, REPORTS / name, MODELS / name) for name in NAMES]
+    tags = {"profile": params.profile, **data_tags()}
+    with start_run("report", root=root(), params={}, tags=tags) as tracker:
         difference = compare(
             sides,
-            layout.MESHES,
-            layout.VIEWS,
-            layout.POINTS,
-            layout.REPORTS,
+            MESHES,
+            VIEWS,
+            POINTS,
+            REPORTS,
             params.evaluate,
             seed=params.seed,
             profile=params.profile,
         )
-        write_json(layout.METRICS / "difference.json", difference)
+        write_json(METRICS / "difference.json", difference)
         tracker.log_metrics(flat(difference))
         for made in ("comparison", "tables", PAGE_NAME):
-            tracker.log_artifact(layout.REPORTS / made)
+            tracker.log_artifact(REPORTS / made)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,25 @@
 """Stage `sample`: data/meshes -> data/points, a pool of occupancy-labelled points of every mesh."""
 
 from pipeline import layout
-from tpifu import occupancy
+from pipeline.layout import MESHES, POINTS
+from pipeline.machine import jobs, scheduler
 from tpifu.errors import exit_on_error
 from tpifu.parallel import cluster
+from tpifu.prepare.points import write_points
 
 
 def main() -> None:
     params = layout.params()
-    occupancy.write_points(
-        layout.MESHES,
-        layout.POINTS,
+    write_points(
+        MESHES,
+        POINTS,
         params.sample,
         half=params.camera.window / 2,
         seed=params.seed,
-        jobs=layout.jobs(),
+        jobs=jobs(),
     )
 
 
 if __name__ == "__main__":
-    with exit_on_error(), cluster(layout.scheduler()):
+    with exit_on_error(), cluster(scheduler()):
         main()

@@ -7,18 +7,21 @@ torchrun --nproc-per-node N -m pipeline.train ...
 import sys
 
 from pipeline import layout
-from tpifu import tracking
-from tpifu.checkpoint import device_from
+from pipeline.layout import MODELS, POINTS, VIEWS, data_tags, root, scratch
+from pipeline.machine import compiled, device_name, parts, precision, readers
 from tpifu.errors import exit_on_error
-from tpifu.team import assembled
-from tpifu.train import Machine, Run, fit
+from tpifu.model.folder import device_from
+from tpifu.tracking import start_run
+from tpifu.train.distributed import assembled
+from tpifu.train.fit import fit
+from tpifu.train.run import Machine, Run
 
 
 def main(name: str, neighborhood: int, stride: int) -> None:
     params = layout.params()
     run = Run(
-        views=layout.VIEWS,
-        points=layout.POINTS,
+        views=VIEWS,
+        points=POINTS,
         model=params.model.seeing(neighborhood, stride),
         train=params.train,
         seed=params.seed,
@@ -27,26 +30,26 @@ def main(name: str, neighborhood: int, stride: int) -> None:
         "profile": params.profile,
         "model": name,
         "fingerprint": run.fingerprint,
-        **layout.data_tags(),
+        **data_tags(),
     }
-    with assembled(device_from(layout.device())) as (team, device):
+    with assembled(device_from(device_name())) as (team, device):
         machine = Machine(
             device=device,
-            workers=layout.readers(),
-            parts=layout.parts(),
+            workers=readers(),
+            parts=parts(),
             team=team,
-            precision=layout.precision(),
-            compiled=layout.compiled(),
+            precision=precision(),
+            compiled=compiled(),
         )
-        with tracking.start_run(
+        with start_run(
             f"train {name}",
-            root=layout.root(),
+            root=root(),
             params=run.settings(),
             tags=tags,
-            memory=run.folder(layout.scratch()),
+            memory=run.folder(scratch()),
             recorded=team.leads,
         ) as tracker:
-            fit(run, layout.MODELS / name, layout.scratch(), machine, tracker.log_metrics)
+            fit(run, MODELS / name, scratch(), machine, tracker.log_metrics)
 
 
 if __name__ == "__main__":

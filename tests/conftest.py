@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
+from helpers.data import CLIPS, SPLIT_OF
 
 from tpifu.config import Hourglass, Model, Sample
-from tpifu.mesh import Mesh
-from tpifu.occupancy import write_points
-from tpifu.render import write_views
-from tpifu.shards import MeshFrame, write_meshes
+from tpifu.geometry.mesh import Mesh
+from tpifu.prepare.points import write_points
+from tpifu.prepare.views import write_views
+from tpifu.shards.meshes import MeshFrame, write_meshes
 
 PATIENCE = 300
 """Seconds that only a test which never ends takes: forged counts ask for hours."""
@@ -36,7 +37,7 @@ def ends():
 
 _HOLDER = """
 import sys
-from tpifu.lock import hold
+from tpifu.files import hold
 with open(sys.argv[1], "a") as file:
     hold(file)
     print("held", flush=True)
@@ -85,7 +86,7 @@ def walking() -> Mesh:
 
 
 def posed(pose: np.ndarray) -> Mesh:
-    from tpifu.body import embedded_body  # here: it brings torch, which few test files need
+    from tpifu.body.body import embedded_body  # here: it brings torch, which few test files need
 
     body = embedded_body("male")
     vertices, joints = body.pose(pose.reshape(1, 72).astype(np.float32), np.zeros(10, np.float32))
@@ -101,19 +102,6 @@ def ball():
         return Mesh((sphere.vertices + centre).astype(np.float32), sphere.faces.astype(np.int32))
 
     return make
-
-
-CLIPS = {"a_walk": 5, "b_run": 3, "c_walk": 4, "d_dance": 2, "e_kick": 3, "f_squat": 3}
-"""Clips of the tiny data set and their frames: two to train on, two test clips, an unseen one, one
-to validate on."""
-SPLIT_OF = {
-    "a": "train",
-    "b": "train",
-    "c": "test",
-    "d": "test",
-    "e": "unseen_motion",
-    "f": "validation",
-}
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from tpifu import config
-from tpifu.config import Params
+from tpifu.config import Params, load
 from tpifu.errors import ConfigError
 
 REPOSITORY = Path(__file__).parents[1] / "params.yaml"
@@ -56,7 +56,7 @@ def test_the_paper_profile_of_the_repository_is_the_defaults(loaded):
 
 
 def test_the_laptop_profile_differs_only_where_its_overlay_says(loaded):
-    laptop = config.load(REPOSITORY)
+    laptop = load(REPOSITORY)
     assert laptop.profile == "laptop"
     assert laptop.data == Params().data
     assert laptop.model.norm == "group"
@@ -166,4 +166,4 @@ def test_a_value_that_an_overlay_would_hide_is_refused(loaded):
 
 def test_a_file_that_is_missing_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot be read"):
-        config.load(tmp_path / "nowhere.yaml")
+        load(tmp_path / "nowhere.yaml")

@@ -6,15 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_train import CPU, Interrupted, ignore, losses, run, stop_at
+from helpers.training import CPU, Interrupted, ignore, losses, run, stop_at
 
-from tpifu.checkpoint import load_model
 from tpifu.config import Train
-from tpifu.dataset import Windows
-from tpifu.field import window_fields
-from tpifu.pifu import PIFu
-from tpifu.reconstruct import evaluate_grid
-from tpifu.train import Machine, fit
+from tpifu.dataset.windows import Windows
+from tpifu.model.field import window_fields
+from tpifu.model.folder import load_model
+from tpifu.model.pifu import PIFu
+from tpifu.reconstruct.grid import evaluate_grid
+from tpifu.train.fit import fit
+from tpifu.train.run import Machine
 
 pytestmark = [
     pytest.mark.gpu,

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tpifu import parallel
 from tpifu.config import Sample
 from tpifu.errors import ConfigError, DataError
-from tpifu.occupancy import write_points
 from tpifu.parallel import cluster, parallel_map
+from tpifu.prepare.points import write_points
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -35,14 +34,14 @@ def faulty(number: int) -> int:
 @pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize("done", [0, 4, 10])
 def test_results_come_in_order_without_those_already_done(jobs, done, monkeypatch):
-    monkeypatch.setattr(parallel, "_ROUND", 2)
+    monkeypatch.setattr("tpifu.parallel._ROUND", 2)
     found = list(parallel_map(square, list(range(10)), jobs=jobs, label="x", done=done))
     assert found == [number**2 for number in range(done, 10)]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_workers_do_not_run_ahead_of_a_slow_consumer(jobs, tmp_path, monkeypatch):
-    monkeypatch.setattr(parallel, "_ROUND", 4)
+    monkeypatch.setattr("tpifu.parallel._ROUND", 4)
     results = parallel_map(partial(noted, folder=tmp_path), list(range(100)), jobs=jobs, label="x")
     for taken, _ in enumerate(results, start=1):
         time.sleep(0.01)
@@ -159,7 +158,7 @@ def test_a_cluster_that_cannot_work_is_refused_in_one_line(dask, monkeypatch):
     refused(dask.address, "has no workers; start some with dask worker")
     dask.worker(threads=2)
     refused(dask.address, "has workers of several threads")
-    monkeypatch.setattr(parallel, "_PATIENCE", 1)
+    monkeypatch.setattr("tpifu.parallel._PATIENCE", 1)
     refused("tcp://127.0.0.1:9", "does not answer; is it running")
     refused("nonsense", "does not answer|is no address")
     monkeypatch.setitem(sys.modules, "distributed", None)

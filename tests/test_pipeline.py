@@ -15,15 +15,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from http_server import serving
+from helpers.acclaim import amc_text, asf_text, walking
+from helpers.http_server import serving
 from PIL import Image
 from ruamel.yaml import YAML
-from test_cmu import amc_text, asf_text, walking
 
-from tpifu import cmu, config
-from tpifu.checkpoint import load_model
-from tpifu.config import Model
-from tpifu.pifu import PIFu
+from tpifu.config import Model, load
+from tpifu.model.folder import load_model
+from tpifu.model.pifu import PIFu
+from tpifu.sources.cmu.takes import urls
 
 REPOSITORY = Path(__file__).parents[1]
 TINY = {
@@ -57,12 +57,13 @@ STAGES = YAML(typ="safe", pure=True).load((REPOSITORY / "dvc.yaml").read_text())
 PLUMBING = {
     "pipeline",
     "pipeline.layout",
+    "pipeline.machine",
     "tpifu",
-    "tpifu.build",
     "tpifu.config",
     "tpifu.errors",
-    "tpifu.lock",
+    "tpifu.files",
     "tpifu.parallel",
+    "tpifu.resumable",
     "tpifu.tracking",
 }
 
@@ -78,13 +79,20 @@ def test_a_stage_depends_on_the_code_it_imports(stage):
     graph = grimp.build_graph("tpifu", "pipeline")
     module = f"pipeline.{stage}"
     used = {module} | graph.find_upstream_modules(module)
-    expected = {name.replace(".", "/") + ".py" for name in used - PLUMBING}
+    expected = {
+        f"{name.replace('.', '/')}.py"
+        for name in used - PLUMBING
+        if not (REPOSITORY / name.replace(".", "/")).is_dir()
+    }
     definition = STAGES[stage].get("do", STAGES[stage])
-    named = {path for path in definition["deps"] if path.endswith(".py")}
-    assert named == expected
+    code = [path for path in definition["deps"] if path.startswith(("tpifu/", "pipeline/"))]
+    for path in expected:
+        assert any(path == dep or path.startswith(f"{dep}/") for dep in code), path
+    for dep in code:
+        assert any(path == dep or path.startswith(f"{dep}/") for path in expected), dep
 
 
-def test_deps_that_are_not_code_are_outs_of_other_stages_or_assets():
+def test_deps_that_are_not_code_are_outs_of_other_stages():
     outs = set()
     for stage in STAGES.values():
         names = stage.get("foreach", [""])
@@ -96,14 +104,9 @@ def test_deps_that_are_not_code_are_outs_of_other_stages_or_assets():
         for name in stage.get("foreach", [""]):
             for dep in stage.get("do", stage)["deps"]:
                 path = dep.replace("${item}", name)
-                assert (
-                    path.endswith(".py")
-                    or path in ("tpifu/assets", "tpifu/web")
-                    or any(path == out or path.startswith(out + "/") for out in outs)
+                assert path.startswith(("tpifu/", "pipeline/")) or any(
+                    path == out or path.startswith(out + "/") for out in outs
                 ), path
-
-
-# A whole run.
 
 
 @pytest.fixture(scope="module")
@@ -261,8 +264,7 @@ def test_switching_the_source_runs_what_it_must_and_restores_the_rest(whole):
     with serving() as server:
         skeleton, motion = asf_text().encode(), amc_text(walking(400)).encode()
         server.files = {
-            f"/subjects/{file}": skeleton if file.endswith(".asf") else motion
-            for file in cmu.urls()
+            f"/subjects/{file}": skeleton if file.endswith(".asf") else motion for file in urls()
         }
         with whole.run.parameter("data.source", "cmu"):
             output = whole.run("dvc", "repro", "meshes", CMU_URL=server.url(""))
@@ -347,7 +349,7 @@ def test_the_paper_profile_reruns_everything(whole):
 def test_the_network_of_the_paper_profile_takes_a_step(tmp_path):
     text = (REPOSITORY / "params.yaml").read_text().replace("profile: laptop", "profile: paper")
     (tmp_path / "params.yaml").write_text(text)
-    params = config.load(tmp_path / "params.yaml")
+    params = load(tmp_path / "params.yaml")
     assert params.model == Model()
     torch.manual_seed(0)
     network = PIFu(params.model, params.camera.window)

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tpifu import tracking
 from tpifu.errors import ConfigError
-from tpifu.team import PATIENCE
 from tpifu.tracking import MlflowRun, NullRun, Run, flatten, start_run
+from tpifu.train.distributed import PATIENCE
 
 PROJECT = Path(__file__).parents[1]
 
@@ -96,7 +95,7 @@ def test_metrics_are_written_in_batches(root, monkeypatch):
         for step in range(101):
             run.log_metrics({"loss": 0.0, "iou": 1.0}, step)
         assert batches == [100, 100]
-        monkeypatch.setattr(tracking, "FLUSH_SECONDS", 0.0)
+        monkeypatch.setattr("tpifu.tracking.FLUSH_SECONDS", 0.0)
         run.log_metrics({"loss": 0.0}, 101)
         assert batches == [100, 100, 3]
         run.log_metrics(dict.fromkeys(map(str, range(2500)), 0.0))
@@ -173,8 +172,9 @@ def test_a_resumed_training_is_one_run_and_writes_the_same_files(root, tiny, tin
     import torch
 
     from tpifu.config import Train
-    from tpifu.train import Machine, fit
-    from tpifu.train import Run as Training
+    from tpifu.train.fit import fit
+    from tpifu.train.run import Machine
+    from tpifu.train.run import Run as Training
 
     training = Training(
         views=tiny / "views",
@@ -263,7 +263,7 @@ def test_system_records_the_machines_load_too(root, monkeypatch, capfd):
     assert memory.step == 7
     assert 0 < memory.value < 100
     assert "system/cpu_utilization_percentage" in client.get_run(run.id).data.metrics
-    monkeypatch.setattr(tracking, "LOAD_SECONDS", 0.0)
+    monkeypatch.setattr("tpifu.tracking.LOAD_SECONDS", 0.0)
     with start_run("long", root=root, params={}, tags={}) as run:
         for step in range(3):
             run.log_metrics({"loss": 1.0}, step)
@@ -280,7 +280,7 @@ def test_a_load_that_cannot_be_read_is_one_warning(root, monkeypatch, capfd, mom
         raise AttributeError("'NoneType' object has no attribute 'bytes_recv'")
 
     monkeypatch.setattr(NetworkMonitor, moment, broken)
-    monkeypatch.setattr(tracking, "LOAD_SECONDS", 0.0)
+    monkeypatch.setattr("tpifu.tracking.LOAD_SECONDS", 0.0)
     monkeypatch.setenv("TPIFU_TRACKING", "system")
     with start_run("train", root=root, params={}, tags={}) as run:
         run.log_metrics({"loss": 1.0}, 0)

@@ -1,4 +1,4 @@
-"""Build the two embedded bodies, tpifu/assets/body_{female,male}.npz, from the open Anny model.
+"""Build the two embedded bodies, tpifu/body/assets/body_*.npz, from the open Anny model.
 
 pip install -e '.[body]' and then python tools/build_body.py [FOLDER]   (two minutes, 2 GB)
 
@@ -297,4 +297,4 @@ def write(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("tpifu/assets"))
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("tpifu/body/assets"))

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib import pyplot as plt
 
-from tpifu.body import embedded_body
-from tpifu.camera import calibration, ndc_to_pixel, project
-from tpifu.motion import Style, make_motion
-from tpifu.render import render
-from tpifu.surreal import centred_meshes
+from tpifu.body.body import embedded_body
+from tpifu.geometry.camera import calibration, ndc_to_pixel, project
+from tpifu.prepare.meshes import centred_meshes
+from tpifu.render.render import render
+from tpifu.sources.synthetic.beats import Style
+from tpifu.sources.synthetic.motion import make_motion
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt
+
 
 WINDOW, SIZE = 2.56, 256
 

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO, runtime_checkable
 
 from tpifu.errors import ConfigError, Stopped
-from tpifu.lock import hold
+from tpifu.files import hold
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
 
 EXPERIMENT = "tpifu"
 FLUSH_CALLS = 50

@@ -1,0 +1,258 @@
+import json
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+import trimesh
+
+from tpifu.config import Evaluate, flat
+from tpifu.errors import DataError
+from tpifu.evaluate.evaluate import evaluate, open_windows
+from tpifu.evaluate.measure import MeasuredClip, measure, measure_clip
+from tpifu.evaluate.rows import over_views, summary
+from tpifu.evaluate.shown import sequence_frames, spread_frames
+from tpifu.files import write_json
+from tpifu.geometry.camera import project
+from tpifu.geometry.grid import grid_points
+from tpifu.geometry.inside import grid_occupancy
+from tpifu.geometry.mesh import Mesh
+from tpifu.measures.names import MEASURES, SHARES
+from tpifu.measures.points import point_metrics, volumetric_iou
+from tpifu.model.field import window_fields
+from tpifu.model.folder import TrainedModel
+from tpifu.model.pifu import PIFu, network_input
+from tpifu.reconstruct.grid import evaluate_grid
+from tpifu.shards.meshes import MeshReader
+from tpifu.shards.reader import splits_of
+
+CONFIG = Evaluate(points=60, frames=2, sequence=2, resolution=16, surface_points=200)
+
+
+def folders(root: Path) -> list[Path]:
+    return [root / name for name in ("meshes", "views", "points")]
+
+
+@pytest.fixture
+def model(tiny_model) -> TrainedModel:
+    torch.manual_seed(0)
+    network = PIFu(tiny_model, 2.56).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(5)  # spread the values over the threshold
+        network.classifier.layers[-1].bias.fill_(0.55)
+    return TrainedModel(network, tiny_model, 2.56, 32, 0.5)
+
+
+class Ball(PIFu):
+    """A field that is known: it falls from 1 at the pelvis, 0.6 at 0.5 m."""
+
+    def query(self, features, frames, points, calib):
+        return 1 - 0.8 * 1.28 * project(calib, points).norm(dim=-1)
+
+
+@pytest.fixture
+def ball_model(tiny_model) -> TrainedModel:
+    return TrainedModel(Ball(tiny_model, 2.56).eval(), tiny_model, 2.56, 32, 0.6)
+
+
+def measured(model, tiny, split="test", seed=0) -> list[MeasuredClip]:
+    windows = open_windows(model, tiny / "views", tiny / "points", split)
+    found = measure(model, tiny / "meshes", windows, split, CONFIG, seed)
+    return list(found)
+
+
+def test_measures_are_those_of_each_window_alone_in_every_view(tiny, model):
+    windows = open_windows(model, tiny / "views", tiny / "points", "test")
+    rows = [row for clip in measured(model, tiny, seed=7) for row in clip.rows]
+    assert [(row["clip"], row["view"], row["frame"]) for row in rows] == [
+        (f"run0/{name}_c0001", view, t)
+        for name, length in (("c_walk", 4), ("d_dance", 2))
+        for view in range(2)
+        for t in range(length)
+    ]
+    assert {(row["split"], row["sequence"]) for row in rows} == {
+        ("test", "c_walk"),
+        ("test", "d_dance"),
+    }
+    for clip, first in ((0, 0), (1, 8)):
+        length = len(windows.clips[clip][1])
+        for view in range(2):
+            for t in (0, 1):
+                batch = windows.clip_batch(clip, view, CONFIG.points, 7)
+                with torch.no_grad():
+                    values = model.network(
+                        network_input(batch.images[batch.frames[t]]),
+                        torch.arange(3)[None],
+                        batch.points[t : t + 1],
+                        batch.calib[t : t + 1],
+                    )[-1, 0]
+                labels = batch.labels[t].numpy() > 0.5
+                row = rows[first + view * length + t]
+                expected = point_metrics(values.numpy(), labels)
+                assert {name: row[name] for name in expected} == pytest.approx(expected, abs=1e-5)
+                shares = [row[name] for name in SHARES]
+                assert sum(shares) == pytest.approx(1)
+                assert row["accuracy"] == pytest.approx(row["inside_found"] + row["outside_found"])
+
+
+def test_any_number_of_processes_measures_the_same(tiny, model):
+    windows = open_windows(model, tiny / "views", tiny / "points", "test")
+    arguments = (model, tiny / "meshes", windows, "test", CONFIG, 0)
+    one, two = (list(measure(*arguments, jobs=jobs)) for jobs in (1, 2))
+    for first, second in zip(one, two, strict=True):
+        assert json.dumps(first.rows) == json.dumps(second.rows)  # nan is nan there
+
+
+def test_surfaces_grids_and_motion_are_measured_in_one_view_that_takes_turns(tiny, ball_model):
+    first, second = measured(ball_model, tiny)
+    for clip, view in ((first, 0), (second, 1)):
+        for row in clip.rows:
+            assert (row["chamfer_cm"] is not None) == (row["view"] == view)
+            assert (row["volumetric_iou"] is not None) == (row["view"] == view)
+            steps = row["frame"] if row["view"] == view else 0
+            assert (row["flicker"] is not None) == (steps >= 1)
+            assert (row["speed_error_cm"] is not None) == (steps >= 1)
+            assert (row["acceleration_error_cm"] is not None) == (steps >= 2)
+            assert row["iou_arms"] is None  # these meshes have no skeleton
+
+
+def test_the_volumetric_iou_is_that_of_the_uniform_grid_at_the_models_level(tiny, ball_model):
+    reader = MeshReader(tiny / "meshes")
+    centres = grid_points(12, 1.28)
+    ball = (np.linalg.norm(centres, axis=1) < 0.5).reshape(12, 12, 12)
+    for row in over_views([row for clip in measured(ball_model, tiny) for row in clip.rows]):
+        at = reader.clip("test", row["clip"])[row["frame"]]
+        truth = grid_occupancy(reader.read([at])[0].mesh, 12, 1.28)
+        assert row["volumetric_iou"] == pytest.approx(volumetric_iou(ball, truth))
+        assert 0.2 < row["volumetric_iou"] < 1
+
+
+def test_what_stands_still_beside_a_body_that_moves_is_measured_so(tiny, ball_model):
+    clip = measured(ball_model, tiny)[0]
+    truth = MeshReader(tiny / "meshes")
+    frames = truth.read(truth.clip("test", "run0/c_walk_c0001"))
+    rows = [row for row in clip.rows if row["view"] == 0]
+    # The ball does not change at all: no flicker, and volume changes as the truth's reciprocal.
+    assert [row["flicker"] for row in rows[1:]] == [0, 0, 0]
+    volumes = [frame.mesh.volume() for frame in frames]
+    for row, (before, after) in zip(rows[1:], pairwise(volumes), strict=True):
+        own = clip.meshes[0].volume()
+        assert row["volume_jitter"] == pytest.approx(abs(own / after - own / before), abs=1e-6)
+        assert row["speed_error_cm"] > 0
+    assert {row["components"] for row in rows} == {1}
+    assert {row["genus"] for row in rows} == {0}
+
+
+def test_the_grid_lies_in_the_world_whatever_the_view(tiny, model):
+    windows = open_windows(model, tiny / "views", tiny / "points", "test")
+    batch = windows.clip_batch(0, 1, 2, 0)
+    with torch.no_grad():
+        features = model.network.filter(network_input(batch.images))[-1]
+        points = torch.from_numpy(grid_points(8, 1.28)).float()
+        direct = model.network.query(features, batch.frames[2:3], points[None], batch.calib[2:3])
+    *_, field, _ = window_fields(model.network, batch.images, batch.frames[:4], batch.calib[:4])
+    grid = evaluate_grid(field, 8, 1.28)
+    np.testing.assert_allclose(grid.ravel(), direct[0].numpy(), atol=1e-5)
+
+
+def test_a_report_has_every_view_and_keeps_the_chosen_frames(tiny, ball_model, tmp_path):
+    out = tmp_path / "report"
+    metrics = evaluate(ball_model, *folders(tiny), CONFIG, 0, out)
+    rows = pq.read_table(out / "per_mesh.parquet").to_pylist()
+    assert len(rows) == 2 * (6 + 3)
+    assert metrics["meshes"] == 6
+    assert metrics["unseen_motion"]["meshes"] == 3
+    own = [row["iou"] for row in rows if row["split"] == "test"]
+    assert metrics["iou"] == pytest.approx(np.mean(own), abs=1e-4)
+    distances = [row["chamfer_cm"] for row in rows if row["split"] == "test"]
+    assert metrics["chamfer_cm"] == pytest.approx(np.mean([d for d in distances if d]), abs=1e-4)
+    names = {path.name for path in (out / "meshes").iterdir()}
+    # Two frames of each split, and two consecutive ones of the test set's middle clip.
+    assert names == {
+        "run0_c_walk_c0001_f002_v0.glb",
+        "run0_d_dance_c0001_f001_v1.glb",
+        "run0_d_dance_c0001_f000_v1.glb",
+        "run0_e_kick_c0001_f001_v0.glb",
+    }
+    for name in names:
+        mesh = trimesh.load(out / "meshes" / name, force="mesh")
+        np.testing.assert_allclose(np.linalg.norm(mesh.vertices, axis=1), 0.5, atol=0.16)
+    assert metrics == evaluate(ball_model, *folders(tiny), CONFIG, 0)  # written or not
+
+
+def test_a_model_that_predicts_nothing_is_counted_not_hidden(
+    tiny, ball_model, tmp_path, monkeypatch, capfd
+):
+    monkeypatch.setattr(Ball, "query", lambda self, f, i, points, c: points[..., 0] * 0)
+    metrics = evaluate(ball_model, *folders(tiny), CONFIG, 0, tmp_path / "r")
+    assert metrics["iou"] == 0
+    assert metrics["volumetric_iou"] == 0
+    assert "chamfer_cm" not in metrics  # there is no surface to measure
+    assert "6 of 6 test frames: nothing predicted inside" in capfd.readouterr().err
+
+
+def test_bodies_with_a_skeleton_are_measured_by_part(tiny, ball_model, tmp_path):
+    reader = MeshReader(tiny / "meshes")
+    frames = [
+        replace(frame, joints=np.where(frame.mesh.vertices[:, 1] > 0, 15, 7).astype(np.int8))
+        for frame in reader.read(reader.clip("test", "run0/c_walk_c0001"))
+    ]
+    windows = open_windows(ball_model, tiny / "views", tiny / "points", "test")
+    rows = measure_clip(ball_model, windows, 0, frames, CONFIG, 0).rows
+    for row in rows:
+        assert 0 < row["iou_head"] < 1  # every view has points
+        assert row["iou_arms"] is None or np.isnan(row["iou_arms"])
+        assert (row["completeness_cm_feet"] is None) == (row["view"] != 0)
+
+
+def test_frames_whose_faces_differ_are_not_followed(tiny, ball_model):
+    reader = MeshReader(tiny / "meshes")
+    frames = reader.read(reader.clip("test", "run0/c_walk_c0001"))
+    frames[2] = replace(frames[2], mesh=Mesh(frames[2].mesh.vertices, frames[2].mesh.faces[::-1]))
+    windows = open_windows(ball_model, tiny / "views", tiny / "points", "test")
+    rows = measure_clip(ball_model, windows, 0, frames, CONFIG, 0).rows
+    own = [row for row in rows if row["view"] == 0]
+    assert all(np.isnan(row["speed_error_cm"]) for row in own[1:])
+    assert all(row["chamfer_cm"] > 0 for row in own)
+
+
+def test_pictured_frames_depend_on_the_data_alone(tiny, model):
+    windows = open_windows(model, tiny / "views", tiny / "points", "test")
+    frames = spread_frames(windows, "test", 9)  # more than there are clips
+    assert [(s.clip[5:6], s.frame, s.view) for s in frames] == [("c", 2, 0), ("d", 1, 1)]
+    sequence = sequence_frames(windows, "test", 9)
+    assert [(s.clip[5:6], s.frame, s.view) for s in sequence] == [("d", 0, 1), ("d", 1, 1)]
+    assert frames[0].stem == "run0_c_walk_c0001_f002_v0"
+
+
+def test_splits_are_those_held_out_or_else_all(tiny, tmp_path):
+    assert splits_of(tiny / "points") == ["test", "unseen_motion"]
+    (tmp_path / "train-00000.parquet").write_text("")
+    assert splits_of(tmp_path) == ["train"]
+
+
+def test_images_of_another_size_are_refused(tiny, tiny_model):
+    model = TrainedModel(PIFu(tiny_model, 2.56), tiny_model, 2.56, 64, 0.5)
+    with pytest.raises(DataError, match=r"images of 32 px over 2.56 m, but .* 64 px over 2.56 m"):
+        open_windows(model, tiny / "views", tiny / "points", "test")
+
+
+def test_a_summary_averages_views_then_meshes_and_leaves_out_what_was_not_measured(tmp_path):
+    def row(frame, view, **values):
+        key = {"split": "test", "sequence": "s", "clip": "c", "frame": frame, "view": view}
+        return {**key, **dict.fromkeys(MEASURES), **values}
+
+    rows = [row(0, 0, iou=0.5, chamfer_cm=3.0), row(0, 1, iou=0.7), row(1, 0, iou=1.0)]
+    found = summary(rows)
+    assert found == {"iou": 0.8, "chamfer_cm": 3.0, "meshes": 2}
+    by_mesh = over_views(rows)
+    assert [row["iou"] for row in by_mesh] == pytest.approx([0.6, 1.0])
+    assert np.isnan(by_mesh[1]["chamfer_cm"])
+    write_json(tmp_path / "metrics" / "m.json", {**found, "unseen": {"iou": 0.5}})
+    assert json.loads((tmp_path / "metrics" / "m.json").read_text())["unseen"] == {"iou": 0.5}
+    assert [path.name for path in (tmp_path / "metrics").iterdir()] == ["m.json"]
+    assert flat({"iou": 0.5, "unseen": {"iou": 0.25}}) == {"iou": 0.5, "unseen.iou": 0.25}

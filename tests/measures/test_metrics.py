@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tpifu.measures.points import mean_metrics, point_metrics, volumetric_iou
+from tpifu.report.tables import bootstrap_interval
+
+
+def slow_metrics(occupancy, labels):
+    """The definitions, one point at a time."""
+    pairs = [(o > 0.5, bool(y)) for o, y in zip(occupancy, labels, strict=True)]
+    both = sum(p and y for p, y in pairs)
+    return {
+        "iou": both / (sum(p or y for p, y in pairs) or 1),
+        "mse": sum((float(o) - y) ** 2 for o, y in zip(occupancy, labels, strict=True))
+        / len(pairs),
+        "precision": both / (sum(p for p, _ in pairs) or 1),
+        "recall": both / (sum(y for _, y in pairs) or 1),
+        "accuracy": sum(p == y for p, y in pairs) / len(pairs),
+    }
+
+
+@given(st.lists(st.tuples(st.floats(-1, 1, width=32), st.booleans()), min_size=1, max_size=30))
+def test_point_metrics_equal_their_definitions(pairs):
+    occupancy = np.array([o for o, _ in pairs], dtype=np.float32)
+    labels = np.array([y for _, y in pairs])
+    assert point_metrics(occupancy, labels) == pytest.approx(slow_metrics(occupancy, labels))
+
+
+def test_trivial_predictors_on_balanced_points():
+    # By hand at 50/50: half of an all-inside guess is right, and each wrong point costs 1.
+    labels = np.arange(100) % 2 == 0
+    inside = point_metrics(np.ones(100, dtype=np.float32), labels)
+    assert inside == {"iou": 0.5, "mse": 0.5, "precision": 0.5, "recall": 1.0, "accuracy": 0.5}
+    undecided = point_metrics(np.full(100, 0.5, dtype=np.float32), labels)
+    assert undecided == {"iou": 0.0, "mse": 0.25, "precision": 0.0, "recall": 0.0, "accuracy": 0.5}
+
+
+def test_iou_follows_from_precision_and_recall():
+    # 1/IoU = 1/P + 1/R - 1 in one confusion matrix: why the paper's "Accuracy" reads as recall.
+    rng = np.random.default_rng(0)
+    m = point_metrics(rng.random(1000).astype(np.float32), rng.random(1000) < 0.5)
+    assert 1 / m["iou"] == pytest.approx(1 / m["precision"] + 1 / m["recall"] - 1)
+    assert m["recall"] != pytest.approx(m["precision"], abs=1e-6)
+
+
+def test_volumetric_iou():
+    left, right = np.zeros((2, 4, 4, 4), dtype=bool)
+    left[:2], right[1:4] = True, True
+    assert volumetric_iou(left, right) == 1 / 4
+    assert volumetric_iou(left, left) == 1.0
+    assert volumetric_iou(left, np.zeros_like(left)) == 0.0
+    assert volumetric_iou(np.zeros_like(left), np.zeros_like(left)) == 1.0
+
+
+def test_mean_metrics_averages_each_key_and_refuses_rows_that_differ():
+    assert mean_metrics([{"a": 1.0, "b": 0.0}, {"a": 2.0, "b": 4.0}]) == {"a": 1.5, "b": 2.0}
+    with pytest.raises(AssertionError, match="keys"):
+        mean_metrics([{"a": 1.0}, {"b": 1.0}])
+    with pytest.raises(AssertionError, match="no rows"):
+        mean_metrics([])
+
+
+def slow_bootstrap(values, groups, rng, samples, level):
+    """Draw whole groups, concatenate their values, take the mean; over and over."""
+    members = [values[groups == name] for name in sorted(set(groups.tolist()))]
+    means = [
+        np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))]).mean()
+        for _ in range(samples)
+    ]
+    return np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+
+
+@pytest.mark.parametrize("level", [0.5, 0.95])
+def test_bootstrap_agrees_with_the_loop_on_unequal_groups(level):
+    rng = np.random.default_rng(1)
+    groups = np.repeat([f"clip{i}" for i in range(8)], rng.integers(1, 12, size=8))
+    rng.shuffle(groups)
+    values = rng.normal(size=len(groups)) + (groups == "clip3")
+    fast = bootstrap_interval(values, groups, np.random.default_rng(2), level=level)
+    slow = slow_bootstrap(values, groups, np.random.default_rng(3), 10_000, level)
+    # The two draw differently: allow what resampling leaves over, a few hundredths of the width.
+    assert fast == pytest.approx(slow, abs=0.05 * (slow[1] - slow[0]))
+    assert fast[0] < values.mean() < fast[1]
+
+
+def test_bootstrap_counts_clips_not_frames():
+    # Ten equal frames of a clip say no more than one: repeating them must not narrow the interval.
+    values = np.random.default_rng(0).normal(size=12)
+    once = bootstrap_interval(values, np.arange(12), np.random.default_rng(5))
+    tenfold = bootstrap_interval(
+        np.repeat(values, 10), np.repeat(np.arange(12), 10), np.random.default_rng(5)
+    )
+    assert tenfold == pytest.approx(once)
+
+
+def test_bootstrap_is_a_function_of_its_generator():
+    values, groups = np.arange(6.0), np.array([0, 0, 1, 1, 2, 2])
+    draw = [bootstrap_interval(values, groups, np.random.default_rng(s)) for s in (0, 0)]
+    assert draw[0] == draw[1]
+    assert bootstrap_interval(values, np.zeros(6, dtype=int), np.random.default_rng(0)) == (
+        2.5,
+        2.5,
+    )

@@ -1,0 +1,141 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from tpifu.geometry.mesh import Mesh
+from tpifu.geometry.nearest import Surface
+from tpifu.geometry.sampling import follow, stratified_samples
+from tpifu.measures.motion import flicker, motion_errors, volume_jitter
+
+
+def moved(mesh: Mesh, offset) -> Mesh:
+    return Mesh((mesh.vertices + np.asarray(offset)).astype(np.float32), mesh.faces)
+
+
+def slow_flicker(predicted, truth):
+    """One cell after the other."""
+    shares = []
+    for frame in range(1, len(truth)):
+        cells = list(np.ndindex(truth.shape[1:]))
+        wrong = sum(
+            predicted[frame][cell] != predicted[frame - 1][cell]
+            and truth[frame][cell] == truth[frame - 1][cell]
+            for cell in cells
+        )
+        inside = [sum(truth[at][cell] for cell in cells) for at in (frame - 1, frame)]
+        shares.append(wrong / (sum(inside) / 2))
+    return shares
+
+
+cells = arrays(bool, st.tuples(st.integers(1, 4), *[st.just(2)] * 3))
+
+
+@given(cells, st.integers(0, 2**31))
+def test_flicker_equals_its_definition_and_is_0_for_the_truth(truth, seed):
+    truth[:, 0, 0, 0] = True  # a body is never empty
+    predicted = np.random.default_rng(seed).random(truth.shape) < 0.5
+    assert list(flicker(predicted, truth)) == pytest.approx(slow_flicker(predicted, truth))
+    assert not flicker(truth, truth).any()
+
+
+def test_flicker_is_blind_to_a_constant_error_and_to_the_motion_itself():
+    truth = np.zeros((3, 8, 8, 8), dtype=bool)
+    for frame in range(3):
+        truth[frame, 2 + frame : 5 + frame, 2:5, 2:5] = True
+    constant = truth.copy()
+    constant[:, :, 7] = True
+    assert not flicker(constant, truth).any()
+    blinking = truth.copy()
+    blinking[1, 0, 0, :3] = True  # 3 cells on and off, of 27
+    np.testing.assert_allclose(flicker(blinking, truth), [3 / 27, 3 / 27])
+
+
+def test_volume_jitter_is_the_change_of_the_ratio():
+    truth = np.array([1.0, 2, 1, 1])
+    np.testing.assert_allclose(
+        volume_jitter(np.array([1.1, 2.2, 0.9, np.nan]), truth), [0, 0.2, np.nan], atol=1e-12
+    )
+    assert not volume_jitter(truth, truth).any()
+    assert len(volume_jitter(truth[:1], truth[:1])) == 0
+
+
+@pytest.fixture
+def clip(walking) -> list[Mesh]:
+    """A body that moves, and deforms: it rises faster and faster, and grows wider."""
+    return [
+        moved(
+            Mesh(walking.vertices * np.float32([1 + 0.02 * t, 1, 1]), walking.faces),
+            (0, t * t / 100, 0),
+        )
+        for t in range(4)
+    ]
+
+
+def errors(predicted, truth, count=300):
+    marks = stratified_samples(truth[0], count, np.random.default_rng(0))
+    true = np.stack([follow(marks, mesh).points for mesh in truth])
+    found = [
+        np.full((count, 3), np.nan) if mesh is None else Surface(mesh).nearest(points).points
+        for mesh, points in zip(predicted, true, strict=True)
+    ]
+    return motion_errors(np.stack(found), true)
+
+
+def test_the_exact_prediction_has_no_errors(clip):
+    speed, acceleration = errors(clip, clip)
+    np.testing.assert_allclose(speed, [0, 0, 0], atol=1e-10)
+    np.testing.assert_allclose(acceleration, [0, 0], atol=1e-10)
+
+
+def test_a_prediction_without_motion_has_the_speed_of_the_truth():
+    # A wall that advances by 1, 3, 5 cm a frame, along its normal; one that stands still.
+    wall = Mesh(
+        np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]], np.float32),
+        np.array([[0, 1, 2], [0, 2, 3]]),
+    )
+    truth = [moved(wall, (0, 0, t * t / 100)) for t in range(4)]
+    speed, acceleration = errors([wall] * 4, truth)
+    np.testing.assert_allclose(speed, [1, 3, 5], rtol=1e-5)
+    np.testing.assert_allclose(acceleration, [2, 2], rtol=1e-5)
+    # And one that alternates between 1 cm before and 1 cm behind the truth.
+    swinging = [moved(mesh, (0, 0, (-1) ** t / 100)) for t, mesh in enumerate(truth)]
+    speed, acceleration = errors(swinging, truth)
+    np.testing.assert_allclose(speed, [2, 2, 2], rtol=1e-5)
+    np.testing.assert_allclose(acceleration, [4, 4], rtol=1e-5)
+    # And one that stays 1 cm before it: wrong, but steady.
+    steady = [moved(mesh, (0, 0, 0.01)) for mesh in truth]
+    np.testing.assert_allclose(np.concatenate(errors(steady, truth)), 0, atol=1e-5)
+
+
+def test_errors_grow_with_the_jitter_of_the_prediction(clip):
+    rng = np.random.default_rng(1)
+    noise = rng.normal(size=(4, 3))
+    small, large = (
+        errors([moved(m, s * n) for m, n in zip(clip, noise, strict=True)], clip)
+        for s in (0.002, 0.01)
+    )
+    for less, more in zip(small, large, strict=True):
+        assert (less > 0).all()
+        assert (2 * less < more).all()
+
+
+def test_the_order_of_the_predicted_vertices_does_not_matter(clip):
+    rng = np.random.default_rng(2)
+    predicted = [moved(mesh, rng.normal(size=3) * 0.01) for mesh in clip]
+    mixed = [Mesh(mesh.vertices, rng.permutation(mesh.faces)) for mesh in predicted]
+    for one, other in zip(errors(predicted, clip), errors(mixed, clip), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-9)
+
+
+def test_a_frame_without_prediction_is_nan_in_the_steps_it_has_part_in(clip):
+    speed, acceleration = errors([clip[0], clip[1], clip[2], None], clip)
+    np.testing.assert_array_equal(np.isnan(speed), [False, False, True])
+    np.testing.assert_array_equal(np.isnan(acceleration), [False, True])
+
+
+@pytest.mark.parametrize("length", [1, 2])
+def test_a_short_clip_has_fewer_errors(clip, length):
+    speed, acceleration = errors(clip[:length], clip[:length])
+    assert (len(speed), len(acceleration)) == (length - 1, 0)

@@ -1,0 +1,77 @@
+import gc
+
+import pytest
+import torch
+
+from tpifu.dataset.windows import window_frames
+from tpifu.geometry.camera import calibration
+from tpifu.model.field import window_fields
+from tpifu.model.pifu import PIFu, network_input
+
+
+def test_the_background_is_zero_and_the_body_spans_minus_one_to_one():
+    pixels = torch.tensor([[[[0, 255], [255, 255], [200, 0], [128, 255]]]], dtype=torch.uint8)
+    (image,) = network_input(pixels)
+    assert image.shape == (3, 1, 4)
+    torch.testing.assert_close(image[0, 0], torch.tensor([-1.0, 1.0, 0.0, 2 * 128 / 255 - 1]))
+    torch.testing.assert_close(image[0], image[2])
+    colour = torch.tensor([[[[255, 0, 128, 255]]]], dtype=torch.uint8)
+    torch.testing.assert_close(
+        network_input(colour)[0, :, 0, 0], torch.tensor([1.0, -1.0, 2 * 128 / 255 - 1])
+    )
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("neighborhood", "at_once"), [(1, 2), (3, 1), (3, 2), (3, 50), (5, 3)])
+def test_a_windows_field_is_that_of_its_frames_each_filtered_once_and_forgotten(
+    tiny_model, neighborhood, at_once, stride, monkeypatch
+):
+    monkeypatch.setattr("tpifu.model.field.AT_ONCE", at_once)
+    torch.manual_seed(0)
+    network = PIFu(tiny_model.seeing(neighborhood), 2.56).eval()
+    images = torch.randint(0, 256, (9, 16, 16, 2), dtype=torch.uint8)
+    frames = torch.from_numpy(window_frames(9, neighborhood, stride))
+    calib = torch.stack([torch.from_numpy(calibration(10.0 * t, 2.56)) for t in range(9)])
+    points = torch.rand(20, 3) * 2 - 1
+    filtered, most = [], 0
+    of_network = network.filter
+
+    def counted(some):
+        filtered.append(len(some))
+        return of_network(some)
+
+    monkeypatch.setattr(network, "filter", counted)
+    with torch.no_grad():
+        every = of_network(network_input(images))[-1]
+    fields = window_fields(network, images, frames, calib)
+    for window, camera, found in zip(frames, calib, fields, strict=True):
+        values = found(points)
+        expected = network.query(every, window[None], points[None], camera[None])[0]
+        assert not values.requires_grad
+        torch.testing.assert_close(values, expected.detach(), rtol=1e-4, atol=1e-6)
+        shape = every.shape[1:]
+        held = sum(type(x) is torch.Tensor and x.shape == shape for x in gc.get_objects())
+        most = max(most, held)
+    assert sum(filtered) == 9
+    assert len(filtered) == -(-9 // at_once)
+    assert most <= min(9, stride * (neighborhood - 1) + 1 + at_once)
+
+
+def test_points_are_queried_in_pieces_of_bounded_memory(tiny_model, monkeypatch):
+    torch.manual_seed(0)
+    network = PIFu(tiny_model.seeing(1), 2.56).eval()
+    images = torch.randint(0, 256, (1, 16, 16, 2), dtype=torch.uint8)
+    calib = torch.from_numpy(calibration(0.0, 2.56))[None]
+    (found,) = window_fields(network, images, torch.zeros(1, 1, dtype=torch.int64), calib)
+    points = torch.rand(100, 3) * 2 - 1
+    whole = found(points)
+    asked = []
+    query = network.query
+    monkeypatch.setattr(network, "query", lambda *a: asked.append(a[2].shape[1]) or query(*a))
+    layers = network.classifier.layers
+    of_point = 8 * (layers[0].in_features + sum(layer.out_features for layer in layers))
+    monkeypatch.setattr("tpifu.model.pifu.CPU_MEMORY", 30 * of_point)
+    torch.testing.assert_close(found(points), whole)
+    assert asked == [30, 30, 30, 10]
+    monkeypatch.setattr("tpifu.model.pifu.CPU_MEMORY", 1)
+    torch.testing.assert_close(found(points[:2]), whole[:2])

@@ -1,0 +1,312 @@
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from tpifu.config import Hourglass, Model
+from tpifu.geometry.camera import calibration
+from tpifu.model.hourglass import HourglassLevels, StackedHourglass
+from tpifu.model.kernels.lookup import lookup
+from tpifu.model.kernels.norm import NormReLU, _convolution_backward
+from tpifu.model.kernels.upsample import upsample
+from tpifu.model.pifu import PIFu, PointClassifier
+
+WINDOW = 2.56
+TABLE_1 = Model()
+
+
+def network(config: Model, neighborhood: int, seed=0) -> PIFu:
+    torch.manual_seed(seed)
+    return PIFu(config.seeing(neighborhood), WINDOW).eval()
+
+
+def parameters(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def some_input(images=5, neighborhood=3, points=7, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    frames = torch.stack([torch.arange(neighborhood), 2 + torch.arange(neighborhood) % 3])
+    calib = torch.from_numpy(np.stack([calibration(0.0, WINDOW), calibration(40.0, WINDOW)]))
+    return (
+        torch.rand(images, 3, 32, 32, generator=rng) * 2 - 1,
+        frames,
+        torch.rand(2, points, 3, generator=rng) - 0.5,
+        calib,
+    )
+
+
+# Table 1 and the counts that follow from it (PIFu's code has 16,640 more, without a gradient).
+@pytest.mark.parametrize(("neighborhood", "count"), [(1, 15_588_613), (3, 16_572_677)])
+def test_table_1_has_its_number_of_parameters(neighborhood, count):
+    assert parameters(PIFu(TABLE_1.seeing(neighborhood), WINDOW)) == count
+
+
+# Table 1, "PIFu MLP dimensions"; the last two: 5 * 256 + 1 and 7 * 256 + 1.
+@pytest.mark.parametrize(("neighborhood", "first"), [(1, 257), (3, 769), (5, 1281), (7, 1793)])
+def test_mlp_widths_are_those_of_table_1(neighborhood, first):
+    layers = PIFu(TABLE_1.seeing(neighborhood), WINDOW).classifier.layers
+    widths = [1024, 512, 256, 129, 1]
+    assert [layer.out_features for layer in layers] == widths
+    # The input is fed again to every layer.
+    assert [layer.in_features for layer in layers] == [first, *(w + first for w in widths[:-1])]
+
+
+def test_table_1_takes_a_step():
+    net = network(TABLE_1, 3).train()
+    images, frames, points, calib = some_input(points=5)
+    occupancy = net(images, frames, points, calib)
+    assert occupancy.shape == (4, 2, 5)  # a value for each stack
+    occupancy.square().mean().backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+def test_feature_maps_are_a_quarter_of_the_image():
+    config = Hourglass(stacks=2, depth=2, dim=16)
+    maps = StackedHourglass(config, "group")(torch.zeros(1, 3, 64, 48))
+    assert [m.shape for m in maps] == [(1, 16, 16, 12)] * 2
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (4, 4), (5, 8), (16, 16)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_upsampling_is_bicubic_interpolation(height, width, layout):
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, height, width).to(memory_format=layout)
+    expected = F.interpolate(x, scale_factor=2, mode="bicubic", align_corners=True)
+    torch.testing.assert_close(upsample(x), expected, atol=2e-6, rtol=1e-5)
+
+
+def test_without_skip_an_hourglass_has_no_branches():
+    with_skip = HourglassLevels(2, 16, "group", skip=True)
+    without = HourglassLevels(2, 16, "group", skip=False)
+    assert parameters(without) < parameters(with_skip)
+    assert without(torch.zeros(1, 16, 8, 8)).shape == (1, 16, 8, 8)
+
+
+def test_neighborhood_1_is_the_baseline(tiny_model):
+    """One frame: the same filter, and a classifier of one feature and one depth."""
+    single = network(tiny_model, 1)
+    images, _, points, calib = some_input()
+    frames = torch.tensor([[3], [1]])
+    found = single(images, frames, points, calib)
+    for window, image in enumerate([3, 1]):
+        feature = single.filter(images[image : image + 1])[-1]
+        ndc = points[window] @ calib[window, :, :3].T
+        at = (ndc[:, :2] * torch.tensor([1.0, -1.0]))[None, None]
+        looked_up = F.grid_sample(feature, at, align_corners=False)[0, :, 0].T
+        depth = ndc[:, 2:] * (WINDOW / 2) / tiny_model.z_normalization
+        expected = single.classifier(torch.cat([looked_up, depth], dim=1))
+        torch.testing.assert_close(found[-1, window], expected)
+
+
+def test_both_models_start_from_the_same_filter(tiny_model):
+    single, temporal = network(tiny_model, 1, seed=4), network(tiny_model, 3, seed=4)
+    one, three = single.image_filter.state_dict(), temporal.image_filter.state_dict()
+    assert one.keys() == three.keys()
+    assert all(torch.equal(one[name], three[name]) for name in one)
+
+
+def test_equal_frames_give_what_one_frame_gives_with_summed_weights(tiny_model):
+    single, temporal = network(tiny_model, 1), network(tiny_model, 3)
+    single.image_filter.load_state_dict(temporal.image_filter.state_dict())
+    dim = tiny_model.hourglass.dim
+    with torch.no_grad():
+        for one, many in zip(single.classifier.layers, temporal.classifier.layers, strict=True):
+            before = many.in_features - (3 * dim + 1)
+            folded = many.weight[:, before:-1].reshape(len(many.weight), 3, dim).sum(1)
+            one.weight.copy_(
+                torch.cat([many.weight[:, :before], folded, many.weight[:, -1:]], dim=1)
+            )
+            one.bias.copy_(many.bias)
+    images, _, points, calib = some_input()
+    same = torch.tensor([[3, 3, 3], [1, 1, 1]])
+    torch.testing.assert_close(
+        temporal(images, same, points, calib),
+        single(images, same[:, :1], points, calib),
+        atol=1e-6,
+        rtol=1e-5,
+    )
+
+
+def test_the_order_of_frames_matters(tiny_model):
+    net = network(tiny_model, 3)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.mul_(10)  # far from the tiny initial values
+    images, frames, points, calib = some_input()
+    forwards = net(images, frames, points, calib)
+    assert not torch.allclose(forwards, net(images, frames.flip(1), points, calib))
+
+
+def test_windows_that_share_frames_give_what_windows_alone_give(tiny_model):
+    net = network(tiny_model, 3)
+    images, frames, points, calib = some_input()
+    together = net(images, frames, points, calib)
+    for window in range(2):
+        alone = net(
+            images[frames[window]],
+            torch.arange(3)[None],
+            points[window : window + 1],
+            calib[window : window + 1],
+        )
+        torch.testing.assert_close(together[:, window], alone[:, 0], atol=1e-6, rtol=1e-4)
+
+
+def test_a_feature_map_is_looked_up_where_the_point_projects(tiny_model):
+    """Feature (c, row, column) = column; a linear map survives bilinear lookup exactly."""
+    net = network(tiny_model, 1)
+    seen = []
+    net.classifier.forward = lambda x: seen.append(x) or x[..., 0]
+    columns = torch.arange(8.0).expand(8, 8)
+    features = torch.stack([columns, columns.T] + [torch.zeros(8, 8)] * 6)[None]
+    points = torch.tensor([[[0.32, 0.16, 0.3], [-0.64, -0.8, -0.6]]])
+    calib = torch.from_numpy(calibration(0.0, WINDOW))[None]
+    net.query(features, torch.tensor([[0]]), points, calib)
+    x, y = points[0, :, 0] / 1.28, points[0, :, 1] / 1.28
+    torch.testing.assert_close(seen[0][:, 0], (x + 1) / 2 * 8 - 0.5)  # u, centres at halves
+    torch.testing.assert_close(seen[0][:, 1], (1 - y) / 2 * 8 - 0.5)  # v, downwards
+    torch.testing.assert_close(seen[0][:, -1], points[0, :, 2] / 0.3)  # metres / z_normalization
+
+
+def test_nothing_is_inside_beyond_the_box(tiny_model):
+    net = network(tiny_model, 3)
+    images, frames, points, calib = some_input()
+    points[:, 0] = torch.tensor([0.0, 1.3, 0.0])
+    points[:, 1] = torch.tensor([0.0, 0.0, -2.0])
+    occupancy = net(images, frames, points, calib)
+    assert (occupancy[:, :, :2] == 0).all()
+    assert (occupancy[:, :, 2:] != 0).all()
+
+
+@pytest.mark.parametrize(("activation", "low"), [("tanh", -1.0), ("sigmoid", 0.0)])
+def test_the_last_activation_bounds_the_occupancy(activation, low):
+    torch.manual_seed(0)
+    classifier = PointClassifier(4, (8,), activation)
+    with torch.no_grad():
+        classifier.layers[-1].weight.mul_(100)
+        values = classifier(torch.randn(500, 4) * 10)
+    assert low <= values.min() < low + 0.1
+    assert 0.9 < values.max() <= 1
+
+
+def test_batch_norm_is_a_choice(tiny_model):
+    batch = Model.model_validate({**tiny_model.model_dump(), "norm": "batch"})
+    kinds = {type(module) for module in PIFu(batch, WINDOW).modules()}
+    assert torch.nn.BatchNorm2d in kinds
+    assert torch.nn.GroupNorm not in kinds
+
+
+def slopes(function, inputs, parameters=()):
+    """The output, and the gradients of one random weighting of it."""
+    leaves = [value.detach().clone().requires_grad_() for value in inputs]
+    found = function(*leaves)
+    weighting = torch.randn(found.shape, generator=torch.Generator().manual_seed(5))
+    grads = torch.autograd.grad(found, [*leaves, *parameters], weighting.to(found.dtype))
+    return [found, *grads]
+
+
+@pytest.mark.parametrize(("channels", "size"), [(64, 8), (16, 12), (256, 6)])
+@pytest.mark.parametrize("convolved", [True, False])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 5e-2)])
+def test_norm_relu_and_convolution_in_one_are_the_three_layers(
+    channels, size, convolved, dtype, tolerance
+):
+    torch.manual_seed(0)
+    conv = nn.Conv2d(channels, 12, 3, padding=1, bias=False) if convolved else None
+    layer = NormReLU("group", channels, conv)
+    nn.init.normal_(layer.norm.weight, 1, 0.3)
+    nn.init.normal_(layer.norm.bias, 0, 0.3)
+    images = torch.randn(3, channels, size, size) * 2 + 1
+    images = images.to(dtype).float().contiguous(memory_format=torch.channels_last)
+
+    def three(x):
+        y = F.relu(layer.norm(x))
+        return y if conv is None else conv(y)
+
+    expected = slopes(three, [images], layer.parameters())
+    found = slopes(layer, [images.to(dtype)], layer.parameters())
+    for ours, theirs in zip(found, expected, strict=True):
+        # In 16 bits a few values next to 0 fall on the ReLU's other side: far off, but few.
+        assert torch.linalg.norm(ours.float() - theirs) < tolerance * torch.linalg.norm(theirs)
+
+
+def test_a_kernels_gradient_is_the_same_from_tensors_in_contiguous_order(monkeypatch):
+    torch.manual_seed(0)
+    x = torch.randn(1, 64, 64, 64).to(memory_format=torch.channels_last)
+    grad = torch.randn(1, 8, 64, 64).to(memory_format=torch.channels_last)
+    kernel = torch.randn(8, 64, 3, 3)
+    found = []
+    for contiguous in (False, True):
+        monkeypatch.setattr("tpifu.model.kernels.norm._SLOW_CHANNELS_LAST", contiguous)
+        found.append(_convolution_backward(grad, x, kernel))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("add", ["_add_by_cell", "_add_by_corner"])
+def test_lookup_is_grid_sample(monkeypatch, align_corners, add):
+    kernel = "tpifu.model.kernels.lookup"
+    # What a GPU does, too.
+    monkeypatch.setattr(f"{kernel}._add_by_cell", getattr(sys.modules[kernel], add))
+    torch.manual_seed(0)
+    maps = [torch.randn(4, 5, 6, 8) for _ in range(2)]
+    frames = torch.tensor([[0, 1, 1], [3, 2, 0]])
+    xy = torch.rand(2, 50, 2) * 2.4 - 1.2  # some beyond the image
+    depth = torch.randn(2, 50)
+
+    def slow(*maps):
+        grid = (xy * torch.tensor([1.0, -1.0]))[:, None]
+        found = []
+        for features in maps:
+            steps = [
+                F.grid_sample(features[frames[:, step]], grid, align_corners=align_corners)
+                for step in range(3)
+            ]
+            found.append(torch.cat([torch.cat(steps, dim=1)[:, :, 0].mT, depth[..., None]], dim=-1))
+        return torch.stack(found)
+
+    def fast(*maps):
+        return lookup(list(maps), frames, xy, depth, align_corners)
+
+    for ours, theirs in zip(slopes(fast, maps), slopes(slow, maps), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("hidden", [(16, 8), ()])
+@pytest.mark.parametrize("at_once", [100, 8])
+@pytest.mark.parametrize("on_cpu", [True, False])  # False: what a GPU does
+def test_the_classifier_feeds_its_input_to_every_layer(monkeypatch, hidden, at_once, on_cpu):
+    monkeypatch.setattr("tpifu.model.kernels.mlp._convolves", lambda x: on_cpu)
+    torch.manual_seed(0)
+    classifier = PointClassifier(9, hidden, "tanh")
+    monkeypatch.setattr(classifier, "at_once", lambda device: at_once)
+    x = torch.randn(30, 9)
+
+    def slow(x):
+        y = classifier.layers[0](x)
+        for layer in classifier.layers[1:]:
+            y = layer(torch.cat([F.leaky_relu(y), x], dim=-1))
+        return torch.tanh(y[:, 0])
+
+    weights = list(classifier.parameters())
+    for ours, theirs in zip(
+        slopes(classifier, [x], weights), slopes(slow, [x], weights), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+
+
+def test_points_go_through_the_classifier_in_pieces_of_bounded_memory(monkeypatch):
+    classifier = PointClassifier(9, (16, 8), "tanh")
+    cpu, values = torch.device("cpu"), 9 + 16 + 8 + 1  # before and after the activation, 4 bytes
+    monkeypatch.setattr("tpifu.model.pifu.CPU_MEMORY", 100 * 2 * 4 * values)
+    with torch.no_grad():
+        assert classifier.at_once(cpu) == 100
+    assert classifier.at_once(cpu) == 50  # gradients take as much again
+    monkeypatch.setattr("tpifu.model.pifu.CPU_MEMORY", 1)
+    assert classifier.at_once(cpu) == 1

@@ -1,0 +1,439 @@
+import argparse
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers.command import Payload, done, refused
+from torch.nn import functional as F
+
+from tpifu.config import Hourglass, Model
+from tpifu.errors import ConfigError, DataError
+from tpifu.geometry.camera import calibration
+from tpifu.import_pifu import import_pifu
+from tpifu.model.folder import TrainedModel, load_model, save_model
+from tpifu.model.pifu import PIFu
+from tpifu.model.widen import widen
+
+CPU = torch.device("cpu")
+OFFICIAL = (4, 2, (1024, 512, 256, 128))
+SMALL = (1, 1, (6, 5))
+
+
+def net_g(stacks: int, depth: int, hidden: tuple[int, ...], seed=0) -> dict[str, torch.Tensor]:
+    """A random state dict in PIFu's layout, in the order of its registration."""
+    rng = torch.Generator().manual_seed(seed)
+    state = {}
+
+    def conv(name, outputs, inputs, *kernel, bias=True):
+        fan = inputs * torch.Size(kernel).numel()
+        shape = (outputs, inputs, *kernel)
+        state[f"{name}.weight"] = torch.randn(shape, generator=rng) * (2 / fan) ** 0.5
+        if bias:
+            state[f"{name}.bias"] = torch.randn(outputs, generator=rng) * 0.1
+
+    def norm(name, width):
+        state[f"{name}.weight"] = 1 + torch.randn(width, generator=rng) * 0.1
+        state[f"{name}.bias"] = torch.randn(width, generator=rng) * 0.1
+
+    def block(name, inputs, outputs):
+        conv(f"{name}.conv1", outputs // 2, inputs, 3, 3, bias=False)
+        conv(f"{name}.conv2", outputs // 4, outputs // 2, 3, 3, bias=False)
+        conv(f"{name}.conv3", outputs // 4, outputs // 4, 3, 3, bias=False)
+        for number, width in enumerate([inputs, outputs // 2, outputs // 4, inputs], start=1):
+            norm(f"{name}.bn{number}", width)
+        if inputs != outputs:  # the same norm once more, and a convolution
+            for kind in ("weight", "bias"):
+                state[f"{name}.downsample.0.{kind}"] = state[f"{name}.bn4.{kind}"]
+            conv(f"{name}.downsample.2", outputs, inputs, 1, 1, bias=False)
+
+    def hourglass(name, level):
+        block(f"{name}.b1_{level}", 256, 256)
+        block(f"{name}.b2_{level}", 256, 256)
+        if level > 1:
+            hourglass(name, level - 1)
+        else:
+            block(f"{name}.b2_plus_1", 256, 256)
+        block(f"{name}.b3_{level}", 256, 256)
+
+    conv("image_filter.conv1", 64, 3, 7, 7)
+    norm("image_filter.bn1", 64)
+    block("image_filter.conv2", 64, 128)
+    block("image_filter.conv3", 128, 128)
+    block("image_filter.conv4", 128, 256)
+    for i in range(stacks):
+        hourglass(f"image_filter.m{i}", depth)
+        block(f"image_filter.top_m_{i}", 256, 256)
+        conv(f"image_filter.conv_last{i}", 256, 256, 1, 1)
+        norm(f"image_filter.bn_end{i}", 256)
+        conv(f"image_filter.l{i}", 256, 256, 1, 1)
+        if i < stacks - 1:
+            conv(f"image_filter.bl{i}", 256, 256, 1, 1)
+            conv(f"image_filter.al{i}", 256, 256, 1, 1)
+    widths = [257, *hidden, 1]
+    for n, outputs in enumerate(widths[1:]):
+        conv(f"surface_classifier.conv{n}", outputs, widths[n] + (257 if n else 0), 1)
+    return state
+
+
+def pifu_occupancy(state, stacks, depth, images, points, calib) -> torch.Tensor:
+    """Slow and plain. images (b 3 h w), points (b 3 n), calib (b 4 4) to x right, y DOWN, z
+    towards the viewer -> (stacks, b, n)."""
+
+    def conv(name, x, **options):
+        convolve = F.conv1d if x.ndim == 3 else F.conv2d
+        return convolve(x, state[f"{name}.weight"], state.get(f"{name}.bias"), **options)
+
+    def norm(name, x):
+        return F.group_norm(x, 32, state[f"{name}.weight"], state[f"{name}.bias"])
+
+    def block(name, x):
+        one = conv(f"{name}.conv1", F.relu(norm(f"{name}.bn1", x)), padding=1)
+        two = conv(f"{name}.conv2", F.relu(norm(f"{name}.bn2", one)), padding=1)
+        three = conv(f"{name}.conv3", F.relu(norm(f"{name}.bn3", two)), padding=1)
+        if f"{name}.downsample.0.weight" in state:
+            x = conv(f"{name}.downsample.2", F.relu(norm(f"{name}.downsample.0", x)))
+        return torch.cat([one, two, three], 1) + x
+
+    def hourglass(name, level, x):
+        low = block(f"{name}.b2_{level}", F.avg_pool2d(x, 2))
+        low = hourglass(name, level - 1, low) if level > 1 else block(f"{name}.b2_plus_1", low)
+        low = block(f"{name}.b3_{level}", low)
+        up = F.interpolate(low, scale_factor=2, mode="bicubic", align_corners=True)
+        return block(f"{name}.b1_{level}", x) + up
+
+    def filtered():
+        name = "image_filter"
+        x = conv(f"{name}.conv1", images, stride=2, padding=3)
+        x = block(f"{name}.conv2", F.relu(norm(f"{name}.bn1", x)))
+        x = block(f"{name}.conv4", block(f"{name}.conv3", F.avg_pool2d(x, 2)))
+        for i in range(stacks):
+            y = block(f"{name}.top_m_{i}", hourglass(f"{name}.m{i}", depth, x))
+            y = F.relu(norm(f"{name}.bn_end{i}", conv(f"{name}.conv_last{i}", y)))
+            out = conv(f"{name}.l{i}", y)
+            yield out
+            if i < stacks - 1:
+                x = x + conv(f"{name}.bl{i}", y) + conv(f"{name}.al{i}", out)
+
+    def classified(feature):
+        y, n = conv("surface_classifier.conv0", feature), 1
+        while f"surface_classifier.conv{n}.weight" in state:
+            y = torch.cat([F.leaky_relu(y, 0.01), feature], 1)
+            y, n = conv(f"surface_classifier.conv{n}", y), n + 1
+        return torch.sigmoid(y)[:, 0]
+
+    xyz = calib[:, :3, :3] @ points + calib[:, :3, 3:]
+    xy, z = xyz[:, :2], xyz[:, 2:]
+    seen = (xy.abs() <= 1).all(1)
+    answers = []
+    for features in filtered():
+        local = F.grid_sample(features, xy.mT[:, :, None], align_corners=True)[..., 0]
+        depth_feature = z * (512 // 2) / 200.0  # loadSize, z_size
+        answers.append(seen * classified(torch.cat([local, depth_feature], 1)))
+    return torch.stack(answers)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Maker of net_G files: `written(state)`, or any other content."""
+    folder = tmp_path_factory.mktemp("net_g")
+
+    def write(content, **options):
+        torch.save(content, folder / "net_G", **options)
+        return folder / "net_G"
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def small_state():
+    return net_g(*SMALL)
+
+
+@pytest.fixture(scope="module")
+def small(written, small_state) -> TrainedModel:
+    return import_pifu(written(small_state), window=2.048, size=32)
+
+
+def some_input(window: float, images=2, points=50, seed=0):
+    """Images, points and calib; some points are beside the image, none before or behind the box."""
+    rng = torch.Generator().manual_seed(seed)
+    yaws = [30.0, -75.0][:images]
+    calib = torch.stack([torch.from_numpy(calibration(yaw, window)) for yaw in yaws])
+    ndc = torch.rand(images, points, 3, generator=rng) * 2 - 1
+    ndc[:, ::5, :2] *= 1.4
+    world = (calib[:, :, :3].inverse() @ ndc.mT).mT
+    return torch.rand(images, 3, 64, 64, generator=rng) * 2 - 1, world, calib
+
+
+def equal_models(one: TrainedModel, other: TrainedModel) -> bool:
+    if replace(one, network=other.network) != other:
+        return False
+    a, b = one.network.state_dict(), other.network.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_the_layout_has_the_entries_and_parameters_of_the_published_file():
+    state = net_g(*OFFICIAL)
+    assert len(state) == 441
+    twins = [value for name, value in state.items() if ".downsample.0." in name]
+    # 15,604,738: PIFu's own count, in which a norm with two names counts once.
+    assert sum(v.numel() for v in state.values()) - sum(v.numel() for v in twins) == 15_604_738
+
+
+@pytest.mark.parametrize(
+    ("shape", "window"), [(OFFICIAL, 2.048), ((2, 1, (7,)), 2.56), ((2, 3, (9, 8, 7)), 2.0)]
+)
+def test_an_imported_network_gives_what_pifu_gives(shape, window, written):
+    stacks, depth, hidden = shape
+    state = net_g(*shape)
+    model = import_pifu(written(state), window=window, size=64)
+    assert model.config.hourglass == Hourglass(stacks=stacks, depth=depth, dim=256)
+    assert (model.config.mlp, model.config.last_activation) == (hidden, "sigmoid")
+    assert (model.window, model.size, model.level, model.config.neighborhood) == (
+        window,
+        64,
+        0.5,
+        1,
+    )
+    images, points, calib = some_input(window)
+    whole = torch.cat([calib, torch.tensor([0.0, 0, 0, 1]).expand(2, 1, 4)], dim=1)
+    down = torch.diag(torch.tensor([1.0, -1, 1, 1]))
+    with torch.no_grad():
+        found = model.network(images, torch.tensor([[0], [1]]), points, calib)
+        expected = pifu_occupancy(state, stacks, depth, images, points.mT, down @ whole)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert (expected == 0).any()  # beside the image
+    assert (expected[expected != 0].view(stacks, -1).std(dim=1) > 0.02).all()  # else all is close
+
+
+def test_aligned_corners_put_the_edges_at_the_outermost_centres(tiny_model):
+    """Feature (c, row, column) = column or row; a linear map survives bilinear lookup exactly."""
+    config = tiny_model.model_copy(update={"align_corners": True, "neighborhood": 1})
+    net = PIFu(config, 2.0)
+    seen = []
+    net.classifier.forward = lambda x: seen.append(x) or x[..., 0]
+    columns = torch.arange(8.0).expand(8, 8)
+    features = torch.stack([columns, columns.T] + [torch.zeros(8, 8)] * 6)[None]
+    points = torch.tensor([[[-1.0, 1.0, 0.0], [1.0, -1.0, 0.0], [0.0, 0.5, 0.0]]])
+    calib = torch.from_numpy(calibration(0.0, 2.0))[None]
+    net.query(features, torch.tensor([[0]]), points, calib)
+    expected = torch.tensor([[0.0, 0.0], [7.0, 7.0], [3.5, 1.75]])
+    torch.testing.assert_close(seen[0][:, :2], expected)
+
+
+def test_files_of_old_torch_and_of_half_precision_are_read(written, small_state, small):
+    legacy = written(small_state, _use_new_zipfile_serialization=False)
+    assert equal_models(import_pifu(legacy, window=2.048, size=32), small)
+    halves = {name: value.half() for name, value in small_state.items()}
+    network = import_pifu(written(halves), window=2.048, size=32).network
+    assert {value.dtype for value in network.state_dict().values()} == {torch.float32}
+
+
+def test_an_imported_model_comes_back_as_saved(small, tmp_path):
+    save_model(tmp_path, small)
+    assert equal_models(load_model(tmp_path, CPU), small)
+
+
+def test_an_import_draws_nothing_random_and_can_be_trained(written, small_state):
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    model = import_pifu(written(small_state), window=2.048, size=32)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not model.network.training
+    assert all(parameter.requires_grad for parameter in model.network.parameters())
+
+
+def without(state, *names):
+    return {name: value for name, value in state.items() if name not in names}
+
+
+TWIN = "image_filter.conv4.bn4.bias"
+UNUSED = "image_filter.conv3.bn4.weight"
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (lambda s: without(s, "image_filter.conv1.bias"), "1 missing ('image_filter.conv1.bias')"),
+        (lambda s: without(s, UNUSED), f"1 missing ('{UNUSED}')"),
+        (lambda s: s | {"image_filter.down_conv2.bias": s[TWIN]}, "1 unknown ('image_filter.down"),
+        (lambda s: {f"module.{name}": s[name] for name in s}, "the first 'module.image_filter."),
+        (lambda s: without(s, "image_filter.m0.b1_1.conv1.weight"), "stacks of depth 0"),
+        (lambda s: without(s, "surface_classifier.conv1.bias"), "1 classifier layers"),
+        (
+            lambda s: without(s, "surface_classifier.conv2.bias"),
+            "1 unknown ('surface_classifier.conv2.",
+        ),
+        (lambda s: {}, "its 0 entries, the first None"),
+        # The colour network: its filter is one nn.Sequential.
+        (
+            lambda s: {
+                "image_filter.model.1.weight": s[TWIN],
+                "surface_classifier.conv0.bias": s[TWIN],
+            },
+            "net_C is another network): 0 hourglass stacks",
+        ),
+        # PIFu's options that change the network: hourglass_dim, skip_hourglass, no_residual.
+        (
+            lambda s: s | {"image_filter.l0.weight": torch.zeros(128, 256, 1, 1)},
+            "'image_filter.l0.weight' is (128, 256, 1, 1), not (256, 256, 1, 1)",
+        ),
+        (
+            lambda s: s | {"surface_classifier.conv0.weight": torch.zeros(6, 321, 1)},
+            "'surface_classifier.conv0.weight' is (6, 321, 1), not (6, 257, 1)",
+        ),
+        (
+            lambda s: s | {"surface_classifier.conv1.weight": torch.zeros(5, 6, 1)},
+            "'surface_classifier.conv1.weight' is (5, 6, 1), not (5, 263, 1)",
+        ),
+        (lambda s: s | {UNUSED: torch.zeros(7)}, f"'{UNUSED}' is (7,), not (128,)"),
+        (
+            lambda s: s | {"surface_classifier.conv0.bias": torch.zeros(0)},
+            "is (6, 257, 1), not (1, 257, 1)",
+        ),
+        (
+            lambda s: s | {"surface_classifier.conv0.bias": torch.zeros(())},
+            "is (6, 257, 1), not (1, 257, 1)",
+        ),
+        (lambda s: s | {TWIN: s[TWIN] + 1}, f"'{TWIN}' are one weight stored twice, but differ"),
+        (lambda s: s | {TWIN: s[TWIN].int()}, f"entry '{TWIN}' is torch.int32"),
+        (
+            lambda s: s | {"image_filter.bn1.running_mean": s[TWIN]},
+            "has batch norm; PIFu's published",
+        ),
+        (lambda s: s | {TWIN: 3}, f"entry '{TWIN}' is int"),
+        (lambda s: s | {3: s[TWIN]}, "entry 3 is torch.float32"),
+        (lambda s: [s], "holds a list: PIFu's net_G is a bare state dict"),
+        # PIFuHD's file.
+        (
+            lambda s: {"opt": argparse.Namespace(a=1), "model_state_dict": s},
+            "holds 'argparse.Namespace', which is not read: PIFu's net_G is a bare state dict",
+        ),
+    ],
+)
+def test_what_is_not_net_g_is_refused_in_one_line(edit, words, written, small_state):
+    path = written(edit(small_state))
+    with pytest.raises(DataError) as caught:
+        import_pifu(path, window=2.048, size=32)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert words in message
+    assert "\n" not in message
+
+
+def test_models_of_this_project_are_not_imported(small, tmp_path):
+    save_model(tmp_path, small)
+    with pytest.raises(DataError, match="is a model of this project already"):
+        import_pifu(tmp_path / "model.pt", window=2.048, size=32)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", bytes(range(256)), None])
+def test_files_that_torch_does_not_read_are_refused(content, tmp_path, written, small_state):
+    whole = written(small_state).read_bytes()
+    path = tmp_path / "net_G"
+    path.write_bytes(whole[: len(whole) // 2] if content is None else content)
+    with pytest.raises(DataError, match="net_G: not a file of torch, or damaged") as caught:
+        import_pifu(path, window=2.048, size=32)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(DataError, match="nowhere: no such file"):
+        import_pifu(tmp_path / "nowhere", window=2.048, size=32)
+
+
+def test_a_file_with_code_is_refused_and_runs_nothing(written, tmp_path):
+    path = written({"image_filter.l0.weight": Payload(tmp_path / "executed")})
+    with pytest.raises(DataError, match=r"holds '\w+\.system', which is not read"):
+        import_pifu(path, window=2.048, size=32)
+    assert not list(tmp_path.iterdir())
+
+
+def test_images_must_suit_the_hourglass(written):
+    path = written(net_g(1, 3, (5,)))
+    with pytest.raises(ConfigError, match=r"render\.size is 48, but .* needs a multiple of 32"):
+        import_pifu(path, window=2.048, size=48)
+
+
+@pytest.fixture(params=["group", "batch"])
+def single(request, tiny_model) -> TrainedModel:
+    """A tiny single-frame model, far from its tiny initial values."""
+    config = tiny_model.model_copy(update={"norm": request.param, "neighborhood": 1})
+    torch.manual_seed(0)
+    network = PIFu(config, 2.0).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    return TrainedModel(network, config, 2.0, 64, 0.6)
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_equal_frames_give_what_the_single_frame_gives(k, single):
+    wide = widen(single, k)
+    assert wide.config.neighborhood == k
+    assert (wide.window, wide.size, wide.level) == (2.0, 64, 0.6)
+    images, points, calib = some_input(2.0)
+    frames = torch.tensor([[0], [1]])
+    with torch.no_grad():
+        one = single.network(images, frames, points, calib)
+        found = wide.network(images, frames.expand(2, k), points, calib)
+    torch.testing.assert_close(found, one, atol=1e-5, rtol=0)
+    assert one[one != 0].std() > 0.02
+
+
+@pytest.mark.parametrize("k", [3, 5])
+def test_every_frame_counts_and_counts_alike(k, single):
+    """Another picture in one place of the window changes the answer, the same in any place."""
+    wide = widen(single, k)
+    images, points, calib = some_input(2.0)
+    with torch.no_grad():
+        answers = [
+            wide.network(images, torch.eye(k, dtype=torch.int64)[[place]], points[:1], calib[:1])
+            for place in range(k)
+        ]
+        equal = wide.network(images, torch.zeros(1, k, dtype=torch.int64), points[:1], calib[:1])
+    assert (answers[0] - equal).abs().max() > 1e-3
+    for answer in answers[1:]:
+        torch.testing.assert_close(answer, answers[0], atol=1e-5, rtol=0)
+
+
+def test_a_widened_model_shares_no_weights_and_comes_back_as_saved(single, tmp_path):
+    wide = widen(single, 3)
+    save_model(tmp_path, wide)
+    with torch.no_grad():
+        for parameter in single.network.parameters():
+            parameter.zero_()
+    assert equal_models(load_model(tmp_path, CPU), wide)
+
+
+def test_what_cannot_be_widened(single):
+    for k in (0, 2, -1):
+        with pytest.raises(ConfigError, match=f"neighborhood: is {k}: must be odd"):
+            widen(single, k)
+    with pytest.raises(ConfigError, match="sees 3 frames already"):
+        widen(widen(single, 3), 5)
+
+
+def test_import_writes_a_model_and_replaces_none(written, small_state, tmp_path):
+    path, out = written(small_state), tmp_path / "pifu"
+    options = ["-o", out, "--neighborhood", 3, "--window", 2.56, "--size", 32]
+    assert "3 frames of 32 px over 2.56 m" in done("import", path, *options).stdout
+    expected = widen(import_pifu(path, window=2.56, size=32), 3)
+    assert equal_models(load_model(out, CPU), expected)
+    assert "holds a model already" in refused("import", path, *options)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--neighborhood", 2], "model.neighborhood: is 2: must be odd"),
+        (["--window", 0], "camera.window: is 0.0"),
+        (["--window", 6], "camera.window: is 6.0"),
+        (["--size", 40], "render.size: is 40: input should be a multiple of 16"),
+        ([], "no such file"),
+    ],
+)
+def test_impossible_imports(options, words, tmp_path):
+    assert words in refused("import", tmp_path / "net_G", "-o", tmp_path / "out", *options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_models_keep_the_lookup_of_images():
+    assert Model().align_corners is False

@@ -1,0 +1,238 @@
+import numpy as np
+import pytest
+import trimesh
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial import cKDTree
+
+from tpifu.geometry.grid import grid_points
+from tpifu.geometry.inside import Inside, grid_occupancy, winding_number
+from tpifu.geometry.mesh import Mesh
+from tpifu.geometry.sampling import area_samples, sample_near_surface, sample_uniform
+from tpifu.prepare.points import sample_points
+from tpifu.shards.coding import POINT_HALF, dequantise, quantise
+from tpifu.shards.reader import Shards
+from tpifu.shards.schema import HELD_OUT, SPLITS
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def box(low, high):
+    mesh = trimesh.creation.box(bounds=[low, high])
+    return Mesh(mesh.vertices.astype(np.float32), mesh.faces.astype(np.int32))
+
+
+def both(*meshes):
+    """One mesh of several closed parts."""
+    offsets = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes])
+    faces = [mesh.faces + offset for mesh, offset in zip(meshes, offsets[:-1], strict=True)]
+    vertices = np.concatenate([mesh.vertices for mesh in meshes])
+    return Mesh(vertices, np.concatenate(faces).astype(np.int32))
+
+
+def test_inside_agrees_with_the_winding_number_on_a_body_that_cuts_itself(squatting):
+    codes = quantise(sample_near_surface(squatting, 400, 0.05, rng()))
+    points = dequantise(codes)
+    winding = winding_number(squatting, points)
+    assert (winding > 1.5).sum() > 10, "no point in an overlap: the test would show nothing"
+    np.testing.assert_allclose(winding, np.rint(winding), atol=1e-6)
+    np.testing.assert_array_equal(Inside(squatting)(points), winding > 0.5)
+
+
+def test_a_sphere_holds_what_is_nearer_than_its_radius(ball):
+    points = rng().uniform(-1, 1, (5000, 3)).astype(np.float32)
+    distance = np.linalg.norm(points, axis=1)
+    clear = abs(distance - 0.7) > 0.003  # facets lie up to 0.3 % inside the sphere
+    inside = Inside(ball(0.7))(points)
+    np.testing.assert_array_equal(inside[clear], distance[clear] < 0.7)
+
+
+def test_the_overlap_of_two_spheres_is_inside(ball):
+    lens = both(ball(0.5, (-0.2, 0, 0)), ball(0.5, (0.2, 0, 0)))
+    points = np.array([[0, 0, 0], [0.5, 0, 0], [-0.5, 0, 0], [0, 0.48, 0]], dtype=np.float32)
+    np.testing.assert_allclose(winding_number(lens, points), [2, 1, 1, 0], atol=1e-6)
+    np.testing.assert_array_equal(Inside(lens)(points), [True, True, True, False])
+
+
+def test_a_cavity_is_outside(ball):
+    inner = ball(0.3)
+    shell = both(ball(0.6), Mesh(inner.vertices, inner.faces[:, ::-1]))
+    points = np.array([[0, 0, 0], [0.45, 0, 0], [0.7, 0, 0]], dtype=np.float32)
+    np.testing.assert_array_equal(Inside(shell)(points), [False, True, False])
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_rays_through_edges_and_vertices_count_once(axis):
+    # Lattice points lie on the projected edges, diagonals and corners of a box thin along `axis`.
+    low, high = np.full(3, -0.5), np.full(3, 0.5)
+    low[axis], high[axis] = -0.25, 0.25
+    lattice = np.linspace(-0.75, 0.75, 13)  # multiples of 1/8: exact
+    points = np.stack(np.meshgrid(lattice, lattice, lattice), axis=-1).reshape(-1, 3)
+    points[:, axis] += 1 / 16  # off the faces the rays run through
+    off_surface = ~((points == low) | (points == high)).any(axis=1)
+    inside = Inside(box(low, high))(points.astype(np.float32))
+    expected = ((points > low) & (points < high)).all(axis=1)
+    np.testing.assert_array_equal(inside[off_surface], expected[off_surface])
+
+
+def test_rays_through_the_vertices_of_a_body_count_once(walking):
+    # Points straight in front of and behind vertices, along each axis.
+    vertices = walking.vertices[::150].astype(np.float64)
+    points = np.concatenate(
+        [vertices + 0.3 * sign * np.eye(3)[a] for a in range(3) for sign in (-1, 1)]
+    )
+    points = points.astype(np.float32)
+    winding = winding_number(walking, points)
+    np.testing.assert_array_equal(Inside(walking)(points), winding > 0.5)
+
+
+def test_crossings_closer_than_a_micrometre_are_told_apart():
+    # Two slabs 1e-7 m apart, and a third that overlaps the second by as much.
+    gap = 1e-7
+    slabs = both(
+        box((-1, -1, -0.1), (1, 1, -gap)),
+        box((-1, -1, 0), (1, 1, 0.1)),
+        box((-1, -1, np.float32(0.1) - gap), (1, 1, 0.2)),
+    )
+    points = np.array([[0.3, 0.2, z] for z in (-0.2, -0.05, 0.05, 0.15, 0.3)], dtype=np.float32)
+    np.testing.assert_array_equal(Inside(slabs)(points), [False, True, True, True, False])
+
+
+@given(st.integers(0, 2**32), st.sampled_from([0.01, 1.0, 100.0]))
+def test_any_tetrahedron_at_any_scale(seed, scale):
+    corners = (rng(seed).normal(size=(4, 3)) * scale).astype(np.float32)
+    faces = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]], dtype=np.int32)
+    if np.linalg.det(corners[1:] - corners[0]) < 0:
+        faces = faces[:, ::-1]
+    points = (rng(seed + 1).normal(size=(50, 3)) * scale).astype(np.float32)
+    weights = np.linalg.solve(
+        np.vstack([corners.T, np.ones(4)]).astype(np.float64),
+        np.vstack([points.T, np.ones(50)]).astype(np.float64),
+    )
+    clear = abs(weights).min(axis=0) > 1e-4
+    inside = Inside(Mesh(corners, faces))(points)
+    np.testing.assert_array_equal(inside[clear], (weights > 0).all(axis=0)[clear])
+
+
+def test_no_points_no_labels(ball):
+    assert Inside(ball(0.5))(np.zeros((0, 3), dtype=np.float32)).shape == (0,)
+
+
+@pytest.mark.parametrize("turn", [0, 1, 2])
+def test_the_grid_equals_inside_point_by_point(squatting, turn):
+    # Turned so that the rays of the grid run along each axis once.
+    mesh = Mesh(np.roll(squatting.vertices, turn, axis=1), squatting.faces)
+    points = grid_points(24, 0.9)
+    grid = grid_occupancy(mesh, 24, 0.9)
+    assert grid.any()
+    np.testing.assert_array_equal(grid.ravel(), Inside(mesh)(points))
+
+
+def test_the_grid_equals_inside_on_the_surface_too():
+    # The box's faces, edges and corners lie on cell centres: +-0.75 of +-0.25, +-0.75.
+    mesh = box((-0.75, -0.75, -0.75), (0.75, 0.75, 0.25))
+    grid = grid_occupancy(mesh, 4, 1.0)
+    np.testing.assert_array_equal(grid.ravel(), Inside(mesh)(grid_points(4, 1.0)))
+
+
+def test_grid_points_are_cell_centres_x_slowest():
+    # Four cells of 0.5 m over [-1, 1].
+    points = grid_points(4, 1.0).reshape(4, 4, 4, 3)
+    np.testing.assert_allclose(points[3, 0, 1], [0.75, -0.75, -0.25])
+
+
+def test_volume_of_the_grid_is_the_volume_of_the_sphere(ball):
+    share = grid_occupancy(ball(0.8), 40, 1.0).mean()
+    assert share * 8 == pytest.approx(4 / 3 * np.pi * 0.8**3, rel=0.01)
+
+
+def test_codes_round_trip():
+    codes = np.arange(-32767, 32768, dtype=np.int16)
+    codes = np.stack([codes, codes[::-1], codes], axis=1)
+    np.testing.assert_array_equal(quantise(dequantise(codes)), codes)
+
+
+@given(st.lists(st.floats(-POINT_HALF, POINT_HALF), min_size=3, max_size=3))
+def test_quantising_moves_a_coordinate_by_half_a_step_at_most(point):
+    point = np.array([point])
+    step = POINT_HALF / 32767
+    # float32 metres near 2.56 are 2.4e-7 apart.
+    assert abs(dequantise(quantise(point)) - point).max() <= step / 2 + 2.4e-7
+
+
+def test_points_beyond_the_codes_are_moved_onto_the_border():
+    codes = quantise(np.array([[9.0, -9.0, 0.0]]))
+    np.testing.assert_allclose(dequantise(codes), [[POINT_HALF, -POINT_HALF, 0]], rtol=1e-6)
+
+
+def test_surface_points_are_uniform_by_area():
+    # A box 4 x 2 x 1: faces of 8, 4 and 2 square metres, two of each, 28 in all.
+    low, high = np.array([-2, -1, -0.5]), np.array([2, 1, 0.5])
+    points = area_samples(box(low, high), 28_000, rng())
+    on = np.isclose(abs(points), high, atol=1e-9)
+    assert on.any(axis=1).all()
+    assert (abs(points) <= high + 1e-9).all()
+    # Binomial standard deviation is at most sqrt(28000 / 4) = 84.
+    np.testing.assert_allclose(on.sum(axis=0), [4000, 8000, 16_000], atol=4 * 84)
+    # Uniform within the faces too: the moments of a uniform density.
+    top = points[on[:, 2]]
+    np.testing.assert_allclose(top[:, :2].mean(axis=0), 0, atol=0.04)
+    np.testing.assert_allclose(top[:, :2].std(axis=0), high[:2] / np.sqrt(3), rtol=0.02)
+
+
+def test_near_surface_points_spread_by_sigma():
+    # Over the middle of a large face, the distance to it is the noise in one coordinate.
+    points = sample_near_surface(box((-1, -1, -1), (1, 1, 1)), 40_000, 0.05, rng())
+    over_top = (abs(points[:, :2]) < 0.7).all(axis=1) & (points[:, 2] > 0.5)
+    heights = points[over_top, 2] - 1
+    assert heights.mean() == pytest.approx(0, abs=0.003)
+    assert heights.std() == pytest.approx(0.05, rel=0.05)
+
+
+def test_near_surface_points_of_a_body_follow_its_surface(walking):
+    surface = cKDTree(area_samples(walking, 50_000, rng(1)))
+    near, _ = surface.query(sample_near_surface(walking, 2000, 0.01, rng()))
+    # |N(0, 1 cm)| has mean 0.8 cm; the tree's own spacing (about 0.6 cm) adds a little.
+    assert 0.006 < near.mean() < 0.011
+
+
+def test_uniform_points_fill_the_cube():
+    points = sample_uniform(20_000, 1.28, rng())
+    assert abs(points).max() <= 1.28
+    np.testing.assert_allclose(points.std(axis=0), 1.28 / np.sqrt(3), rtol=0.02)
+
+
+def test_samples_are_labelled_as_stored_and_mixed(walking):
+    samples = sample_points(walking, 4000, 1000, 0.05, 1.28, rng())
+    points = dequantise(samples.codes)
+    assert samples.codes.shape == (5000, 3)
+    np.testing.assert_array_equal(samples.labels, Inside(walking)(points))
+    # A balanced draw of training points needs plenty of both.
+    assert 0.2 < samples.labels.mean() < 0.6
+    # Shuffled: the first half holds about half of the inside points (binomial sd below 36).
+    assert abs(int(samples.labels[:2500].sum()) - samples.labels.sum() / 2) < 4 * 36
+
+
+def test_the_generator_alone_decides_the_samples(walking):
+    def draw(seed):
+        samples = sample_points(walking, 300, 20, 0.05, 1.28, rng([0, seed]))
+        return samples.codes.tobytes() + samples.labels.tobytes()
+
+    first = draw(1)
+    np.random.seed(7)  # noqa: NPY002, TID251 - a global seed must not matter
+    assert draw(1) == first
+    assert draw(2) != first
+
+
+def test_a_box_beyond_the_codes_is_refused(ball):
+    with pytest.raises(AssertionError, match=r"2\.56 m that codes can store"):
+        sample_points(ball(0.5), 10, 10, 0.05, 3.0, rng())
+
+
+def test_only_splits_that_models_are_measured_on_have_a_grid(tiny):
+    points = Shards(tiny / "points", "points")
+    rows = points.read(range(len(points)), ["split", "grid"])
+    assert {row["split"] for row in rows} == set(SPLITS)
+    assert {row["split"] for row in rows if row["grid"] is not None} == set(HELD_OUT)

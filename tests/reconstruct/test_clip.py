@@ -1,0 +1,421 @@
+import json
+import shutil
+import struct
+import weakref
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from PIL import Image
+
+from tpifu.errors import DataError
+from tpifu.geometry.camera import project
+from tpifu.geometry.mesh_files import read_mesh, save_mesh
+from tpifu.model.folder import TrainedModel
+from tpifu.model.pifu import PIFu
+from tpifu.pictures.gltf import write_animation
+from tpifu.pictures.movies import write_pictures, write_webp
+from tpifu.reconstruct.folder import Settings, held, reconstruct_clip, reconstruct_frame
+from tpifu.reconstruct.inputs import Clip, read_pictures, read_shards
+
+SETTINGS = Settings(resolution=16, level=0.6)
+WALK = "run0/c_walk_c0001"
+
+
+class Ball(PIFu):
+    """A ball whose size follows from the centre frame's brightness; nothing in a dark frame."""
+
+    def filter(self, images):
+        light = images.amax(dim=(1, 2, 3), keepdim=True)
+        return [light.expand(-1, 1, 4, 4)]
+
+    def query(self, features, frames, points, calib):
+        light = features[frames[0, frames.shape[1] // 2], 0, 0, 0]
+        return light * (1 - 0.8 * 1.28 * project(calib, points).norm(dim=-1))
+
+
+@pytest.fixture
+def model(tiny_model) -> TrainedModel:
+    return TrainedModel(Ball(tiny_model, 2.56).eval(), tiny_model, 2.56, 32, 0.6)
+
+
+def clip_of(lights: list[int]) -> Clip:
+    """A frame for each brightness, 0 to 255."""
+    images = np.zeros((len(lights), 32, 32, 2), np.uint8)
+    images[:, 8:24, 8:24, 1] = 255
+    images[:, 8:24, 8:24, 0] = np.array(lights)[:, None, None]
+    return Clip([f"f{n}" for n in range(len(lights))], images, 0.0)
+
+
+LIGHT = clip_of([250, 240, 230, 250, 255, 245, 235, 250, 240, 255])
+
+
+def test_every_frame_has_the_mesh_that_it_has_alone(model, tmp_path):
+    paths, empty = reconstruct_clip(model, LIGHT, tmp_path, SETTINGS)
+    assert empty == []
+    assert [path.name for path in paths] == [f"f{n}.glb" for n in range(10)]
+    for frame, path in enumerate(paths):
+        alone = reconstruct_frame(model, LIGHT, frame, SETTINGS)
+        found = read_mesh(path)
+        np.testing.assert_array_equal(found.vertices, alone.vertices)
+        np.testing.assert_array_equal(found.faces, alone.faces)
+    assert len({path.stat().st_size for path in paths}) > 1  # they are not all one ball
+
+
+def test_a_window_takes_frames_a_stride_apart(model, tiny_model):
+    class Last(Ball):
+        def query(self, features, frames, points, calib):
+            return super().query(features, frames[:, -1:], points, calib)
+
+    config = tiny_model.seeing(3, stride=2)
+    striding = replace(model, network=Last(config, 2.56).eval(), config=config)
+    found = reconstruct_frame(striding, clip_of([250, 255, 230, 255, 255]), 0, SETTINGS)
+    expected = reconstruct_frame(model, clip_of([230]), 0, SETTINGS)
+    np.testing.assert_array_equal(found.vertices, expected.vertices)
+
+
+def test_an_interrupted_clip_goes_on_and_ends_the_same(model, tmp_path, monkeypatch):
+    whole, _ = reconstruct_clip(model, LIGHT, tmp_path / "whole", SETTINGS)
+    save, saved = save_mesh, []
+
+    def interrupted(mesh, path):
+        if len(saved) == 9:
+            raise KeyboardInterrupt
+        saved.append(path)
+        save(mesh, path)
+
+    monkeypatch.setattr("tpifu.reconstruct.folder.save_mesh", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        reconstruct_clip(model, LIGHT, tmp_path / "again", SETTINGS)
+    # What a kill at the last moment leaves behind.
+    (tmp_path / "again" / "meshes" / "f8.glb.part").write_bytes(b"half a mesh")
+    saved.pop().unlink()
+    before = [path.stat().st_mtime_ns for path in saved]
+    saved.clear()
+    again, _ = reconstruct_clip(model, LIGHT, tmp_path / "again", SETTINGS)
+    assert [path.name for path in saved] == ["f8.glb", "f9.glb"]
+    assert [path.stat().st_mtime_ns for path in again[:8]] == before
+    for one, other in zip(whole, again, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+    saved.clear()
+    reconstruct_clip(model, LIGHT, tmp_path / "again", SETTINGS)
+    assert saved == []  # nothing is left to do
+
+
+def test_frames_without_a_body_are_remembered_and_named(model, tmp_path, monkeypatch):
+    dim = clip_of([250, 5, 250])
+    paths, (why,) = reconstruct_clip(model, dim, tmp_path, SETTINGS)
+    assert [path is None for path in paths] == [False, True, False]
+    assert why.startswith("f1: the network predicts nothing inside")
+    monkeypatch.setattr("tpifu.reconstruct.folder.evaluate_grid", None)  # and are not tried again
+    assert reconstruct_clip(model, dim, tmp_path, SETTINGS) == (paths, [why])
+
+
+def test_a_run_without_a_mesh_stands_in_no_ones_way(model, tmp_path):
+    dark = clip_of([5, 5])
+    paths, why = reconstruct_clip(model, dark, tmp_path, SETTINGS)
+    assert (paths, len(why)) == ([None, None], 2)
+    paths, why = reconstruct_clip(model, LIGHT, tmp_path, SETTINGS)
+    assert (None in paths, why) == (False, [])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"settings": Settings(resolution=20, level=0.6)}, r"\(resolution differ\)"),
+        ({"settings": Settings(resolution=16, level=0.6, suffix=".obj")}, r"\(suffix differ\)"),
+        ({"clip": clip_of([250] * 10)}, r"\(pictures differ\)"),
+        ({"clip": replace(LIGHT, names=[f"g{n}" for n in range(10)])}, r"\(pictures differ\)"),
+        ({"clip": replace(LIGHT, yaw=90.0)}, r"\(pictures differ\)"),
+    ],
+)
+def test_meshes_of_different_runs_are_never_mixed(model, tmp_path, change, told):
+    reconstruct_clip(model, LIGHT, tmp_path, SETTINGS)
+    before = sorted(tmp_path.rglob("*"))
+    arguments = {"clip": LIGHT, "settings": SETTINGS, **change}
+    with pytest.raises(DataError, match=rf"holds meshes of another run {told}"):
+        reconstruct_clip(model, out=tmp_path, **arguments)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_another_model_is_another_run(model, tmp_path):
+    reconstruct_clip(model, LIGHT, tmp_path, SETTINGS)
+    deeper = model.config.model_copy(update={"z_normalization": 0.5})  # same weights
+    with pytest.raises(DataError, match=r"\(model differ\)"):
+        reconstruct_clip(replace(model, config=deeper), LIGHT, tmp_path, SETTINGS)
+    with torch.no_grad():
+        next(model.network.parameters()).add_(1)
+    with pytest.raises(DataError, match=r"\(model differ\)"):
+        reconstruct_clip(model, LIGHT, tmp_path, SETTINGS)
+
+
+def test_meshes_of_unknown_origin_are_left_alone(model, tmp_path):
+    (tmp_path / "meshes").mkdir()
+    with pytest.raises(DataError, match="holds meshes/ already: choose another folder"):
+        reconstruct_clip(model, LIGHT, tmp_path, SETTINGS)
+
+
+def test_a_folder_is_held_by_one_process_at_a_time(tmp_path):
+    out = tmp_path / "out"
+    with held(out), held(tmp_path / "other"):
+        with pytest.raises(DataError, match="another process reconstructs into"), held(out):
+            pytest.fail("held twice")
+        with pytest.raises(DataError), held(out):  # the refusal freed nothing
+            pytest.fail("held twice")
+    with pytest.raises(KeyboardInterrupt), held(out):
+        raise KeyboardInterrupt
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", ['{"mod', "[1]", "7"])
+def test_a_damaged_manifest_is_one_line(model, tmp_path, content):
+    reconstruct_clip(model, LIGHT, tmp_path, SETTINGS)
+    (tmp_path / "reconstruct.json").write_text(content)
+    with pytest.raises(DataError, match=r"reconstruct.json: damaged, or not of this command"):
+        reconstruct_clip(model, LIGHT, tmp_path, SETTINGS)
+
+
+def test_pictures_turn_and_move(model, tmp_path):
+    dim = clip_of([250, 5, 240, 250])
+    paths, _ = reconstruct_clip(model, dim, tmp_path, SETTINGS)
+    write_pictures(dim, paths, tmp_path, 2.56, fps=4.0)
+    with Image.open(tmp_path / "turntable.webp") as turntable:
+        assert (turntable.n_frames, turntable.size) == (36, (256, 256))
+        assert 0.05 < (np.array(turntable.convert("L")) < 240).mean() < 0.2  # a ball of 0.5 m
+    with Image.open(tmp_path / "side_by_side.webp") as sheet:
+        assert (sheet.n_frames, sheet.size) == (4, (4 * 256, 256 + 24))
+        shares = []
+        for frame in range(4):
+            sheet.seek(frame)
+            pixels = np.array(sheet.convert("L"))[24:]
+            shares.append([(pixels[:, 256 * n : 256 * n + 256] < 240).mean() for n in range(4)])
+        assert sheet.info["duration"] == 250
+    shares = np.array(shares)
+    assert (shares[:, 0] > 0.2).all()  # the input is there in every frame
+    assert (shares[1, 1:] < 0.01).all()  # no mesh
+    assert (shares[[0, 2, 3], 1:] > 0.05).all()
+    document, array = read_animation(tmp_path / "clip.glb")
+    assert [node["name"][-1] for node in document["nodes"]] == ["0", "2", "3"]
+    ends = [array(sampler["input"])[-1, 0] for sampler in document["animations"][0]["samplers"]]
+    assert ends == [1.0] * 3  # second, of the four frames
+
+
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_a_moving_picture_holds_few_frames_at_a_time(tmp_path, count):
+    drawn = []
+
+    def frames():
+        for n in range(count):
+            frame = Image.new("RGB", (32, 32), (20 * n, 0, 0))
+            drawn.append(weakref.ref(frame))
+            yield frame
+            del frame
+            assert sum(frame() is not None for frame in drawn) <= 2  # the first and the last
+
+    write_webp(frames(), count, tmp_path / "film.webp", 100)
+    with Image.open(tmp_path / "film.webp") as film:
+        assert film.n_frames == count
+        for n in range(count):
+            film.seek(n)
+            assert film.getpixel((16, 16))[0] == pytest.approx(20 * n, abs=4)
+    assert [path.name for path in tmp_path.iterdir()] == ["film.webp"]
+
+
+def read_animation(path):
+    """The document of a .glb, and a reader of its accessors by number that checks each."""
+    data = path.read_bytes()
+    magic, version, length, size, kind = struct.unpack("<IIIII", data[:20])
+    assert (magic, version, length, kind) == (0x46546C67, 2, len(data), 0x4E4F534A)
+    document = json.loads(data[20 : 20 + size])
+    binary = data[28 + size :]
+    assert struct.unpack("<II", data[20 + size : 28 + size]) == (len(binary), 0x004E4942)
+    assert [buffer["byteLength"] for buffer in document["buffers"]] == [len(binary)]
+
+    def array(number):
+        accessor = document["accessors"][number]
+        view = document["bufferViews"][accessor["bufferView"]]
+        assert view["byteOffset"] % 4 == 0
+        width = {"SCALAR": 1, "VEC3": 3}[accessor["type"]]
+        kind = {5126: "<f4", 5125: "<u4"}[accessor["componentType"]]
+        found = np.frombuffer(binary, kind, accessor["count"] * width, view["byteOffset"])
+        found = found.reshape(accessor["count"], width)
+        assert found.nbytes == view["byteLength"]
+        np.testing.assert_array_equal(found.min(axis=0), np.float32(accessor["min"]))
+        np.testing.assert_array_equal(found.max(axis=0), np.float32(accessor["max"]))
+        return found
+
+    return document, array
+
+
+@pytest.mark.parametrize("empty", [[], [0], [1], [2], [0, 1], [1, 2], [0, 2]])
+def test_the_animation_shows_each_frame_in_its_time(tmp_path, ball, empty):
+    meshes = [None if n in empty else ball(0.2 + 0.1 * n) for n in range(3)]
+    shown = [n for n in range(3) if n not in empty]
+    path = tmp_path / "clip.glb"
+    write_animation(meshes, path, fps=5.0)
+    document, array = read_animation(path)
+    assert [node["name"] for node in document["nodes"]] == [f"frame_{n:04d}" for n in shown]
+    # At rest, as in a viewer without animations, the first mesh alone.
+    assert [node["scale"][0] for node in document["nodes"]] == [1.0, 0.0, 0.0][: len(shown)]
+    (animation,) = document["animations"]
+    visible = np.zeros((len(shown), 15))
+    moments = (np.arange(15) + 0.5) / 25  # three frames of a fifth of a second
+    for channel in animation["channels"]:
+        sampler = animation["samplers"][channel["sampler"]]
+        assert (sampler["interpolation"], channel["target"]["path"]) == ("STEP", "scale")
+        times, scales = array(sampler["input"])[:, 0], array(sampler["output"])
+        assert (np.diff(times) > 0).all()
+        assert times[-1] == np.float32(0.6)  # empty frames count
+        at = np.searchsorted(times, moments, side="right") - 1
+        visible[channel["target"]["node"]] = scales[np.maximum(at, 0), 1]
+        last = scales[-1, 0]
+    np.testing.assert_array_equal(visible, np.repeat(np.eye(3)[shown], 5, axis=1))
+    assert last == (2 in shown)  # it ends with what its last frame shows
+    for frame, stored in zip(shown, document["meshes"], strict=True):
+        (primitive,) = stored["primitives"]
+        mesh = meshes[frame]
+        np.testing.assert_array_equal(array(primitive["attributes"]["POSITION"]), mesh.vertices)
+        np.testing.assert_array_equal(array(primitive["indices"]).reshape(-1, 3), mesh.faces)
+        normals = array(primitive["attributes"]["NORMAL"])
+        np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-5)
+    loaded = trimesh.load(path)
+    assert len(loaded.geometry) == len(shown)
+
+
+def test_the_animation_holds_one_mesh_at_a_time(tmp_path, ball):
+    written = []
+
+    def meshes():
+        for n in range(5):
+            mesh = ball(0.2 + 0.1 * n)
+            written.append(weakref.ref(mesh))
+            yield mesh
+            del mesh
+            assert sum(mesh() is not None for mesh in written) <= 1
+
+    write_animation(meshes(), tmp_path / "clip.glb", fps=5.0)
+    assert len(written) == 5
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.glb"]
+
+
+def test_an_animation_that_is_too_large_leaves_what_was_there(tmp_path, ball, monkeypatch):
+    path = tmp_path / "clip.glb"
+    write_animation([ball(0.2), ball(0.3)], path, fps=5.0)
+    before = path.read_bytes()
+    monkeypatch.setattr("tpifu.pictures.gltf.LARGEST", len(before))
+    write_animation([ball(0.2), ball(0.3)], path, fps=5.0)  # just fits
+    for largest in (len(before) - 1, len(before) // 2):
+        monkeypatch.setattr("tpifu.pictures.gltf.LARGEST", largest)
+        with pytest.raises(DataError, match=r"clip.glb: would be larger than .* lower --resol"):
+            write_animation([ball(0.3), ball(0.2)], path, fps=5.0)
+    assert path.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.glb"]
+
+
+def test_shards_give_a_clip_in_one_view_and_their_camera(tiny):
+    found = read_shards(tiny, WALK, 1, 32, 2.56)
+    assert found.yaw == 180
+    assert list(found.names) == [f"frame_{n:04d}" for n in range(4)]
+    assert found.images.shape == (4, 32, 32, 2)
+    other = read_shards(tiny / "views", WALK, 0, 32, 2.56)
+    assert (other.images != found.images).any()
+
+
+def test_a_clip_that_no_model_has_learnt_comes_first(tiny, tmp_path):
+    views = shutil.copytree(tiny / "views", tmp_path / "views")
+    taken = []
+    for split in ("test", "unseen_motion", "validation", "train"):
+        taken.append(read_shards(tmp_path, None, 0, 32, 2.56).title)
+        (views / f"{split}-00000.parquet").unlink()
+    assert taken == [
+        "clip run0/c_walk_c0001 (test), view 0",
+        "clip run0/e_kick_c0001 (unseen_motion), view 0",
+        "clip run0/f_squat_c0001 (validation), view 0",
+        "clip run0/a_walk_c0001 (train), view 0",
+    ]
+
+
+def test_what_shards_do_not_have_is_named(tiny):
+    told = r"has no clip 'x'; it has run0/c_walk_c0001, run0/d_dance_c0001, run0/e_kick_c0001 and 3"
+    with pytest.raises(DataError, match=told):  # those of test and unseen_motion
+        read_shards(tiny, "x", 0, 32, 2.56)
+    with pytest.raises(DataError, match=r"has no view 7; its views are 0 to 1"):
+        read_shards(tiny, WALK, 7, 32, 2.56)
+    with pytest.raises(DataError, match=r"32 px over 2.56 m, but .* 64 px over 2.56 m"):
+        read_shards(tiny, WALK, 0, 64, 2.56)
+    with pytest.raises(DataError, match="no such folder"):
+        read_shards(tiny / "nowhere", None, 0, 32, 2.56)
+
+
+def save_picture(path, brightness):
+    pixels = np.zeros((32, 32, 4), np.uint8)
+    pixels[8:20, 8:20] = (brightness, brightness, brightness, 255)
+    Image.fromarray(pixels).save(path)
+
+
+def save_animated(path) -> list[Image.Image]:
+    """Write three frames; which they are."""
+    frames = []
+    for n in range(3):
+        pixels = np.zeros((32, 32, 4), np.uint8)
+        pixels[4 : 20 + n, 8:20] = (200, 100 + 50 * n, 50, 255)
+        frames.append(Image.fromarray(pixels))
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=100, disposal=2)
+    return frames
+
+
+@pytest.mark.parametrize("suffix", [".png", ".gif"])
+def test_an_animated_picture_is_a_clip(tmp_path, suffix):
+    path = tmp_path / f"clip{suffix}"
+    frames = save_animated(path)
+    found = read_pictures([path], 32)
+    assert list(found.names) == ["frame_0000", "frame_0001", "frame_0002"]
+    for n, image in enumerate(found.images):
+        np.testing.assert_array_equal(image[..., 3], np.array(frames[n])[..., 3])
+        assert tuple(image[10, 10]) == (200, 100 + 50 * n, 50, 255)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".gif"])
+def test_an_animated_picture_beside_others_is_refused(tmp_path, suffix):
+    path = tmp_path / f"clip{suffix}"
+    save_animated(path)
+    save_picture(tmp_path / "still.png", 200)
+    for paths in ([tmp_path / "still.png", path], [path, path]):
+        with pytest.raises(DataError, match=rf"clip{suffix}: has 3 frames and .*: give it alone"):
+            read_pictures(paths, 32)
+
+
+def test_a_folder_is_its_pictures_in_natural_order(tmp_path):
+    order = ["frame2.png", "frame10.png", "Frame11.webp", "frame011b.png", "frame100.png"]
+    for n, name in sorted(enumerate(order), key=lambda item: item[1]):
+        save_picture(tmp_path / name, 50 * n)
+    # Thumbnails that file managers leave, and files that are no pictures.
+    (tmp_path / "._frame2.png").write_bytes(b"no picture")
+    (tmp_path / "notes.txt").write_text("no picture")
+    found = read_pictures([tmp_path], 32)
+    assert list(found.names) == ["frame2", "frame10", "Frame11", "frame011b", "frame100"]
+    light = found.images[:, 12, 12, 0]
+    assert (np.diff(light.astype(int)) > 30).all()
+    # Files that are listed stay in the order given.
+    listed = read_pictures([tmp_path / name for name in reversed(order)], 32)
+    np.testing.assert_array_equal(listed.images, found.images[::-1])
+
+
+def test_folders_that_are_no_clip_are_named(tmp_path):
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(DataError, match=r"holds neither pictures \(.png, .* nor views"):
+        read_pictures([tmp_path], 32)
+    save_picture(tmp_path / "a.png", 200)
+    with pytest.raises(DataError, match=rf"^{tmp_path}: is one of several inputs"):
+        read_pictures([tmp_path / "a.png", tmp_path], 32)
+    with pytest.raises(DataError, match=r"nowhere: no such file or folder"):
+        read_pictures([tmp_path / "nowhere"], 32)
+
+
+def test_a_video_is_told_what_it_lacks(tmp_path):
+    (tmp_path / "walk.mp4").write_bytes(b"....ftyp")
+    with pytest.raises(DataError, match=r"no mask of the person: .*ffmpeg -i walk.mp4") as caught:
+        read_pictures([tmp_path / "walk.mp4"], 32)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,196 @@
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tpifu.errors import ConfigError
+from tpifu.geometry.camera import calibration, ndc_to_pixel, pixel_centres, project
+from tpifu.geometry.mesh import Mesh
+from tpifu.render.backend import _opengl, choose_backend, explain
+from tpifu.render.render import AMBIENT, render
+
+needs_gl = pytest.mark.skipif(
+    _opengl() is None, reason="no OpenGL/EGL: apt-get install libegl1 libgl1"
+)
+BACKENDS = [pytest.param("pyrender", marks=needs_gl), "embree"]
+WINDOW = 2.56
+
+
+def draw(mesh, backend, *, yaws=(0,), size=64):
+    return render(mesh, np.stack([calibration(float(yaw), WINDOW) for yaw in yaws]), size, backend)
+
+
+def centre_of(mask):
+    """Mean pixel position (u, v) of a mask, in pixels with centres at half-integers."""
+    rows, columns = np.nonzero(mask)
+    return np.array([columns.mean() + 0.5, rows.mean() + 0.5])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("yaw", [0, 90, 215])
+def test_a_small_sphere_lands_where_the_camera_projects_its_centre(ball, backend, yaw):
+    centre = np.array([0.4, 0.7, 0.3])
+    (image,) = draw(ball(0.1, centre), backend, yaws=[yaw], size=128)
+    ndc = project(calibration(float(yaw), WINDOW).astype(np.float64), centre[None])
+    expected = ndc_to_pixel(ndc, 128, 128)[0]
+    np.testing.assert_allclose(centre_of(image[..., 1] > 0), expected, atol=0.15)
+    # A disc of radius 0.1 m at 50 pixels a metre.
+    assert (image[..., 1] > 0).sum() == pytest.approx(np.pi * 5**2, rel=0.08)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_yaw_90_turns_the_front_to_the_right(ball, backend):
+    # What faces the camera at yaw 0 (+z) is at the right edge (+x) at yaw 90.
+    front, right = draw(ball(0.1, (0, 0, 0.96)), backend, yaws=[0, 90], size=64)
+    np.testing.assert_allclose(centre_of(front[..., 1]), [32, 32], atol=0.2)
+    np.testing.assert_allclose(centre_of(right[..., 1]), [32 + 0.96 * 25, 32], atol=0.2)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_shade_is_lambert_from_the_camera(ball, backend):
+    (image,) = draw(ball(1.0), backend, size=128)
+    grey, mask = image[..., 0], image[..., 1]
+    assert grey.max() == 255
+    assert (grey[63:65, 63:65] == 255).all()
+    # Everywhere on a unit sphere n.z is the height z over the image plane.
+    xy = pixel_centres(128, 128).reshape(128, 128, 2) * WINDOW / 2
+    r2 = (xy**2).sum(axis=2)
+    n_z = np.sqrt(np.clip(1 - r2, 0, 1))
+    expected = 255 * (AMBIENT + (1 - AMBIENT) * n_z)
+    flat = r2 < 0.9  # the facets of the ball matter at grazing angles
+    np.testing.assert_allclose(grey[flat], expected[flat], atol=2)
+    assert set(np.unique(mask)) == {0, 255}
+    assert (grey[mask == 0] == 0).all()
+    # Nothing on the body is darker than the ambient light, its silhouette included.
+    assert grey[mask == 255].min() >= np.floor(255 * AMBIENT)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_values_of_vertices_are_drawn_instead_of_shade(ball, backend):
+    sphere = ball(0.5)
+    height = (sphere.vertices[:, 1] / 0.5 + 1) / 2  # 0 at the bottom, 1 at the top
+    calib = calibration(0.0, 2.0)[None]
+    (image,) = render(sphere, calib, 64, backend, values=height)
+    on = image[..., 1] > 0
+    y = 1 - (np.arange(64) + 0.5) / 32  # of the pixels' centres, metres, from the top
+    expected = np.broadcast_to(255 * (y[:, None] / 0.5 + 1) / 2, on.shape)
+    np.testing.assert_allclose(image[..., 0][on], expected[on], atol=3)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_nearer_surface_hides_the_farther(backend):
+    # Two triangles facing the camera, the nearer one tilted, so darker; listed in both orders.
+    far = np.array([[-1, -1, -0.9], [1, -1, -0.9], [0, 1, -0.9]], dtype=np.float32)
+    near = np.array([[-1, -1, 0.0], [1, -1, 0.0], [0, 1, 1.0]], dtype=np.float32)
+    for first, second in ((far, near), (near, far)):
+        mesh = Mesh(np.concatenate([first, second]), np.arange(6, dtype=np.int32).reshape(2, 3))
+        (image,) = draw(mesh, backend)
+        # The near plane rises 1 m over 2 m: n.z = 2 / sqrt(5).
+        shade = AMBIENT + (1 - AMBIENT) * 2 / np.sqrt(5)
+        assert abs(int(image[40, 32, 0]) - 255 * shade) <= 1
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_leaves_the_image_is_cropped_and_depth_is_not(ball, backend):
+    (image,) = draw(ball(3.0), backend)  # 2.6 times as deep as the camera's box
+    assert (image[..., 1] == 255).all()
+    (image,) = draw(ball(0.51, (1.28, 0, 0)), backend)
+    columns = np.flatnonzero(image[..., 1].any(axis=0))
+    np.testing.assert_array_equal(columns, np.arange(64 - 13, 64))  # 0.51 m are 12.75 pixels
+    (image,) = draw(ball(0.5, (5, 0, 0)), backend)
+    assert not image.any()
+
+
+@needs_gl
+@pytest.mark.parametrize("size", [128, 256])
+def test_backends_agree(squatting, walking, size):
+    for mesh in (squatting, walking):
+        ours, theirs = (draw(mesh, b, yaws=(0, 75, 200), size=size) for b in ("embree", "pyrender"))
+        for one, other in zip(ours, theirs, strict=True):
+            a, b = one[..., 1] > 0, other[..., 1] > 0
+            assert (a & b).sum() / (a | b).sum() > 0.995
+            difference = abs(one[..., 0].astype(int) - other[..., 0])
+            assert difference[a | b].mean() < 0.01 * 255
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_views_of_one_call_equal_views_one_by_one(walking, backend):
+    together = draw(walking, backend, yaws=(10, 130))
+    for yaw, image in zip((10, 130), together, strict=True):
+        np.testing.assert_array_equal(draw(walking, backend, yaws=[yaw])[0], image)
+
+
+@needs_gl
+def test_sizes_and_meshes_take_turns_in_one_context(ball, walking):
+    first = draw(walking, "pyrender", size=64)
+    draw(ball(0.5), "pyrender", size=96)
+    np.testing.assert_array_equal(draw(walking, "pyrender", size=64), first)
+
+
+@needs_gl
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_pyrender_keeps_no_memory_of_the_frames_it_drew(ball):
+    def resident() -> int:
+        with open("/proc/self/statm") as statm:
+            return int(statm.read().split()[1]) * 4096
+
+    mesh = ball(0.5)
+    for _ in range(20):
+        draw(mesh, "pyrender")
+    before = resident()
+    for _ in range(200):
+        draw(mesh, "pyrender")
+    # The buffers of one frame are about 130 kB: kept, they would be 26 MB.
+    assert resident() - before < 5e6
+
+
+def test_auto_takes_the_faster_one_and_says_so(monkeypatch):
+    monkeypatch.setattr("tpifu.render.backend._opengl", lambda: "NVIDIA H100/PCIe/SSE2")
+    assert choose_backend("auto") == "pyrender"
+    assert explain("auto", "pyrender") is None
+    for drawer, told in (
+        ("llvmpipe (LLVM 15.0.6, 256 bits)", r"OpenGL has no GPU here \(llvmpipe"),
+        (None, "no usable OpenGL/EGL was found"),
+    ):
+        monkeypatch.setattr("tpifu.render.backend._opengl", lambda drawer=drawer: drawer)
+        assert choose_backend("auto") == "embree"
+        line = explain("auto", "embree")
+        assert line is not None
+        assert re.search(told, line)
+        assert "\n" not in line
+
+
+def test_a_backend_asked_for_by_name_is_used_or_refused(monkeypatch):
+    monkeypatch.setattr("tpifu.render.backend._opengl", lambda: None)
+    assert choose_backend("embree") == "embree"
+    assert explain("embree", "embree") is None
+    with pytest.raises(ConfigError, match=r"libegl1 libgl1.*render\.backend=embree") as error:
+        choose_backend("pyrender")
+    assert "\n" not in str(error.value)
+    monkeypatch.setattr("tpifu.render.backend._opengl", lambda: "llvmpipe")
+    assert choose_backend("pyrender") == "pyrender"
+
+
+@needs_gl
+def test_who_draws_is_known_where_opengl_works():
+    assert _opengl() not in (None, "", "unknown")
+
+
+def test_a_context_that_cannot_be_created_is_noticed(monkeypatch):
+    monkeypatch.setenv("EGL_DEVICE_ID", "99")  # Pyrender's choice of a graphics device
+    monkeypatch.setenv("PYOPENGL_PLATFORM", "egl")
+    _opengl.cache_clear()
+    assert _opengl() is None
+    _opengl.cache_clear()
+
+
+def test_drawing_with_embree_never_touches_opengl():
+    code = (
+        "import sys, numpy as np; from tpifu.geometry.mesh import Mesh\n"
+        "from tpifu.render.render import render\n"
+        "render(Mesh(np.eye(3), np.array([[0, 1, 2]])), np.eye(3, 4)[None], 8, 'embree')\n"
+        "assert not {'OpenGL', 'pyrender'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,268 @@
+import json
+import re
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from tpifu.errors import DataError
+from tpifu.files import whole_folder
+from tpifu.geometry.mesh import Mesh
+from tpifu.shards.coding import (
+    POINT_HALF,
+    POINT_STEP,
+    decode_png,
+    dequantise,
+    pack_codes,
+    png,
+    quantise,
+    unpack_bits,
+    unpack_codes,
+)
+from tpifu.shards.meshes import MeshFrame, MeshReader, write_meshes
+from tpifu.shards.reader import Shards, digest
+from tpifu.shards.schema import SCHEMAS, VERSION, item_seed
+from tpifu.shards.writer import write
+
+FACES = np.array([[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]], np.int32)
+
+
+def point_rows(split: str, clip: str, frames: int) -> list[dict]:
+    rng = np.random.default_rng(item_seed(0, clip, 0))
+    return [
+        {
+            "split": split,
+            "sequence": "walk",
+            "clip": clip,
+            "frame": frame,
+            "points": pack_codes(rng.integers(-9, 9, (4, 3)).astype(np.int16)),
+            "inside": bytes([frame]),
+            "grid": None if split == "train" else b"\x80",
+        }
+        for frame in range(frames)
+    ]
+
+
+def mesh_clips(rng: np.random.Generator) -> list[list[MeshFrame]]:
+    def frame(clip, number, faces):
+        vertices = rng.normal(size=(4, 3)).astype(np.float32)
+        return MeshFrame(
+            split="train" if clip != "c" else "test",
+            sequence=f"s_{clip}",
+            clip=clip,
+            frame=number,
+            source_frame=5 * number,
+            gender="female",
+            mesh=Mesh(vertices, faces),
+            joints=np.array([0, 3, 23, 1], np.int8) if clip == "c" else None,
+        )
+
+    other = FACES[:, ::-1].copy()
+    return [[frame(clip, t, other if clip == "b" else FACES) for t in range(3)] for clip in "abc"]
+
+
+@given(arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.sampled_from([2, 4]))))
+def test_an_image_survives_its_png(pixels):
+    np.testing.assert_array_equal(decode_png(png(pixels)), pixels)
+
+
+@given(arrays(np.float64, (5, 3), elements=st.floats(-POINT_HALF, POINT_HALF)))
+def test_a_stored_point_is_within_half_a_step_and_stored_again_is_the_same(points):
+    codes = quantise(points)
+    np.testing.assert_allclose(dequantise(codes), points, atol=POINT_STEP / 2 * 1.01)
+    np.testing.assert_array_equal(quantise(dequantise(codes)), codes)
+
+
+@given(arrays(np.int16, (5, 3)))
+def test_codes_unpack_as_they_were_packed(codes):
+    data = pack_codes(codes)
+    assert len(data) == 2 * codes.size
+    np.testing.assert_array_equal(unpack_codes(data), codes)
+
+
+def test_points_beyond_the_box_are_moved_onto_it():
+    far = dequantise(quantise(np.array([[9.0, -9.0, 0.0]])))
+    np.testing.assert_allclose(far, [[POINT_HALF, -POINT_HALF, 0]], rtol=1e-6)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40))
+def test_bits_unpack_as_they_were_packed(flags):
+    packed = np.packbits(flags).tobytes()
+    assert unpack_bits(packed, len(flags)).tolist() == flags
+
+
+def test_seeds_differ_by_every_part_of_the_key():
+    seeds = {tuple(item_seed(s, c, f)) for s in (0, 1) for c in ("a", "b") for f in (0, 1)}
+    assert len(seeds) == 8
+
+
+def test_rows_come_back_as_written_in_any_order(tmp_path):
+    folder = tmp_path / "points"
+    groups = [
+        point_rows("train", "a", 3),
+        point_rows("train", "b", 2),
+        point_rows("test", "c", 2),
+    ]
+    write(folder, "points", iter(groups), {"sigma": 0.05})
+    stored = Shards(folder, "points")
+    flat = [row for group in groups for row in group]
+    assert len(stored) == len(flat)
+    assert stored.metadata["sigma"] == 0.05
+    for key in ("split", "clip", "frame"):
+        assert stored.index[key].tolist() == [row[key] for row in flat]
+    order = [6, 0, 4, 0]
+    for row, found in zip(order, stored.read(order, ["points", "inside", "grid"]), strict=True):
+        assert found["points"] == flat[row]["points"]
+        assert found["inside"] == flat[row]["inside"]
+        assert found["grid"] == flat[row]["grid"]
+
+
+def test_a_full_shard_is_followed_by_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr("tpifu.shards.writer.SHARD_BYTES", 100)
+    groups = [point_rows("train", clip, 2) for clip in "abcd"] + [point_rows("test", "e", 1)]
+    write(tmp_path / "points", "points", groups, {})
+    names = sorted(path.name for path in (tmp_path / "points").iterdir())
+    assert names[0] == "test-00000.parquet"
+    assert names[1:] == [f"train-{n:05d}.parquet" for n in range(len(names) - 1)]
+    assert len(names) > 2
+    stored = Shards(tmp_path / "points", "points")
+    # Training rows come first, whatever the file names' alphabet says.
+    assert stored.index["clip"].tolist() == list("aabbccdde")
+    (row,) = stored.read([6], ["points"])
+    assert row["points"] == groups[3][0]["points"]
+    order = [8, 7, 0, 5, 4]  # of several files at once
+    flat = [row for group in groups for row in group]
+    for row, found in zip(order, stored.read(order, ["points"]), strict=True):
+        assert found["points"] == flat[row]["points"]
+
+
+def test_shards_written_twice_are_byte_equal(tmp_path):
+    for name in ("one", "two"):
+        write_meshes(tmp_path / name, mesh_clips(np.random.default_rng(0)), {"a": 1})
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+    assert digest([tmp_path / "one"]) == digest([tmp_path / "two"])
+    write_meshes(tmp_path / "two", mesh_clips(np.random.default_rng(1)), {"a": 1})
+    assert digest([tmp_path / "one"]) != digest([tmp_path / "two"])
+
+
+def test_meshes_come_back_as_written(tmp_path):
+    clips = mesh_clips(np.random.default_rng(0))
+    write_meshes(tmp_path / "meshes", iter(clips), {})
+    reader = MeshReader(tmp_path / "meshes")
+    assert [len(clip.read()) for clip in reader.clips()] == [3, 3, 3]
+    # Each pair of faces and joints is stored once.
+    assert pq.read_table(tmp_path / "meshes" / "faces.parquet").num_rows == 3
+    for stored, clip in zip(reader.clips(), clips, strict=True):
+        rows = reader.clip(clip[0].split, clip[0].clip)
+        for found, given_, again in zip(stored.read(), clip, reader.read(rows), strict=True):
+            np.testing.assert_array_equal(found.mesh.vertices, again.mesh.vertices)
+            np.testing.assert_array_equal(found.mesh.vertices, given_.mesh.vertices)
+            np.testing.assert_array_equal(found.mesh.faces, given_.mesh.faces)
+            np.testing.assert_array_equal(found.joints, given_.joints)
+            for name in ("split", "sequence", "clip", "frame", "source_frame", "gender"):
+                assert getattr(found, name) == getattr(given_, name)
+
+
+def test_pandas_and_plain_arrow_read_a_shard_unaided(tmp_path):
+    write(tmp_path / "points", "points", [point_rows("train", "a", 2)], {"sigma": 0.05})
+    path = tmp_path / "points" / "train-00000.parquet"
+    frame = pq.read_table(path).to_pandas()
+    assert frame["clip"].tolist() == ["a", "a"]
+    header = json.loads(pq.read_schema(path).metadata[b"tpifu"])
+    assert header == {"kind": "points", "version": VERSION, "sigma": 0.05}
+
+
+def test_a_reader_sent_to_another_process_reads_there(tmp_path):
+    import pickle
+
+    write(tmp_path / "points", "points", [point_rows("train", "a", 2)], {})
+    stored = Shards(tmp_path / "points", "points")
+    stored.read([0], ["points"])
+    again = pickle.loads(pickle.dumps(stored))
+    assert again.read([1], ["points"]) == stored.read([1], ["points"])
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    folder = tmp_path / "points"
+    write(folder, "points", [point_rows("train", "a", 2)], {})
+    before = digest([folder])
+
+    def broken():
+        yield point_rows("train", "b", 2)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write(folder, "points", broken(), {})
+    assert digest([folder]) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["points"]
+
+
+def test_what_an_earlier_crash_left_behind_is_no_part_of_the_result(tmp_path):
+    (tmp_path / ".points.part").mkdir()
+    (tmp_path / ".points.part" / "junk").write_text("")
+    with whole_folder(tmp_path / "points") as scratch:
+        (scratch / "file").write_text("")
+    assert [path.name for path in (tmp_path / "points").iterdir()] == ["file"]
+    assert [path.name for path in tmp_path.iterdir()] == ["points"]
+
+
+def test_nothing_to_write_is_an_error(tmp_path):
+    with pytest.raises(DataError, match="nothing to write"):
+        write(tmp_path / "points", "points", [], {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_read_is_refused_in_one_line(tmp_path):
+    def refused(folder, kind, told):
+        with pytest.raises(DataError) as caught:
+            Shards(folder, kind)
+        assert re.search(told, str(caught.value)), caught.value
+        assert "\n" not in str(caught.value)
+
+    folder = tmp_path / "points"
+    refused(folder, "points", r"points: no such folder; write points there first")
+    folder.mkdir()
+    refused(folder, "points", r"points: holds no \*\.parquet shards")
+    (folder / "train-00000.parquet").write_text("hello")
+    refused(folder, "points", r"train-00000\.parquet: not a readable Parquet file")
+    pq.write_table(pa.table({"split": ["train"]}), folder / "train-00000.parquet")
+    refused(folder, "points", r"foreign version \?, expected points version 3; write it anew")
+    write(folder, "points", [point_rows("train", "a", 2)], {})
+    refused(folder, "views", r"points version 3, expected views version 3")
+    old = pq.read_table(folder / "train-00000.parquet").replace_schema_metadata(
+        {"tpifu": json.dumps({"kind": "points", "version": 0})}
+    )
+    pq.write_table(old, folder / "train-00000.parquet")
+    refused(folder, "points", r"points version 0, expected points version 3")
+    whole = (folder / "train-00000.parquet").read_bytes()
+    (folder / "train-00000.parquet").write_bytes(whole[: len(whole) // 2])
+    refused(folder, "points", r"not a readable Parquet file")
+
+
+def test_damaged_data_is_an_error_not_a_wrong_number(tmp_path):
+    write_meshes(tmp_path / "meshes", mesh_clips(np.random.default_rng(0)), {})
+    (whole, *_) = MeshReader(tmp_path / "meshes").clips()
+    path = tmp_path / "meshes" / "train-00000.parquet"
+    data = bytearray(path.read_bytes())
+    column = (
+        pq.ParquetFile(path).metadata.row_group(0).column(SCHEMAS["meshes"].names.index("vertices"))
+    )
+    end = column.data_page_offset + column.total_compressed_size
+    data[end - 5 : end] = bytes(255 - byte for byte in data[end - 5 : end])
+    path.write_bytes(data)
+    reader = MeshReader(tmp_path / "meshes")
+    for read in (whole.read, lambda: reader.read([0])):
+        with pytest.raises(DataError, match=r"train-00000\.parquet: not a readable Parquet file"):
+            read()
+
+
+def test_meshes_without_their_faces_are_refused(tmp_path):
+    write_meshes(tmp_path / "meshes", mesh_clips(np.random.default_rng(0)), {})
+    (tmp_path / "meshes" / "faces.parquet").unlink()
+    with pytest.raises(DataError, match=r"faces\.parquet: not a readable Parquet file \(.*No such"):
+        MeshReader(tmp_path / "meshes")

@@ -1,0 +1,663 @@
+"""CMU's files are not here: a skeleton and motions as CMU writes them are made below."""
+
+import filecmp
+import math
+import random
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+from helpers.acclaim import BONES, DOFS, SIDED, Angles, amc_text, asf_text, walking
+from jaxtyping import Float
+from scipy.spatial.transform import Rotation
+
+from tpifu.body.body import embedded_body, load_body
+from tpifu.body.skeleton import GENDERS, JOINTS
+from tpifu.clips.clip import clip_path, read_clip
+from tpifu.errors import DataError
+from tpifu.sources.cmu.acclaim import Motion, Skeleton, read_motion, read_skeleton
+from tpifu.sources.cmu.retarget import require_hinges, retarget
+from tpifu.sources.cmu.takes import ACKNOWLEDGEMENT, TAKES, Take, urls
+from tpifu.sources.cmu.tree import FRAME_STEP, write_cmu
+
+METRES = 0.056444
+"""In a unit of length, from CMU's FAQ: 2.54 / 100 / 0.45."""
+
+
+def random_angles(frames: int, seed: int = 0, spread: float = 25.0) -> Angles:
+    rng = np.random.default_rng(seed)
+    angles = {}
+    for name, dofs in DOFS.items():
+        angles[name] = np.zeros((frames, 3))
+        angles[name][:, dofs] = rng.uniform(-spread, spread, size=(frames, len(dofs)))
+    angles["root"] *= 3
+    return angles
+
+
+def standing(frames: int = 1) -> Angles:
+    """The straddled legs of the rest pose together, the arms at its sides."""
+    degrees = {"root": 0, "lfemur": -20, "rfemur": 20, "lhumerus": 80, "rhumerus": -80}
+    return {name: np.tile([0.0, 0.0, about_z], (frames, 1)) for name, about_z in degrees.items()}
+
+
+def matrix(axis: int, degrees: float) -> Float[np.ndarray, "3 3"]:
+    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    rows = [[[1, 0, 0], [0, c, -s], [0, s, c]], [[c, 0, s], [0, 1, 0], [-s, 0, c]]]
+    rows.append([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+    return np.array(rows[axis], dtype=float)
+
+
+def xyz(angles) -> Float[np.ndarray, "3 3"]:
+    return matrix(2, angles[2]) @ matrix(1, angles[1]) @ matrix(0, angles[0])
+
+
+def slow_skeleton(angles: Angles, frame: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Where every bone begins and ends, in metres from the root: bone by bone from the format's
+    description."""
+    table = {bone[0]: bone for bone in BONES}
+
+    def place(name: str):
+        own = xyz(angles[name][frame] if name in angles else (0, 0, 0))
+        if name == "root":
+            return own, np.zeros(3)
+        _, parent, direction, length, axis, _ = table[name]
+        before, start = place(parent)
+        turned = before @ xyz(axis) @ own @ np.linalg.inv(xyz(axis))
+        unit = np.array(direction) / np.linalg.norm(direction)
+        return turned, start + turned @ unit * length * METRES
+
+    return {bone[0]: (place(bone[1])[1], place(bone[0])[1]) for bone in BONES}
+
+
+def parsed(tmp_path: Path, angles: Angles, **kwargs) -> tuple[Skeleton, Motion]:
+    (tmp_path / "a.asf").write_text(asf_text())
+    (tmp_path / "a.amc").write_text(amc_text(angles, **kwargs))
+    skeleton = read_skeleton(tmp_path / "a.asf")
+    return skeleton, read_motion(tmp_path / "a.amc", skeleton)
+
+
+BODY, BETAS = embedded_body("male"), np.linspace(-1, 1, 10).astype(np.float32)
+REST = BODY.rest(BETAS)[1]
+
+
+def posed(tmp_path: Path, angles: Angles) -> Float[np.ndarray, "t 24 3"]:
+    """Joints of the embedded body in the retargeted pose."""
+    pose, _ = retarget(*parsed(tmp_path, angles), REST)
+    return BODY.pose(pose, BETAS)[1].astype(np.float64)
+
+
+def degrees_between(one, other) -> float:
+    cosine = one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+    return math.degrees(math.acos(min(1.0, cosine)))
+
+
+def test_the_pinned_takes_are_few_and_split_by_subject():
+    assert 25 <= len(TAKES) <= 35  # CMU asks not to crawl
+    assert len({take.sequence for take in TAKES}) == len(TAKES)
+    subjects = {s: {t.subject for t in TAKES if t.split == s} for s in ("train", "test")}
+    assert all(subjects.values())
+    assert not subjects["train"] & subjects["test"]
+
+
+def test_files_are_where_cmu_has_them():
+    found = urls("http://host", [Take("train", 7, 1, "walk"), Take("train", 118, 12, "jump")])
+    assert found == {
+        "07/07.asf": "http://host/subjects/07/07.asf",
+        "07/07_01.amc": "http://host/subjects/07/07_01.amc",
+        "118/118.asf": "http://host/subjects/118/118.asf",
+        "118/118_12.amc": "http://host/subjects/118/118_12.amc",
+    }
+    assert "NSF EIA-0196217" in ACKNOWLEDGEMENT
+
+
+def test_a_skeleton_is_read_as_written(tmp_path):
+    (tmp_path / "a.asf").write_text(asf_text())
+    skeleton = read_skeleton(tmp_path / "a.asf")
+    assert skeleton.unit == pytest.approx(METRES, rel=1e-5)
+    assert set(skeleton.bones) == {"root"} | {bone[0] for bone in BONES}
+    seen = set()
+    for name, bone in skeleton.bones.items():
+        assert bone.parent in seen or name == "root"  # parents first
+        seen.add(name)
+    for name, parent, direction, length, axis, _ in BONES:
+        bone = skeleton.bones[name]
+        assert bone.parent == parent
+        np.testing.assert_allclose(bone.direction, direction, atol=1e-3)
+        assert bone.length == pytest.approx(length * METRES, rel=1e-5)
+        np.testing.assert_allclose(bone.axis.as_matrix(), xyz(axis), atol=1e-9)
+        assert list(bone.turns) == DOFS.get(name, [])
+
+
+@pytest.mark.parametrize("radians", [False, True])
+def test_a_motion_is_read_as_written(tmp_path, radians):
+    angles = random_angles(3)
+    position = np.arange(9.0).reshape(3, 3)
+    skeleton, motion = parsed(tmp_path, angles, position=position, radians=radians)
+    np.testing.assert_allclose(motion.position, position * METRES, rtol=1e-4)
+    for index, name in enumerate(skeleton.bones):
+        expected = np.radians(angles[name]) if name in angles else np.zeros((3, 3))
+        np.testing.assert_allclose(motion.angles[:, index], expected, atol=1e-7)
+
+
+def test_the_spelling_of_a_file_does_not_matter(tmp_path):
+    angles = random_angles(2)
+    plain = parsed(tmp_path, angles)
+
+    def respelt(asf: str, amc: str):
+        (tmp_path / "b.asf").write_bytes(asf.encode())
+        (tmp_path / "b.amc").write_bytes(amc.encode())
+        skeleton = read_skeleton(tmp_path / "b.asf")
+        motion = read_motion(tmp_path / "b.amc", skeleton)
+        np.testing.assert_allclose(motion.angles, plain[1].angles, atol=1e-7)
+        np.testing.assert_array_equal(motion.position, plain[1].position)
+        assert skeleton.bones.keys() == plain[0].bones.keys()
+        for name, bone in skeleton.bones.items():
+            np.testing.assert_allclose(
+                bone.axis.as_matrix(), plain[0].bones[name].axis.as_matrix(), atol=1e-9
+            )
+
+    asf, amc = asf_text(), amc_text(angles)
+    respelt(asf.replace("\n", "\r\n"), amc.replace("\n", "\r\n"))
+    respelt(asf.rstrip("\n"), amc.rstrip("\n"))
+    respelt(asf.replace("\n", " # remark\n"), amc.replace("\n", " # remark\n\n"))
+    respelt(asf.upper().replace("LFEMUR", "LFemur"), amc.replace("lfemur", "Lfemur"))
+    respelt(asf_text(angle="rad"), amc_text(angles, radians=True))
+    # The frames need not begin at 1, nor the bones come in one order.
+    lines = amc.splitlines()
+    second = lines.index("2")
+    respelt(asf, "\n".join([*lines[:3], "7", *lines[4:second][::-1], "8", *lines[second + 1 :]]))
+
+
+def test_a_skeleton_without_moving_hands_is_read(tmp_path):
+    still = tuple(side + part for side in "lr" for part in ("wrist", "hand", "fingers", "thumb"))
+    angles = random_angles(2)
+    (tmp_path / "a.asf").write_text(asf_text(still=still))
+    (tmp_path / "a.amc").write_text(amc_text(angles, still=still))
+    skeleton = read_skeleton(tmp_path / "a.asf")
+    assert skeleton.bones["lhand"].turns == ()
+    pose, _ = retarget(skeleton, read_motion(tmp_path / "a.amc", skeleton), REST)
+    assert np.isfinite(pose).all()
+
+
+ASF_FAULTS = [
+    (":bonedata", ":bones", "cannot hang from 'root'"),
+    ("  length 0.45", "  length x", "line 6: could not convert string to float: 'x'"),
+    ("  length 0.45", "  length 0.0001", "line 6: 0.0001 is beyond belief"),
+    ("  length 0.45", "", "before the bones come :units"),
+    ("  angle deg", "  angle grad", "before the bones come :units"),
+    ("RX RY RZ\n", "RZ RY RX\n", "the root has .*'tx ty tz rz ry rx'"),
+    ("orientation 0 0 0", "orientation 0 90 0", "the root has .*'0 90 0'"),
+    ("direction 0.34202 -0.939693 0", "direction 0.34202 -0.939693", "2 numbers, expected 3"),
+    ("direction 0.34202 -0.939693 0", "direction nan 0 0", "nan is beyond belief"),
+    ("direction 0.34202 -0.939693 0", "direction 5 0 0", "'lfemur' has length 5, expected 1"),
+    ("length 7.41", "length 1e9", "1e.09 is beyond belief"),
+    ("length 7.41", "length 741", "'lfemur' is 41.8 m long"),
+    ("length 7.41", "", "the bone lacks length"),
+    ("0 0 20   XYZ", "0 0 20   ZYX", "'lfemur' needs an axis in the order XYZ"),
+    ("dof rx ry rz", "dof rx ry rx", "needs an axis .* dof among"),
+    ("dof rx ry rz", "dof rx ry tz", "needs an axis .* dof among"),
+    ("0.45\n     axis 0 90 90", "0.45\n     axis 90 0 0", "'lhand' runs along 'lwrist'"),
+    ("name rfemur", "name lfemur", "a second bone 'lfemur'"),
+    ("name rfemur", "name rthigh", "cannot hang from|lacks the bone 'rfemur'"),
+    ("lfemur ltibia", "lfemur ltibia lshin", "'lshin' cannot hang from 'lfemur'"),
+    ("lfemur ltibia", "lfemur ltibia rfoot", "'rfoot' cannot hang from 'rtibia'"),
+    ("lhipjoint lfemur\n", "\n", "'lfemur' does not hang from the root"),
+    ("lhipjoint lfemur\n", "ltoes lfemur\n", "'lfemur' does not hang from the root"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "told"), ASF_FAULTS)
+def test_a_skeleton_that_cannot_be_used_says_why(tmp_path, old, new, told):
+    path = tmp_path / "a.asf"
+    assert old in asf_text()
+    path.write_text(asf_text().replace(old, new, 1))
+    refused(lambda: require_hinges(path, read_skeleton(path)), path, told)
+
+
+AMC_FAULTS = [
+    (":DEGREES\n", "", "line 3: neither :DEGREES nor :RADIANS"),
+    (":DEGREES", ":GRADS", "line 3: unknown keyword :grads"),
+    ("\n2\n", "\n3\n", "frame 3 follows frame 1"),
+    ("\n2\n", "\n1\n", "frame 1 follows frame 1"),
+    ("\n2\n", "\n2.0\n", "'2.0' is no bone that turns"),
+    ("\n2\n", "\n", "'root' is no bone that turns, or here twice in a frame"),
+    ("lfemur ", "lthigh ", "line 6: 'lthigh' is no bone that turns"),
+    ("ltibia 1", "ltibia 1 1", "2 numbers, expected 1"),
+    ("ltibia 1", "ltibia", "0 numbers, expected 1"),
+    ("ltibia 1", "ltibia nan", "nan is beyond belief"),
+    ("ltibia 1", "ltibia 1e5", "100000 is beyond belief"),
+    ("ltibia 1", "ltibia -inf", "-inf is beyond belief"),
+    ("ltibia 1", "ltibia 1\nltibia 1", "'ltibia' is no bone that turns, or here twice"),
+    ("ltibia 1\n", "", "frame 1 lacks 'ltibia'"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "told"), AMC_FAULTS)
+def test_a_motion_that_cannot_be_used_says_why(tmp_path, old, new, told):
+    (tmp_path / "a.asf").write_text(asf_text())
+    skeleton = read_skeleton(tmp_path / "a.asf")
+    path = tmp_path / "a.amc"
+    text = amc_text({"ltibia": np.ones((3, 3))})
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    refused(lambda: read_motion(path, skeleton), path, told)
+    # Cut anywhere, it is not a whole motion; between frames nobody can tell.
+    for share in (0.02, 0.5, 0.98):
+        path.write_text(text[: int(share * len(text))].rsplit("\n", 1)[0])
+        refused(lambda: read_motion(path, skeleton), path, "holds no frames|ends within frame")
+
+
+def refused(read, path: Path, told: str) -> None:
+    with pytest.raises(DataError, match=told) as caught:
+        read()
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_text_of_cmu_are_refused_at_once(tmp_path):
+    (tmp_path / "a.asf").write_text(asf_text())
+    skeleton = read_skeleton(tmp_path / "a.asf")
+    path = tmp_path / "b"
+    for content, told in [
+        (b"", "lacks|holds no frames|root has"),
+        (b"<html><body>Not found</body></html>", "begins with a keyword|no bone that turns"),
+        (bytes(range(256)) * 20, "characters|begins with a keyword|no bone that turns"),
+        (b"1 " * 30_000, "60,000 characters"),
+    ]:
+        path.write_bytes(content)
+        refused(lambda: read_skeleton(path), path, told)
+        refused(lambda: read_motion(path, skeleton), path, told)
+    with path.open("wb") as file:
+        file.truncate(2**26 + 1)
+    refused(lambda: read_skeleton(path), path, "more than 65,536 bytes")
+    refused(lambda: read_motion(path, skeleton), path, "more than 67,108,864 bytes")
+    refused(lambda: read_skeleton(tmp_path), tmp_path, "no such file")
+    refused(lambda: read_motion(tmp_path / "c", skeleton), tmp_path / "c", "no such file")
+
+
+def test_a_take_of_two_thousand_frames_is_read(ends, tmp_path):
+    (tmp_path / "a.asf").write_text(asf_text())
+    (tmp_path / "a.amc").write_text(amc_text(walking(2000)))
+    skeleton = read_skeleton(tmp_path / "a.asf")
+    assert len(read_motion(tmp_path / "a.amc", skeleton).angles) == 2000
+
+
+STRANGE = ("", "nan", "-1e308", "1e400", "9" * 450, "9" * 5000, ":root", "begin", "end", "\0", "#")
+
+
+def mutated(text: str, rng: random.Random) -> str:
+    lines = text.splitlines()
+    for _ in range(rng.randint(1, 3)):
+        at, other = rng.randrange(len(lines)), rng.randrange(len(lines))
+        words = lines[at].split() or [""]
+        word = rng.randrange(len(words))
+        kind = rng.randrange(7)
+        if kind == 0:
+            del lines[at]
+        elif kind == 1:
+            lines.insert(at, lines[other])
+        elif kind == 2:
+            lines[at], lines[other] = lines[other], lines[at]
+        elif kind == 3:
+            words[word] = rng.choice(STRANGE)
+            lines[at] = " ".join(words)
+        elif kind == 4:
+            words[word] = rng.choice(lines[other].split() or [""])
+            lines[at] = " ".join(words)
+        elif kind == 5:
+            place = rng.randrange(len(lines[at]) + 1)
+            lines[at] = lines[at][:place] + chr(rng.randrange(1, 300)) + lines[at][place + 1 :]
+        else:
+            lines = lines[: at + 1]
+        if not lines:
+            break
+    return "\n".join(lines)
+
+
+def outcome(path: Path, whole: Skeleton | None) -> DataError | tuple[Skeleton, Motion | None]:
+    try:
+        if whole is None:
+            return read_skeleton(path), None
+        return whole, read_motion(path, whole)
+    except DataError as error:
+        return error
+
+
+def test_mutated_files_are_read_or_refused_in_little_memory(ends, tmp_path):
+    rng = random.Random(0)
+    asf, amc = asf_text(), amc_text(random_angles(2))
+    path = tmp_path / "a.asf"
+    path.write_text(asf)
+    whole = read_skeleton(path)
+    still = np.zeros((1, len(whole.bones), 3))
+    read, peak = 0, 0
+    tracemalloc.start()
+    for number in range(1500):
+        path.write_text(mutated(amc if number % 2 else asf, rng), encoding="utf-8")
+        found = outcome(path, whole if number % 2 else None)
+        if number == 40:  # to trace memory takes time
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+        if isinstance(found, DataError):
+            assert str(path) in str(found)
+            assert "\n" not in str(found)
+            assert len(str(found)) < 1500
+            continue
+        read += 1
+        skeleton, motion = found
+        if read % 10 == 0:
+            bones = len(skeleton.bones)
+            motion = motion or Motion(np.zeros((1, 3)), still[:, :1].repeat(bones, axis=1))
+            pose, position = retarget(skeleton, motion, REST)
+            assert np.isfinite(pose).all()
+            assert np.abs(position).max(initial=0) < 1000
+    assert 100 < read < 1400
+    assert peak < 10e6
+
+
+LIMBS = [
+    ("shoulder", "elbow", "humerus"),
+    ("elbow", "wrist", "radius"),
+    ("hip", "knee", "femur"),
+    ("knee", "ankle", "tibia"),
+]
+
+
+@pytest.mark.parametrize(
+    ("spread", "trunk", "neck", "shoulders"), [(10, 6, 20, 2), (25, 15, 22, 6)]
+)
+def test_limbs_point_where_those_of_the_actor_do(tmp_path, spread, trunk, neck, shoulders):
+    angles = random_angles(12, spread=spread)
+    joints = posed(tmp_path, angles)
+
+    def limb(frame: int, start: str, end: str):
+        return joints[frame, JOINTS.index(end)] - joints[frame, JOINTS.index(start)]
+
+    for frame in range(12):
+        actor = slow_skeleton(angles, frame)
+        for side in ("left", "right"):
+            # Aligned by construction; what is left is single precision.
+            for start, end, bone in LIMBS:
+                begin, stop = actor[side[0] + bone]
+                found = limb(frame, f"{side}_{start}", f"{side}_{end}")
+                assert degrees_between(found, stop - begin) < 0.05
+            for start, end, bone, most in (
+                ("wrist", "hand", "hand", 1),
+                ("ankle", "foot", "foot", 6),
+            ):
+                begin, stop = actor[side[0] + bone]
+                found = limb(frame, f"{side}_{start}", f"{side}_{end}")
+                assert degrees_between(found, stop - begin) < most
+        # The trunk keeps the body's own curves, so these differ by what the rest poses do and more
+        # the more the trunk bends, since the joints of the spine are elsewhere.
+        hips = actor["lfemur"][0] - actor["rfemur"][0]
+        assert degrees_between(limb(frame, "right_hip", "left_hip"), hips) < 0.1
+        back = actor["thorax"][1] - actor["lowerback"][0]
+        assert degrees_between(limb(frame, "pelvis", "neck"), back) < trunk
+        nape = actor["upperneck"][1] - actor["lowerneck"][0]
+        assert degrees_between(limb(frame, "neck", "head"), nape) < neck
+        across = actor["lhumerus"][0] - actor["rhumerus"][0]
+        assert degrees_between(limb(frame, "right_shoulder", "left_shoulder"), across) < shoulders
+
+
+def test_the_rest_pose_is_cmus_t_pose(tmp_path):
+    pose, _ = retarget(*parsed(tmp_path, {"root": np.zeros((1, 3))}), REST)
+    joints = dict(zip(JOINTS, BODY.pose(pose, BETAS)[1][0], strict=True))
+    for side, sign in (("left", 1), ("right", -1)):
+        arm = joints[f"{side}_wrist"] - joints[f"{side}_shoulder"]
+        assert degrees_between(arm, np.array([sign, 0, 0])) < 0.1
+        leg = joints[f"{side}_ankle"] - joints[f"{side}_hip"]
+        # Straddled by 20 degrees.
+        assert degrees_between(leg, np.array([sign * 0.342, -0.94, 0])) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("bone", "turned"),
+    [
+        ("root", {"pelvis": 20}),
+        ("lowerback", {"spine1": 20}),
+        ("upperback", {"spine2": 20}),
+        ("thorax", {"spine3": 20}),
+        ("lowerneck", {"neck": 20}),
+        ("upperneck", {"neck": 10, "head": 10}),
+        ("head", {"head": 20}),
+        ("lclavicle", {"left_collar": 20}),
+        ("rhumerus", {"right_shoulder": 20}),
+        ("lradius", {"left_elbow": 20}),
+        ("rwrist", {"right_elbow": 10, "right_wrist": 10}),
+        ("lhand", {"left_wrist": 20}),
+        ("rfemur", {"right_hip": 20}),
+        ("ltibia", {"left_knee": 20}),
+        ("rfoot", {"right_ankle": 20}),
+        ("ltoes", {"left_foot": 20}),
+        ("lfingers", {}),
+        ("rthumb", {}),
+    ],
+)
+def test_a_bone_turns_the_joint_at_its_beginning(tmp_path, bone, turned):
+    angles = np.zeros((2, 3))
+    angles[1, DOFS[bone][0]] = 20
+    pose, _ = retarget(*parsed(tmp_path, {bone: angles}), REST)
+    still, moved = (Rotation.from_rotvec(frame.reshape(24, 3)) for frame in pose)
+    found = np.degrees((still.inv() * moved).magnitude())
+    np.testing.assert_allclose(found, [turned.get(joint, 0) for joint in JOINTS], atol=0.01)
+
+
+def orientation(pose: Float[np.ndarray, "1 72"], joint: str) -> Rotation:
+    """In the world, along the chain from the root."""
+    arm = ("left_collar", "left_shoulder", "left_elbow", "left_wrist")
+    chain = {"head": ("neck", "head"), "left_wrist": arm}[joint]
+    turn = Rotation.identity()
+    for name in ("pelvis", "spine1", "spine2", "spine3", *chain):
+        turn = turn * local(pose, name)
+    return turn
+
+
+def local(pose: Float[np.ndarray, "1 72"], joint: str) -> Rotation:
+    return Rotation.from_rotvec(pose.reshape(24, 3)[JOINTS.index(joint)])
+
+
+def test_the_whole_forearm_shares_the_roll_of_the_palm(tmp_path):
+    for roll in (0.0, -50.0, 80.0):
+        angles = {"lwrist": np.array([[0.0, roll, 0.0]]), "root": np.zeros((1, 3))}
+        pose, _ = retarget(*parsed(tmp_path, angles), REST)
+        # About -x, from a palm that faces down.
+        palm = orientation(pose, "left_wrist").as_rotvec(degrees=True)
+        np.testing.assert_allclose(palm, [-roll, 0, 0], atol=0.1)
+        wrist, elbow = (local(pose, f"left_{joint}").as_rotvec() for joint in ("wrist", "elbow"))
+        np.testing.assert_allclose(wrist, elbow, atol=1e-2)
+
+
+def test_a_standing_actor_stands_upright_facing_z(tmp_path):
+    pose, _ = retarget(*parsed(tmp_path, standing()), REST)
+    vertices, joints = BODY.pose(pose, BETAS)
+    at = dict(zip(JOINTS, joints[0], strict=True))
+    assert np.ptp(vertices[0, :, 1]) == pytest.approx(np.ptp(BODY.rest(BETAS)[0][:, 1]), rel=0.02)
+    assert np.abs((at["head"] - at["pelvis"])[[0, 2]]).max() < 0.1
+    for side, sign in (("left", 1), ("right", -1)):
+        assert at["head"][1] > at["pelvis"][1] > at[f"{side}_knee"][1] > at[f"{side}_ankle"][1]
+        assert sign * at[f"{side}_hip"][0] > 0
+        assert at[f"{side}_foot"][2] - at[f"{side}_ankle"][2] > 0.1
+        assert at[f"{side}_wrist"][1] < at[f"{side}_elbow"][1] < at[f"{side}_shoulder"][1]
+    # Soles flat on the floor: the lowest slice of the body is as long as two feet.
+    sole = vertices[0][vertices[0, :, 1] < vertices[0, :, 1].min() + 0.03]
+    assert np.ptp(sole[:, 2]) > 0.18
+    # A level look needs the 15 degrees of nod that CMU's actors read.
+    nodding = {"head": np.array([[15.0, 0.0, 0.0]])} | standing()
+    pose, _ = retarget(*parsed(tmp_path, nodding), REST)
+    assert orientation(pose, "head").magnitude() < 1e-4
+
+
+def test_a_knee_bends_about_the_bodys_own_hinge(tmp_path):
+    angles = {"ltibia": np.array([[0.0, 0, 0], [70, 0, 0]]), "root": np.zeros((2, 3))}
+    pose, _ = retarget(*parsed(tmp_path, angles), REST)
+    turns = Rotation.from_rotvec(pose.reshape(2, 24, 3)[:, JOINTS.index("left_knee")])
+    bent = (turns[1] * turns[0].inv()).as_rotvec()
+    assert np.degrees(np.linalg.norm(bent)) == pytest.approx(70, abs=0.01)
+    assert degrees_between(bent, np.array([1.0, 0, 0])) < 10
+
+
+def test_an_elbow_bends_to_the_front_of_the_upper_arm(tmp_path):
+    """In CMU's T-pose it bends forward and up by 30 degrees; in SMPL's, forward."""
+    angles = {"lradius": np.array([[90.0, 0, 0]]), "root": np.zeros((1, 3))}
+    pose, _ = retarget(*parsed(tmp_path, angles), REST)
+    joints = dict(zip(JOINTS, BODY.pose(pose, BETAS)[1][0], strict=True))
+    forearm = joints["left_wrist"] - joints["left_elbow"]
+    assert degrees_between(forearm, np.array([0, 0.5, 0.866])) < 0.1
+    assert local(pose, "left_elbow").apply([1.0, 0, 0]) == pytest.approx([0, 0, 1], abs=5e-3)
+
+
+def test_a_turn_of_the_root_turns_the_body(tmp_path):
+    angles = walking(3)
+    joints = posed(tmp_path, angles)
+    turn = Rotation.from_euler("y", 60, degrees=True)
+    root = turn * Rotation.from_euler("xyz", angles["root"], degrees=True)
+    turned = posed(tmp_path, angles | {"root": root.as_euler("xyz", degrees=True)})
+    offsets = (joints - joints[:, :1]).reshape(-1, 3)
+    np.testing.assert_allclose(
+        (turned - turned[:, :1]).reshape(-1, 3), turn.apply(offsets), atol=1e-5
+    )
+
+
+def test_a_mirrored_motion_gives_the_mirrored_pose(tmp_path):
+    angles = random_angles(4)
+
+    def other(name: str) -> str:
+        sided = name[1:] in {bone[0] for bone in SIDED}
+        return {"l": "r", "r": "l"}[name[0]] + name[1:] if sided else name
+
+    mirrored = {other(name): value * [1, -1, -1] for name, value in angles.items()}
+    swap = [JOINTS.index(swapped(name)) for name in JOINTS]
+    symmetric = (REST + REST[swap] * [-1, 1, 1]) / 2
+    pose, _ = retarget(*parsed(tmp_path, angles), symmetric)
+    found, _ = retarget(*parsed(tmp_path, mirrored), symmetric)
+    expected = pose.reshape(-1, 24, 3)[:, swap] * [1, -1, -1]
+    np.testing.assert_allclose(found.reshape(-1, 24, 3), expected, atol=1e-4)
+
+
+def swapped(joint: str) -> str:
+    for one, other in (("left_", "right_"), ("right_", "left_")):
+        if joint.startswith(one):
+            return other + joint.removeprefix(one)
+    return joint
+
+
+def test_the_root_goes_as_far_as_the_actor(tmp_path):
+    position = np.array([[0.0, 17.0, 0.0], [1 / METRES, 17.0, -2 / METRES]])
+    motion = parsed(tmp_path, standing(2), position=position)
+    _, found = retarget(*motion, REST)
+    np.testing.assert_allclose(found[1] - found[0], [1, 0, -2], atol=1e-4)
+    assert found[0, 1] == pytest.approx(17 * METRES, rel=1e-4)
+
+
+CHOSEN = (
+    Take("train", 7, 1, "walk"),
+    Take("train", 7, 2, "walk"),
+    Take("train", 9, 1, "run"),
+    Take("test", 118, 3, "jump"),
+    Take("test", 118, 4, "jump"),
+)
+
+
+@pytest.fixture(scope="module")
+def takes(tmp_path_factory) -> Path:
+    """07_01 makes clips of 100 and 12 frames, 07_02 one of 100 and nothing of 9; 09_01 is broken,
+    118_04 too short; the fifth is not there."""
+    folder = tmp_path_factory.mktemp("takes")
+    for subject in ("07", "09", "118"):
+        (folder / subject).mkdir()
+        (folder / subject / f"{subject}.asf").write_text(asf_text())
+    for name, frames in (("07_01", 112), ("07_02", 109), ("118_03", 10), ("118_04", 9)):
+        angles = walking(FRAME_STEP * frames - 3)
+        path = np.linspace([0, 17, 0], [0, 17, 60], FRAME_STEP * frames - 3)
+        (folder / name.split("_")[0] / f"{name}.amc").write_text(amc_text(angles, path))
+    (folder / "09" / "09_01.amc").write_text(amc_text(walking(60)) + "61\nroot 1 2 3\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tree(takes, tmp_path_factory) -> tuple[Path, list[str]]:
+    out = tmp_path_factory.mktemp("cmu") / "tree"
+    absent = Take("test", 8, 1, "walk")
+    return out, write_cmu(out, takes, seed=3, jobs=1, chosen=(*CHOSEN, absent))
+
+
+def test_takes_become_clips_of_at_most_a_hundred_frames(tree):
+    out, faults = tree
+    found = {
+        path.relative_to(out / "cmu").as_posix(): len(read_clip(path).pose)
+        for path in out.glob("cmu/*/*/*/*")
+    }
+    assert found == {
+        "train/run0/07_01/07_01_c0001_info.mat": 100,
+        "train/run0/07_01/07_01_c0002_info.mat": 12,
+        "train/run0/07_02/07_02_c0001_info.mat": 100,
+        "test/run0/118_03/118_03_c0001_info.mat": 10,
+    }
+    assert len(faults) == 2
+    assert "09_01.amc: line" in faults[0]
+    assert "3 numbers, expected 6" in faults[0]
+    assert "118_04.amc: lasts 9 frames" in faults[1]
+    for gender in GENDERS:
+        body = load_body(out / "smpl" / f"{gender}.npz", gender)
+        np.testing.assert_array_equal(body.faces, embedded_body(gender).faces)
+
+
+def test_clips_hold_every_fourth_frame_of_the_take_turned_by_zrot(tree, takes):
+    out, _ = tree
+    skeleton = read_skeleton(takes / "07" / "07.asf")
+    motion = read_motion(takes / "07" / "07_01.amc", skeleton)
+    zrots = []
+    for number, frames in ((1, slice(0, 400, 4)), (2, slice(400, 446, 4))):
+        path = clip_path(out, "train", "run0", "07_01", number)
+        clip = read_clip(path)
+        body = embedded_body(clip.gender)
+        rest = body.rest(clip.betas)[1]
+        pose, position = retarget(
+            skeleton, Motion(motion.position[frames], motion.angles[frames]), rest
+        )
+        np.testing.assert_allclose(clip.pose[:, 3:], pose[:, 3:], atol=1e-5)
+        # SURREAL stores the actor's own heading and turns it by zrot about the vertical.
+        fields = scipy.io.loadmat(path)
+        zrots.append(fields["zrot"][0, 0])
+        own = Rotation.from_euler("x", 90, degrees=True) * Rotation.from_rotvec(pose[:, :3])
+        stored = Rotation.from_rotvec(fields["pose"][:3].T)
+        assert (own.inv() * stored).magnitude().max() < 1e-5
+        turn = Rotation.from_euler("y", float(zrots[-1]))
+        np.testing.assert_allclose(clip.joints[:, 0], turn.apply(position), atol=1e-4)
+        # Joints are the embedded body's.
+        joints = body.pose(clip.pose, clip.betas)[1]
+        np.testing.assert_allclose(
+            clip.joints - clip.joints[:, :1], joints - joints[:, :1], atol=1e-4
+        )
+    assert zrots[0] != zrots[1]
+
+
+def test_a_subject_has_one_body(tree):
+    out, _ = tree
+    clips = {path.parent.name: read_clip(path) for path in out.glob("cmu/*/*/*/*")}
+    assert clips["07_01"].gender == clips["07_02"].gender
+    np.testing.assert_array_equal(clips["07_01"].betas, clips["07_02"].betas)
+    assert not np.array_equal(clips["07_01"].betas, clips["118_03"].betas)
+    assert max(np.abs(clip.betas).max() for clip in clips.values()) <= 2.5
+
+
+def test_any_number_of_workers_writes_the_same_bytes(tree, takes, tmp_path):
+    out, faults = tree
+    assert write_cmu(tmp_path / "tree", takes, seed=3, jobs=2, chosen=CHOSEN) == faults
+    names = [path.relative_to(out) for path in out.rglob("*") if path.is_file()]
+    assert len(names) == 4 + 2
+    match, mismatch, errors = filecmp.cmpfiles(out, tmp_path / "tree", names, shallow=False)
+    assert (len(match), mismatch, errors) == (len(names), [], [])
+
+
+def test_a_split_without_a_usable_take_is_an_error(takes, tmp_path):
+    out = tmp_path / "tree"
+    with pytest.raises(DataError, match=r"no usable take for test; the first fault: .*118_04"):
+        write_cmu(out, takes, seed=0, jobs=1, chosen=(CHOSEN[0], CHOSEN[4]))
+    with pytest.raises(DataError, match="no usable take for train; run the download stage first"):
+        write_cmu(out, tmp_path, seed=0, jobs=1)
+    assert not out.exists()
+    assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []

@@ -1,0 +1,239 @@
+"""Properties of the procedural motions, over several seeds and subjects."""
+
+import functools
+
+import numpy as np
+import pytest
+from jaxtyping import Float
+from scipy.spatial.transform import Rotation
+
+from tpifu.body.skeleton import JOINTS
+from tpifu.errors import ConfigError
+from tpifu.sources.synthetic.beats import MOTIONS, Style
+from tpifu.sources.synthetic.motion import Motion, make_motion
+
+# Parent of each of SMPL's joints (kintree_table).
+PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
+SEEDS = range(4)
+
+
+@functools.cache
+def motion(name: str, seed: int, frames: int = 100) -> Motion:
+    rng = np.random.default_rng([seed, MOTIONS.index(name)])
+    return make_motion(name, frames, Style.draw(rng), rng)
+
+
+def rotations(clip: Motion, joint: str) -> Rotation:
+    return Rotation.from_rotvec(clip.pose.reshape(-1, 24, 3)[:, JOINTS.index(joint)])
+
+
+def world_rotations(clip: Motion, joint: str) -> Rotation:
+    """Orientation in the world, the product along the chain from the root."""
+    chain = []
+    index = JOINTS.index(joint)
+    while index >= 0:
+        chain.append(rotations(clip, JOINTS[index]))
+        index = PARENTS[index]
+    product = chain.pop()
+    while chain:
+        product = product * chain.pop()
+    return product
+
+
+def heading(clip: Motion) -> Float[np.ndarray, " t"]:
+    facing = rotations(clip, "pelvis").apply([0.0, 0.0, 1.0])
+    return np.unwrap(np.arctan2(facing[:, 0], facing[:, 2]))
+
+
+def test_the_joints_are_smpls():
+    assert len(JOINTS) == len(set(JOINTS)) == 24
+    for name, parent in zip(JOINTS, PARENTS, strict=True):
+        if name.startswith("left_"):
+            mirror = JOINTS.index(name.replace("left", "right"))
+            expected = JOINTS[parent].replace("left", "right")
+            assert JOINTS[PARENTS[mirror]] == expected
+
+
+@pytest.mark.parametrize("name", MOTIONS)
+@pytest.mark.parametrize("frames", [1, 30, 100])
+def test_shapes_types_and_a_start_at_the_origin(name, frames):
+    clip = motion(name, 0, frames)
+    assert clip.pose.shape == (frames, 72)
+    assert clip.lift.shape == (frames,)
+    assert clip.travel.shape == (frames, 2)
+    for array in (clip.pose, clip.lift, clip.travel):
+        assert array.dtype == np.float32
+        assert np.isfinite(array).all()
+    np.testing.assert_array_equal(clip.travel[0], 0)
+    assert (clip.lift >= 0).all()
+
+
+@pytest.mark.parametrize("name", MOTIONS)
+def test_the_generator_decides_everything(name):
+    # Past the cache.
+    one, again, other = (motion.__wrapped__(name, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one.pose, again.pose)
+    np.testing.assert_array_equal(one.lift, again.lift)
+    np.testing.assert_array_equal(one.travel, again.travel)
+    # Clips differ from their first frame on.
+    first = [Rotation.from_rotvec(clip.pose[0].reshape(24, 3)) for clip in (one, other)]
+    assert np.degrees((first[0] * first[1].inv()).magnitude()).max() > 15
+
+
+def test_a_style_is_a_manner_not_a_motion():
+    stiff, lively = (
+        make_motion("walk", 60, Style(amplitude=amplitude), np.random.default_rng(3))
+        for amplitude in (0.5, 1.1)
+    )
+    spread = [
+        np.ptp(rotations(clip, "left_hip").apply([0.0, -1.0, 0.0])[:, 2])
+        for clip in (stiff, lively)
+    ]
+    assert spread[1] > 1.5 * spread[0]
+
+
+@pytest.mark.parametrize("name", MOTIONS)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_nothing_jumps_from_frame_to_frame(name, seed):
+    clip = motion(name, seed)
+    for joint in JOINTS:
+        turns = rotations(clip, joint)
+        steps = np.degrees((turns[1:] * turns[:-1].inv()).magnitude())
+        assert steps.max() < 40, joint
+    # 8 m/s is faster than any of these run.
+    assert np.linalg.norm(np.diff(clip.travel, axis=0), axis=1).max() * 30 < 8
+
+
+@pytest.mark.parametrize("name", MOTIONS)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_knees_and_elbows_are_hinges_that_bend_the_right_way(name, seed):
+    clip = motion(name, seed)
+    for side, outwards in (("left", 1.0), ("right", -1.0)):
+        # The forearm, outwards at rest, may only swing to the front, the shin only to the back.
+        for joint, bone, towards in (
+            ("elbow", [outwards, 0.0, 0.0], [0.0, 0.0, 1.0]),
+            ("knee", [0.0, -1.0, 0.0], [0.0, 0.0, -1.0]),
+        ):
+            moved = rotations(clip, f"{side}_{joint}").apply(bone)
+            bend = np.degrees(np.arctan2(moved @ towards, moved @ bone))
+            assert bend.min() > -0.01
+            assert bend.max() < 150.01
+            assert np.ptp(bend) > 1
+            axis = np.cross(bone, towards)
+            np.testing.assert_allclose(moved @ axis, 0, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_cartwheel_turns_upside_down_and_comes_back(seed):
+    clip = motion("cartwheel", seed)
+    spine = rotations(clip, "pelvis")
+    height = spine.apply([0.0, 1.0, 0.0])[:, 1]
+    assert height.min() < -0.8
+    upside_down = int(height.argmin())
+    assert max(height[:upside_down].max(initial=-1), height[upside_down:].max()) > 0.9
+    # Inverted over straight arms, the legs apart.
+    for side, outwards in (("left", 1.0), ("right", -1.0)):
+        arm = world_rotations(clip, f"{side}_elbow").apply([outwards, 0.0, 0.0])
+        assert arm[upside_down, 1] < -0.5
+    thighs = [
+        world_rotations(clip, f"{side}_hip").apply([0.0, -1.0, 0.0]) for side in ("left", "right")
+    ]
+    apart = np.degrees(np.arccos((thighs[0] * thighs[1]).sum(axis=1)[upside_down]))
+    assert apart > 35
+
+
+def test_a_cartwheel_rolls_about_the_facing_axis():
+    clip = motion("cartwheel", 3)
+    # Facing stays level all the way round, as it would not in a somersault.
+    assert np.abs(rotations(clip, "pelvis").apply([0.0, 0.0, 1.0])[:, 1]).max() < 0.35
+
+
+@pytest.mark.parametrize("name", MOTIONS)
+def test_who_leaves_the_floor(name):
+    heights = np.concatenate([motion(name, seed).lift for seed in range(8)])
+    if name in ("run", "jump", "dance"):
+        assert 0.02 < heights.max() < 0.6
+        assert (heights == 0).mean() > 0.3
+    else:
+        assert (heights == 0).all()
+
+
+@pytest.mark.parametrize("name", ["walk", "run"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_arms_swing_against_the_legs(name, seed):
+    rng = np.random.default_rng(seed)
+    clip = make_motion(name, 90, Style(restless=0.0), rng)
+    trunk = rotations(clip, "pelvis")
+    ahead = [
+        trunk.inv().apply(world_rotations(clip, joint).apply(bone))[:, 2]
+        for joint, bone in (("left_hip", [0.0, -1.0, 0.0]), ("left_shoulder", [1.0, 0.0, 0.0]))
+    ]
+    assert np.corrcoef(*ahead)[0, 1] < -0.5
+
+
+@pytest.mark.parametrize("name", ["walk", "run"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_travel_follows_the_heading(name, seed):
+    clip = motion(name, seed)
+    turn = heading(clip)
+    ahead = np.stack([np.sin(turn), np.cos(turn)], axis=1)[1:]
+    steps = np.diff(clip.travel, axis=0)
+    forward = (steps * ahead).sum(axis=1)
+    # The pelvis twists a little with every step; on the whole the way leads where the body faces.
+    assert forward.sum() > 0.97 * np.linalg.norm(steps, axis=1).sum()
+    low, high = (0.6, 2.2) if name == "walk" else (1.8, 5.5)
+    assert low < forward.mean() * 30 < high
+
+
+@pytest.mark.parametrize("name", ["walk", "run"])
+def test_a_gait_repeats(name):
+    clip = make_motion(name, 100, Style(restless=0.0), np.random.default_rng(5))
+    thigh = world_rotations(clip, "left_hip").apply([0.0, -1.0, 0.0])[:, 1]
+    legs = clip.pose.reshape(-1, 24, 3)[
+        :, [JOINTS.index("left_knee"), JOINTS.index("right_knee")], 0
+    ]
+    wave = np.column_stack([thigh, legs])
+    # Compared with itself a cycle later; the lag is whole frames, so a little may remain.
+    error = [np.abs(wave[lag:] - wave[:-lag]).mean() for lag in range(14, 50)]
+    assert min(error) < 0.15 * max(error)
+
+
+def test_initial_heading_is_near_zero_and_the_dancer_turns():
+    starts = [heading(motion(name, seed))[0] for name in MOTIONS for seed in range(3)]
+    assert np.abs(np.degrees(starts)).max() < 100
+    assert np.std(starts) > 0.05
+    turned = [np.ptp(np.degrees(heading(motion("dance", seed)))) for seed in range(8)]
+    assert max(turned) > 300
+
+
+def test_a_squat_goes_down_with_flat_feet():
+    clip = make_motion("squat", 100, Style(restless=0.0), np.random.default_rng(0))
+    knee = np.degrees(rotations(clip, "left_knee").magnitude())
+    assert knee.max() > 75
+    assert knee.min() < 30
+    sole = world_rotations(clip, "left_ankle").apply([0.0, 0.0, 1.0])[:, 1]
+    assert np.abs(np.degrees(np.arcsin(sole))).max() < 12
+
+
+def test_poses_are_diverse():
+    clips = [motion(name, seed) for name in MOTIONS for seed in SEEDS]
+    arms = np.concatenate(
+        [
+            (rotations(clip, "left_collar") * rotations(clip, "left_shoulder")).apply([1.0, 0, 0])
+            for clip in clips
+        ]
+    )
+    # Seen from the trunk the upper arm points up and down, each to the front and to the back.
+    quarter = 2 * (arms[:, 1] > 0) + (arms[:, 2] > 0)
+    assert np.bincount(quarter, minlength=4).min() > 0.04 * len(arms)
+    for joint in ("left_knee", "left_elbow"):
+        bend = np.concatenate([np.degrees(rotations(clip, joint).magnitude()) for clip in clips])
+        # Every range of 30 degrees up to 120 takes its part.
+        assert np.histogram(bend, [0, 30, 60, 90, 120])[0].min() > 0.02 * len(bend)
+
+
+def test_an_unknown_motion_is_one_line_with_the_known_ones():
+    with pytest.raises(ConfigError, match="cartwheel") as caught:
+        make_motion("moonwalk", 30, Style(), np.random.default_rng(0))
+    assert "moonwalk" in str(caught.value)
+    assert "\n" not in str(caught.value)

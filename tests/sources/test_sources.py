@@ -1,0 +1,404 @@
+import io
+import json
+import logging
+import os
+import re
+import shutil
+import subprocess
+import zipfile
+from importlib import resources
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+from helpers.acclaim import amc_text, asf_text, walking
+from helpers.http_server import PAGE, PASSWORD, USER, serving, status
+
+from tpifu.body.body import embedded_body, load_body
+from tpifu.clips.clip import read_clip, read_source
+from tpifu.clips.splits import choose_clips, subject_of, validation_queue
+from tpifu.config import Data, Surreal, Synthetic
+from tpifu.errors import DataError, LicenceError, TpifuError
+from tpifu.prepare.meshes import SKIPPED_NAME, export_meshes
+from tpifu.shards.meshes import MeshReader
+from tpifu.sources.cmu.takes import ACKNOWLEDGEMENT, urls
+from tpifu.sources.surreal.download import LISTS_URL, SMPL_ZIP, SURREAL_URL
+from tpifu.sources.surreal.lists import ListedClip, clip_count, read_list, wanted_clips
+from tpifu.sources.tree import write_tree
+
+SMPL_PATH = f"/download.php?domain=smpl&sfile={SMPL_ZIP}"
+LOGINS = {
+    "SURREAL_USERNAME": USER,
+    "SURREAL_PASSWORD": PASSWORD,
+    "SMPL_USERNAME": USER,
+    "SMPL_PASSWORD": PASSWORD,
+}
+SMALL = Data(
+    source="surreal", train_meshes=40, validation_meshes=16, test_meshes=25, unseen_meshes=12
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def impatient():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tpifu.sources.download.fetch.DELAY", 0.001)
+        patch.setattr("tpifu.sources.download.fetch.ATTEMPTS", 3)
+        for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+            patch.delenv(name, raising=False)
+            patch.delenv(name.upper(), raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    """A tree of 5 subjects, as SURREAL would serve it."""
+    folder = tmp_path_factory.mktemp("clips") / "tree"
+    counts = Synthetic(train_subjects=3, test_subjects=2)
+    write_tree(folder, Data(synthetic=counts), 0, cache=folder, environment={}, jobs=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def smpl_zip() -> bytes:
+    """SMPL's archive, with the embedded bodies in it."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for gender in ("female", "male"):
+            file = resources.files("tpifu.body") / "assets" / f"body_{gender}.npz"
+            with file.open("rb") as stream, np.load(stream) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+            arrays["posedirs"] = np.zeros((len(arrays["v_template"]), 3, 207), np.float32)
+            body = io.BytesIO()
+            np.savez_compressed(body, **arrays)
+            archive.writestr(f"SMPL_python_v.1.1.0/smpl/SMPL_{gender}.npz", body.getvalue())
+    return buffer.getvalue()
+
+
+class Site:
+    """The servers of SURREAL, behind a login, and of SMPL and the lists, which have none."""
+
+    def __init__(self, gated, public) -> None:
+        self.gated, self.public = gated, public
+        self.environment = {
+            **LOGINS,
+            "SURREAL_URL": gated.url(""),
+            "SURREAL_LISTS_URL": public.url("/lists"),
+            "SMPL_URL": public.url(""),
+        }
+
+    def requests(self) -> list[str]:
+        return [seen.path for server in (self.gated, self.public) for seen in server.seen]
+
+
+@pytest.fixture
+def site(clips, smpl_zip):
+    with serving() as gated, serving() as public:
+        gated.offers = ("Digest",)
+        paths = sorted(path.relative_to(clips).as_posix() for path in clips.rglob("*_info.mat"))
+        for path in paths:
+            gated.files[f"/SURREAL/data/{path}"] = (clips / path).read_bytes()
+        for split in ("train", "test"):
+            lines = [f"{SURREAL_URL}/SURREAL/data/{path}" for path in paths if f"/{split}/" in path]
+            name = f"/lists/files_cmu_{split}_info.mat.txt"
+            public.files[name] = "\n".join(lines).encode() + b"\n"
+        public.files[SMPL_PATH] = smpl_zip
+        yield Site(gated, public)
+
+
+def write(out: Path, data: Data, environment, seed=0) -> list[str]:
+    cache = out.parent / "cache"
+    return write_tree(out, data, seed, cache=cache, environment=environment, jobs=1)
+
+
+def refused(kind, out: Path, data: Data, environment) -> str:
+    """The one line of an error, after which `out` is not there."""
+    with pytest.raises(kind) as caught:
+        write(out, data, environment)
+    assert not out.exists()
+    line = str(caught.value)
+    assert "\n" not in line
+    assert PASSWORD not in line
+    return line
+
+
+def test_two_logins_make_the_tree(site, clips, tmp_path, caplog):
+    caplog.set_level(logging.DEBUG)
+    out = tmp_path / "surreal"
+    assert write(out, SMALL, site.environment) == []
+    found = [path.relative_to(out) for path in out.rglob("*_info.mat")]
+    for path in found:
+        assert (out / path).read_bytes() == (clips / path).read_bytes()
+    # Enough, and hardly more.
+    assert len(found) < 0.5 * len(list(clips.rglob("*_info.mat")))
+    choice = export_meshes(out, tmp_path / "meshes", SMALL, 0, jobs=1)
+    kept = {split: 0 for split, _, _ in choice.clips}
+    for split, _, count in choice.clips:
+        kept[split] += count
+    assert kept == {"train": 40, "validation": 16, "test": 25, "unseen_motion": 12}
+    # Of the subjects that were fetched to validate on nothing was fetched for training.
+    validated = {subject_of(p.parent.name) for s, p, _ in choice.clips if s == "validation"}
+    spare = {out / path for path in found} - {path for _, path, _ in choice.clips}
+    assert not {subject_of(path.parent.name) for path in spare} & validated
+    # The bodies are those of the archive.
+    for gender in ("female", "male"):
+        body = load_body(out / "smpl" / f"{gender}.npz", gender)
+        np.testing.assert_array_equal(body.faces, embedded_body(gender).faces)
+    (form,) = [seen.body for seen in site.public.seen if seen.method == "POST"]
+    assert b"username=" in form
+    source = read_source(out)
+    assert source["source"] == "surreal"
+    assert source["clips"] == len(found)
+    assert source["bodies"]["male"]["version"] == "unknown"
+    assert MeshReader(tmp_path / "meshes").shards.metadata["provenance"] == source
+    # Nothing kept anywhere holds a login.
+    for secret in (USER, PASSWORD):
+        assert secret not in caplog.text
+        for path in tmp_path.rglob("*"):
+            assert path.is_dir() or secret.encode() not in path.read_bytes()
+
+
+def test_a_second_run_asks_for_nothing(site, tmp_path):
+    write(tmp_path / "one", SMALL, site.environment)
+    site.gated.seen.clear()
+    site.public.seen.clear()
+    # Not even for a login: everything is there.
+    without = {name: v for name, v in site.environment.items() if name not in LOGINS}
+    write(tmp_path / "two", SMALL, without)
+    assert site.requests() == []
+    for path in (tmp_path / "one").rglob("*"):
+        if path.is_file():
+            other = tmp_path / "two" / path.relative_to(tmp_path / "one")
+            assert path.read_bytes() == other.read_bytes()
+
+
+def test_an_interrupted_download_goes_on_where_it_stopped(site, tmp_path):
+    first = sorted(site.gated.files)
+    for path in first[::2]:
+        site.gated.plan(path, status(503), status(503), status(503))
+    assert "second run" in refused(DataError, tmp_path / "out", SMALL, site.environment)
+    before = set((tmp_path / "cache").rglob("*_info.mat"))
+    site.gated.plans.clear()
+    site.gated.seen.clear()
+    write(tmp_path / "out", SMALL, site.environment)
+    asked = {Path(path).name for path in site.requests()}
+    assert not asked & {path.name for path in before}
+
+
+def test_missing_and_wrong_logins_say_what_to_set(site, tmp_path):
+    for missing in LOGINS:
+        environment = {k: v for k, v in site.environment.items() if k != missing}
+        line = refused(LicenceError, tmp_path / "out", SMALL, environment)
+        assert line.startswith(f"{missing} not set: set ")
+        assert "https://" in line
+        shutil.rmtree(tmp_path / "cache", ignore_errors=True)  # what is there needs no login
+    wrong = {**site.environment, "SURREAL_PASSWORD": "guess"}
+    line = refused(LicenceError, tmp_path / "out", SMALL, wrong)
+    assert "401" in line
+    assert "SURREAL_USERNAME" in line
+    # SMPL's server answers a wrong login with a page.
+    shutil.rmtree(tmp_path / "cache")
+    site.public.files[SMPL_PATH] = PAGE
+    assert "SMPL_USERNAME" in refused(LicenceError, tmp_path / "out", SMALL, site.environment)
+    site.public.files[SMPL_PATH] = b"PK, but not a zip"
+    assert "SMPL_MODELS" in refused(DataError, tmp_path / "out", SMALL, site.environment)
+
+
+def test_a_folder_of_models_needs_no_smpl_login(site, smpl_zip, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / SMPL_ZIP).write_bytes(smpl_zip)
+    environment = {k: v for k, v in site.environment.items() if not k.startswith("SMPL_")}
+    write(tmp_path / "out", SMALL, {**environment, "SMPL_MODELS": str(tmp_path / "mine")})
+    assert (tmp_path / "out" / "smpl" / "female.npz").exists()
+    assert SMPL_PATH not in site.requests()
+    environment["SMPL_MODELS"] = str(tmp_path / "elsewhere")
+    assert "elsewhere" in refused(DataError, tmp_path / "other", SMALL, environment)
+
+
+def test_clips_that_are_missing_broken_or_monsters_are_made_up_for(site, tmp_path):
+    out = tmp_path / "out"
+    write(out, SMALL, site.environment)
+    lost, broken, monster = sorted(path.relative_to(out) for path in out.rglob("*_info.mat"))[:3]
+    fields = {k: v for k, v in scipy.io.loadmat(out / monster).items() if not k.startswith("__")}
+    fields["shape"] = fields["shape"] * 0 + 6.0
+    buffer = io.BytesIO()
+    scipy.io.savemat(buffer, fields)
+    site.gated.files[f"/SURREAL/data/{monster}"] = buffer.getvalue()
+    site.gated.files[f"/SURREAL/data/{broken}"] = b"not a MAT file"
+    del site.gated.files[f"/SURREAL/data/{lost}"]
+    shutil.rmtree(tmp_path / "cache")
+    faults = write(tmp_path / "again", SMALL, site.environment)
+    assert len(faults) == 2
+    assert any(lost.name in fault and "404" in fault for fault in faults)
+    assert any(broken.name in fault and "readable" in fault for fault in faults)
+    generous = Data.model_validate({**SMALL.model_dump(), "max_skipped": 0.5})
+    choice = export_meshes(tmp_path / "again", tmp_path / "meshes", generous, 0, jobs=1)
+    assert sum(kept for split, _, kept in choice.clips if split == "train") == 40
+    table = (tmp_path / "meshes" / SKIPPED_NAME).read_text().splitlines()
+    assert table == [
+        "clip,reason,detail",
+        f"{monster.as_posix()},monster shape,a shape coefficient beyond 5",
+    ]
+    metadata = MeshReader(tmp_path / "meshes").shards.metadata
+    assert metadata["skipped_clips"] == {"monster shape": 1}
+
+
+def test_a_validation_subject_whose_clips_are_gone_costs_training_nothing(site, clips, tmp_path):
+    walks = sorted((clips / "cmu" / "train" / "run0").glob("*_walk"))
+    names = [walk.name for walk in walks]
+    ((first,), *_) = validation_queue(walks, names, 0)
+    for path in list(site.gated.files):
+        if f"/run0/{subject_of(first.name)}_" in path:
+            del site.gated.files[path]
+    assert write(tmp_path / "out", SMALL, site.environment)
+    choice = choose_clips(tmp_path / "out", SMALL, 0)
+    for split, wanted in (("train", 40), ("validation", 16)):
+        assert sum(kept for at, _, kept in choice.clips if at == split) == wanted
+
+
+def test_a_list_too_short_says_what_would_help(site, tmp_path):
+    data = Data.model_validate({**SMALL.model_dump(), "train_meshes": 4000})
+    line = refused(DataError, tmp_path / "out", data, site.environment)
+    assert re.search(r"has \d+ of 4000 train meshes: lower data.train_meshes, add to", line)
+
+
+def test_both_kinds_of_list_name_the_same_clips(tmp_path):
+    # 250 frames: run0 (stride 50) has clips from 1, 51, 101, 151; run1 from 1, 31, 61, ..., 151.
+    (tmp_path / "lengths.csv").write_text("split, sequence, frames\ntrain, 01_01, 250\n")
+    computed = read_list(tmp_path / "lengths.csv")
+    assert [clip.number for clip in computed if clip.run == "run0"] == [1, 2, 3, 4]
+    lines = [f"{LISTS_URL}/x/{clip.path.as_posix()}" for clip in computed]
+    lines += ["# mine", "", "https://x/cmu/val/run0/01_01/01_01_c0001_info.mat"]
+    (tmp_path / "lines.txt").write_text("\r\n".join(lines))
+    assert read_list(tmp_path / "lines.txt") == computed
+
+
+@pytest.mark.parametrize("run", ["run0", "run1", "run2"])
+def test_clips_cover_a_sequence(run):
+    stride = {"run0": 50, "run1": 30, "run2": 70}[run]
+    for frames in range(1, 1000):
+        count = clip_count(frames, run)
+        starts = [stride * number for number in range(count)]
+        assert starts[-1] < frames or count == 1  # no clip is empty
+        assert starts[-1] + 100 >= frames  # the end is covered
+        assert count == 1 or starts[-2] + 100 < frames  # and not twice
+
+
+def test_clips_without_overlap_share_no_frame(tmp_path):
+    (tmp_path / "list.csv").write_text("split,sequence,frames\ntrain,01_01,1000\n")
+    listed = read_list(tmp_path / "list.csv")
+    for run, stride in (("run0", 50), ("run1", 30), ("run2", 70)):
+        chosen = wanted_clips(listed, Surreal(runs=(run,)))
+        starts = [(clip.number - 1) * stride for clip in chosen]
+        assert min(b - a for a, b in pairwise(starts)) >= 100
+        everything = wanted_clips(listed, Surreal(runs=(run,), overlapping=True))
+        assert len(everything) == clip_count(1000, run) > len(chosen)
+
+
+def test_monster_shapes_are_left_out_unless_asked_for():
+    names = ["18_01", "19_15", "143_21", "118_01", "143_2", "01_01"]
+    listed = [ListedClip("train", "run0", name, 1) for name in names]
+    assert [c.sequence for c in wanted_clips(listed, Surreal())] == ["118_01", "143_2", "01_01"]
+    assert wanted_clips(listed, Surreal(exclude=())) == listed
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("https://example.org/cat.jpg\n", "line 1: 'https://example.org/cat.jpg' names no cmu/"),
+        ("cmu/train/run0/01_01/02_02_c0001_info.mat\n", "line 1"),
+        ("split,sequence,frames\ntrain,01_01,many\n", "line 2: "),
+        ("split,sequence,frames\nval,01_01,100\n", "line 2: a split is train or test"),
+        ("split,sequence,frames\ntrain,../x,100\n", "line 2: "),
+        ("split,sequence,frames\ntrain,01_01\n", "line 2: "),
+    ],
+)
+def test_a_list_that_names_no_clips_says_where(tmp_path, text, told):
+    (tmp_path / "list").write_text(text)
+    with pytest.raises(DataError, match=re.escape(told)):
+        read_list(tmp_path / "list")
+
+
+def test_a_list_of_ones_own_replaces_the_authors(site, tmp_path):
+    lists = [content.decode() for path, content in site.public.files.items() if "/lists/" in path]
+    (tmp_path / "mine.txt").write_text("".join(lists))
+    own = Data.model_validate({**SMALL.model_dump(), "surreal": {"clips": f"{tmp_path}/mine.txt"}})
+    write(tmp_path / "out", own, site.environment)
+    assert not [path for path in site.requests() if "/lists/" in path]
+    (tmp_path / "mine.txt").write_text("# nothing\n")
+    assert "names no clips" in refused(TpifuError, tmp_path / "o", own, site.environment)
+
+
+@pytest.fixture(scope="module")
+def takes() -> dict[str, bytes]:
+    angles = walking(400)
+    motion, skeleton = amc_text(angles).encode(), asf_text().encode()
+    return {f"/subjects/{file}": skeleton if file.endswith(".asf") else motion for file in urls()}
+
+
+def test_cmu_needs_no_login_and_is_credited(takes, tmp_path):
+    data = Data(source="cmu", train_meshes=60, test_meshes=20, unseen_meshes=10)
+    with serving() as server:
+        server.files = takes
+        environment = {"CMU_URL": server.url("")}
+        assert write(tmp_path / "out", data, environment) == []
+        assert server.busiest <= 2
+        assert not [seen for seen in server.seen if "Authorization" in seen.headers]
+        server.seen.clear()
+        write(tmp_path / "again", data, environment)
+        assert server.seen == []
+    choice = export_meshes(tmp_path / "out", tmp_path / "meshes", data, 0, jobs=1)
+    unseen = {path.parent.name for split, path, _ in choice.clips if split == "unseen_motion"}
+    assert unseen <= {"10_01", "144_05", "144_11"}
+    metadata = MeshReader(tmp_path / "meshes").shards.metadata
+    assert metadata["provenance"]["citation"] == ACKNOWLEDGEMENT
+    clip = read_clip(next((tmp_path / "out").rglob("07_01_c0001_info.mat")))
+    assert len(clip.pose) == 100
+
+
+def test_takes_that_cmu_lacks_are_left_out(takes, tmp_path):
+    data = Data(source="cmu", train_meshes=60, test_meshes=20, unseen_meshes=0)
+    with serving() as server:
+        server.files = {k: v for k, v in takes.items() if not k.endswith("07_01.amc")}
+        server.files["/subjects/08/08_01.amc"] = b"gone elsewhere"
+        faults = write(tmp_path / "out", data, {"CMU_URL": server.url("")})
+        assert len(faults) == 2
+        assert not list((tmp_path / "out").rglob("07_01_*"))
+        assert list((tmp_path / "out").rglob("07_12_*"))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "data/surreal/cmu/train/run0/01_01/01_01_c0001_info.mat",
+        "01_01_c0001_info.mat",
+        "docs/basicModel_f_lbs_10_207_0_v1.0.0.pkl",
+        "SMPL_MALE.npz",
+        "SMPL_python_v.1.1.0.zip",
+        "files_cmu_train_info.mat.txt",
+        ".cache/downloads/smpl/SMPL_python_v.1.1.0.zip",
+        "models/baseline/model.pt",
+        "reports/comparison/figure5.png",
+        "mlflow.db",
+    ],
+)
+def test_git_ignores_licensed_files_and_what_is_made_of_them(path):
+    root = Path(__file__).parents[2]
+    found = subprocess.run(["git", "check-ignore", "-q", path], cwd=root, env=os.environ)
+    assert found.returncode == 0
+
+
+def test_an_interrupted_tree_is_not_there(clips, tmp_path, monkeypatch):
+    def fail(*arguments, **options):
+        raise DataError("no")
+
+    monkeypatch.setattr("tpifu.sources.tree.write_synthetic", fail)
+    refused(DataError, tmp_path / "out", Data(), {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tree_says_where_it_is_from(clips):
+    source = json.loads((clips / "source.json").read_text())
+    assert (source["source"], source["clips"]) == ("synthetic", 45)
+    assert "NOTICE" in source["licence"]

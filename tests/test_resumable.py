@@ -1,0 +1,207 @@
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from tpifu.errors import DataError
+from tpifu.resumable import build
+from tpifu.shards.coding import pack_codes
+from tpifu.shards.reader import Shards
+from tpifu.shards.schema import item_seed
+
+CLIPS = [("train", f"clip{number:02d}") for number in range(12)] + [("test", "last")]
+
+
+@pytest.fixture(autouse=True)
+def _small_shards(monkeypatch):
+    """A few clips fill a shard."""
+    monkeypatch.setattr("tpifu.shards.writer.SHARD_BYTES", 20_000)
+
+
+def rows(clip: tuple[str, str], log: Path | None = None, stop_at: str = "", pause: float = 0):
+    """Two frames of a clip, a row group each; notes the call in `log`, breaks at clip `stop_at`."""
+    split, name = clip
+    if name == stop_at:
+        raise KeyboardInterrupt
+    if log:
+        with log.open("a") as file:
+            file.write(f"{name}\n")
+    time.sleep(pause)
+    rng = np.random.default_rng(item_seed(0, name, 0))
+    return [
+        [
+            {
+                "split": split,
+                "sequence": name,
+                "clip": name,
+                "frame": frame,
+                "points": pack_codes(rng.integers(-9, 9, (1000, 3)).astype(np.int16)),
+                "inside": bytes(125),
+                "grid": None,
+            }
+        ]
+        for frame in range(2)
+    ]
+
+
+def write(folder, *, metadata=None, inputs=None, jobs=1, **task):
+    build(
+        folder,
+        "points",
+        partial(rows, **task),
+        CLIPS,
+        metadata or {},
+        inputs or {},
+        jobs=jobs,
+        label="points",
+    )
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def whole(tmp_path) -> dict[str, bytes]:
+    """What an uninterrupted call writes."""
+    write(tmp_path / "whole")
+    return contents(tmp_path / "whole")
+
+
+def test_workers_and_shard_sizes_change_no_row(tmp_path, whole, monkeypatch):
+    assert len(whole) > 4
+    write(tmp_path / "points", jobs=2)
+    assert contents(tmp_path / "points") == whole
+    stored = Shards(tmp_path / "points", "points")
+    assert stored.index["clip"].tolist() == [name for _, name in CLIPS for _ in range(2)]
+    monkeypatch.setattr("tpifu.shards.writer.SHARD_BYTES", 2**20)
+    write(tmp_path / "large")
+    assert sorted(contents(tmp_path / "large")) == ["test-00000.parquet", "train-00000.parquet"]
+    large = Shards(tmp_path / "large", "points")
+    everything = range(len(stored))
+    assert large.read(everything, ["points"]) == stored.read(everything, ["points"])
+
+
+def test_after_a_stop_only_what_is_missing_is_computed(tmp_path, whole):
+    folder, log = tmp_path / "points", tmp_path / "log"
+    with pytest.raises(KeyboardInterrupt):
+        write(folder, log=log, stop_at="clip07")
+    assert not folder.exists()
+    stopped = log.read_text().split()
+    assert stopped == [name for _, name in CLIPS[:7]]
+    write(folder, log=log)
+    computed = log.read_text().split()[len(stopped) :]
+    assert computed[-1] == "last"
+    assert 0 < len(computed) < len(CLIPS) - 3
+    assert contents(folder) == whole
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "points", "whole"]
+
+
+@pytest.mark.parametrize("changed", [{"metadata": {"sigma": 1}}, {"inputs": {"seed": 1}}])
+def test_what_was_finished_under_other_settings_is_dropped(tmp_path, changed):
+    folder, log = tmp_path / "points", tmp_path / "log"
+    with pytest.raises(KeyboardInterrupt):
+        write(folder, stop_at="clip07")
+    write(folder, log=log, **changed)
+    assert log.read_text().split() == [name for _, name in CLIPS]
+
+
+def test_a_finished_shard_that_was_cut_off_is_written_anew(tmp_path, whole):
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "points", stop_at="clip07")
+    shard = tmp_path / ".points.part" / "shards" / "train-00000.parquet"
+    shard.write_bytes(shard.read_bytes()[:100])
+    write(tmp_path / "points")
+    assert contents(tmp_path / "points") == whole
+
+
+def test_a_stop_before_the_first_shard_leaves_nothing_behind(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "points", stop_at="clip00")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path, whole, ends):
+    log = tmp_path / "log"
+    call = (
+        "import sys; sys.path.insert(0, 'tests'); from pathlib import Path; "
+        "from test_resumable import write; from tpifu.shards import writer; "
+        "writer.SHARD_BYTES = 20_000; "
+        f"write(Path({str(tmp_path / 'points')!r}), jobs=2, log=Path({str(log)!r}), pause=0.05)"
+    )
+    rng = np.random.default_rng(0)
+
+    def computed() -> int:
+        return len(log.read_text().split()) if log.exists() else 0
+
+    for last in [*rng.integers(1, 8, 10).tolist(), None]:
+        before = computed()
+        process = subprocess.Popen(
+            [sys.executable, "-c", call], cwd=Path(__file__).parents[1], start_new_session=True
+        )
+        while process.poll() is None and (last is None or computed() < before + last):
+            time.sleep(rng.uniform(0, 0.05))
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        elif process.returncode == 0:
+            break
+        process.wait()
+    assert process.returncode == 0
+    assert computed() > len(CLIPS)  # what a kill interrupted was done again
+    assert contents(tmp_path / "points") == whole
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "points", "whole"]
+
+
+def test_a_full_disk_is_one_line_and_costs_no_finished_shard(tmp_path, whole, monkeypatch):
+    written = pq.ParquetWriter.write_table
+    calls = iter(range(1000))
+
+    def full(*args, **kwargs):
+        if next(calls) >= 15:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return written(*args, **kwargs)
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
+    with pytest.raises(DataError) as caught:
+        write(tmp_path / "points")
+    told = str(caught.value)
+    assert "points: cannot be written (No space left on device)" in told
+    assert ".points.part keeps what is finished" in told
+    assert "\n" not in told
+    monkeypatch.undo()
+    monkeypatch.setattr("tpifu.shards.writer.SHARD_BYTES", 20_000)
+    log = tmp_path / "log"
+    write(tmp_path / "points", log=log)
+    assert len(log.read_text().split()) < len(CLIPS)
+    assert contents(tmp_path / "points") == whole
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"points: cannot be written \(Not a directory\)"):
+        write(tmp_path / "file" / "points")
+
+
+def test_a_second_process_is_refused(tmp_path, held_elsewhere):
+    part = tmp_path / ".points.part"
+    part.mkdir()
+    with (
+        held_elsewhere(part / "lock"),
+        pytest.raises(DataError, match="another process writes this folder"),
+    ):
+        write(tmp_path / "points")
+
+
+def test_nothing_to_write_is_an_error(tmp_path):
+    with pytest.raises(DataError, match="nothing to write"):
+        build(tmp_path / "points", "points", rows, [], {}, {}, jobs=1, label="points")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,170 @@
+"""Several processes, as torchrun starts them, on this machine's CPU."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tpifu.errors import DataError
+from tpifu.model.folder import LOSS_NAME, load_model
+from tpifu.train.distributed import Team, assembled
+
+# One process of a team: its arguments are the data, the output and the number of steps.
+PROGRAM = """
+import sys
+from pathlib import Path
+
+import torch
+
+from tpifu.config import Hourglass, Model, Train
+from tpifu.errors import exit_on_error
+from tpifu.train.distributed import assembled
+from tpifu.train.fit import fit
+from tpifu.train.run import Machine, Run
+
+torch.set_num_threads(1)
+data, out, steps = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+model = Model(hourglass=Hourglass(stacks=2, depth=1, dim=8), mlp=(16, 8), z_normalization=0.3)
+train = Train(batch_size=4, points=20, steps=steps, learning_rate=1e-2, checkpoint_every=2)
+run = Run(views=data / "views", points=data / "points", model=model, train=train,
+          seed=0)
+with exit_on_error(), assembled(torch.device("cpu")) as (team, device):
+    machine = Machine(device=device, team=team)
+    fit(run, out / "model", out / "scratch", machine, lambda m, step: print(step, flush=True))
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def start(data: Path, out: Path, world: int, steps: int) -> list[subprocess.Popen[str]]:
+    port = free_port()
+    team = []
+    for rank in range(world):
+        names = {"RANK": rank, "WORLD_SIZE": world, "LOCAL_RANK": rank, "MASTER_PORT": port}
+        environment = {name: str(value) for name, value in names.items()} if world > 1 else {}
+        team.append(
+            subprocess.Popen(
+                [sys.executable, "-c", PROGRAM, data, out, str(steps)],
+                env={**os.environ, **environment, "MASTER_ADDR": "127.0.0.1"},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    return team
+
+
+def ended(team: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
+    """Exit status and errors of each process."""
+    found = []
+    for process in team:
+        _, errors = process.communicate(timeout=100)
+        found.append((process.returncode, errors))
+    return found
+
+
+def wait_for(process: subprocess.Popen[str], step: int) -> None:
+    for line in process.stdout:
+        if int(line) >= step:
+            return
+    raise AssertionError(f"ended before step {step}: {process.stderr.read()}")
+
+
+def losses(out: Path) -> np.ndarray:
+    return np.loadtxt(out / "model" / LOSS_NAME, delimiter=",", skiprows=1)[:, 1]
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(tiny, tmp_path):
+    one = start(tiny, tmp_path / "one", 1, 8)
+    two = start(tiny, tmp_path / "two", 2, 8)
+    assert [status for status, _ in ended(one) + ended(two)] == [0, 0, 0]
+    # The same batches. Sums of gradients are rounded in another order, which Adam's first steps
+    # magnify in single weights, but not in the losses.
+    np.testing.assert_allclose(losses(tmp_path / "two"), losses(tmp_path / "one"), rtol=1e-4)
+    assert load_model(tmp_path / "two" / "model", torch.device("cpu")).config.neighborhood == 3
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_ends_the_others_and_the_run_goes_on_later(tiny, tmp_path):
+    leader, other = team = start(tiny, tmp_path / "out", 2, 500)
+    wait_for(leader, 5)
+    other.kill()
+    died = time.monotonic()
+    (status, errors), _ = ended(team)
+    assert time.monotonic() - died < 60
+    assert status == 2
+    assert errors.splitlines()[-1].startswith("error: process 0 of 2 lost the others")
+    assert not (tmp_path / "out" / "model").exists()
+    (alone,) = start(tiny, tmp_path / "out", 1, 500)
+    wait_for(alone, 0)
+    alone.send_signal(signal.SIGTERM)
+    ((status, errors),) = ended([alone])
+    assert status == 128 + signal.SIGTERM
+    assert "resuming after step" in errors
+    assert "stopped after step" in errors
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_process_stops_all_after_the_same_step(tiny, tmp_path):
+    leader, other = team = start(tiny, tmp_path / "out", 2, 500)
+    wait_for(leader, 3)
+    other.send_signal(signal.SIGTERM)
+    found = ended(team)
+    assert [status for status, _ in found] == [128 + signal.SIGTERM] * 2
+    told = {errors.splitlines()[-1] for _, errors in found}
+    assert len(told) == 1
+    assert told.pop().startswith("stopped after step ")
+
+
+def test_alone_a_team_changes_nothing():
+    network, value = torch.nn.Linear(2, 2), torch.tensor(3.0)
+    team = Team()
+    assert team.leads
+    assert team.joined(network) is network
+    assert team.mean(value) is value
+    assert team.from_leader("x") == "x"
+
+
+@pytest.fixture
+def first_of_two(monkeypatch):
+    """This process leads a team of two, as torchrun's variables say; the other never comes."""
+    names = {"RANK": 0, "WORLD_SIZE": 2, "MASTER_PORT": free_port(), "MASTER_ADDR": "127.0.0.1"}
+    for name, value in names.items():
+        monkeypatch.setenv(name, str(value))
+
+
+@pytest.mark.usefixtures("first_of_two")
+def test_a_fault_of_ones_own_is_not_taken_for_the_loss_of_the_others(monkeypatch):
+    monkeypatch.setattr("torch.distributed.init_process_group", lambda *_, **options: None)
+    for error in (RuntimeError("mat1 and mat2"), torch.OutOfMemoryError("CUDA out of memory")):
+        with pytest.raises(type(error), match=str(error)), assembled(torch.device("cpu")):
+            raise error
+    gone = RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer")
+    with (
+        pytest.raises(DataError, match="process 0 of 2 lost the others"),
+        assembled(torch.device("cpu")),
+    ):
+        raise gone
+
+
+@pytest.mark.usefixtures("first_of_two")
+def test_others_that_never_come_are_one_line(monkeypatch):
+    monkeypatch.setattr("tpifu.train.distributed.PATIENCE", timedelta(seconds=1))
+    with (
+        pytest.raises(DataError, match="process 0 of 2 lost the others, or never found them"),
+        assembled(torch.device("cpu")),
+    ):
+        pass

@@ -1,0 +1,1 @@
+"""SMPL-format bodies: skeleton, posing, SMPL's own model files."""

@@ -1,0 +1,126 @@
+"""SMPL-format bodies: an .npz with SMPL's arrays -> posed vertices and joints, through smplx.
+
+SMPL's frame: metres, y up, facing +z, left = +x. The embedded bodies come with the package (NOTICE
+says from where); they have SMPL's format, joints and counts, not its topology.
+"""
+
+import contextlib
+import functools
+import io
+import shutil
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import smplx
+import torch
+from jaxtyping import Float, Int, Int8
+from smplx.utils import Struct
+
+from tpifu.body.skeleton import BETAS, GENDERS, JOINT_COUNT
+from tpifu.errors import DataError
+
+_CHUNK = 16
+"""Frames posed at once: memory stays flat however long a clip is."""
+
+
+class Body:
+    """One body model; shape and pose are arguments, nothing is kept between calls."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], gender: str) -> None:
+        """`arrays`: v_template, shapedirs, weights, J_regressor, kintree_table, f; maybe
+        posedirs."""
+        self.gender = gender
+        self.faces: Int[np.ndarray, "f 3"] = arrays["f"].astype(np.int32)
+        vertices = len(arrays["v_template"])
+        weights = arrays["weights"].astype(np.float32)
+        data = {
+            "v_template": arrays["v_template"].astype(np.float32),
+            "shapedirs": arrays["shapedirs"][:, :, :BETAS].astype(np.float32),
+            "posedirs": arrays.get(
+                "posedirs", np.zeros((vertices, 3, 9 * (JOINT_COUNT - 1)), np.float32)
+            ),
+            # Stored as 16-bit floats, rows sum to .9997: a body must not shrink by that.
+            "weights": weights / weights.sum(axis=1, keepdims=True),
+            "J_regressor": arrays["J_regressor"].astype(np.float32),
+            "kintree_table": arrays["kintree_table"].astype(np.int64),
+            "f": self.faces.astype(np.int64),
+        }
+        self.joints_of_vertices: Int8[np.ndarray, " v"] = weights.argmax(axis=1).astype(np.int8)
+        """The joint that each vertex follows most."""
+        # smplx prints a warning about ten shape coefficients, which is what SURREAL stores.
+        with contextlib.redirect_stdout(io.StringIO()):
+            self._smpl = smplx.SMPL("", data_struct=Struct(**data), gender=gender, num_betas=BETAS)
+
+    def rest(
+        self, betas: Float[np.ndarray, " b"]
+    ) -> tuple[Float[np.ndarray, "v 3"], Float[np.ndarray, "24 3"]]:
+        """Vertices and joints of the T-pose, not centred."""
+        vertices, joints = self.pose(np.zeros((1, 3 * JOINT_COUNT), np.float32), betas)
+        return vertices[0], joints[0]
+
+    @torch.no_grad()
+    def pose(
+        self, pose: Float[np.ndarray, "t 72"], betas: Float[np.ndarray, " b"]
+    ) -> tuple[Float[np.ndarray, "t v 3"], Float[np.ndarray, "t 24 3"]]:
+        """Vertices and joints of axis-angle poses, SMPL's joint order, without translation."""
+        vertices, joints = [], []
+        for part in torch.from_numpy(pose).float().split(_CHUNK):
+            output = self._smpl(
+                betas=torch.from_numpy(betas).float().expand(len(part), -1),
+                global_orient=part[:, :3],
+                body_pose=part[:, 3:],
+            )
+            vertices.append(output.vertices.numpy())
+            joints.append(output.joints[:, :JOINT_COUNT].numpy())
+        return np.concatenate(vertices), np.concatenate(joints)
+
+
+@functools.cache
+def embedded_body(gender: Literal["female", "male"]) -> Body:
+    """The body that comes with the package."""
+    with resources.as_file(resources.files("tpifu.body") / "assets" / f"body_{gender}.npz") as path:
+        return load_body(path, gender)
+
+
+def write_embedded(folder: Path) -> None:
+    """The embedded bodies as `female.npz` and `male.npz` in a new folder."""
+    folder.mkdir()
+    for gender in GENDERS:
+        with resources.as_file(
+            resources.files("tpifu.body") / "assets" / f"body_{gender}.npz"
+        ) as path:
+            shutil.copyfile(path, folder / f"{gender}.npz")
+
+
+@functools.cache
+def load_body(path: Path, gender: str) -> Body:
+    """Read an SMPL-format .npz. Raises DataError for a file that is missing or does not hold a
+    body."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such body file")
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+    except (ValueError, OSError, EOFError, KeyError) as error:
+        raise DataError(f"{path}: not a readable .npz of plain arrays ({error})") from error
+    vertices = len(arrays.get("v_template", ()))
+    shapes: dict[str, tuple[int | None, ...]] = {
+        "v_template": (vertices, 3),
+        "shapedirs": (vertices, 3, None),
+        "weights": (vertices, JOINT_COUNT),
+        "J_regressor": (JOINT_COUNT, vertices),
+        "kintree_table": (2, JOINT_COUNT),
+        "f": (None, 3),
+    }
+    for name, shape in shapes.items():
+        if name not in arrays:
+            raise DataError(f"{path}: lacks {name!r}; an SMPL body has {', '.join(shapes)}")
+        found = arrays[name].shape
+        if len(found) != len(shape) or any(
+            want not in (None, have) for want, have in zip(shape, found, strict=True)
+        ):
+            raise DataError(f"{path}: {name} has shape {found}, expected {shape} (None: any)")
+    return Body(arrays, gender)

@@ -1,0 +1,1 @@
+"""The `tpifu` command, one command a file."""

@@ -1,0 +1,1 @@
+"""Clips of motion on disk, in SURREAL's layout, and the splits."""

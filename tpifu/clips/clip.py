@@ -1,0 +1,159 @@
+"""SURREAL-shaped trees: `cmu/{train,test}/run*/SEQUENCE/SEQUENCE_c0001_info.mat` and SMPL-format
+bodies in `smpl/`.
+
+SURREAL's own conventions stay inside this module: poses are stored z-up with the yaw `zrot` apart,
+joints in a y-down world, gender 0 female and 1 male, singleton axes dropped by MATLAB. Everything
+that leaves it is y-up, metres, SMPL's frame: `R_root = Rx(-90) Rz(zrot) R(pose[:3])`.
+"""
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.io
+from jaxtyping import Float
+from scipy.spatial.transform import Rotation
+
+from tpifu.body.skeleton import GENDERS
+from tpifu.clips.matfile import LARGEST, MAX_FRAMES, UnusableClip, read_fields
+from tpifu.errors import DataError
+
+MAX_BETA = 5.0
+"""Shape coefficients beyond this are SURREAL's "monster shapes" (its README)."""
+
+SOURCE_NAME = "source.json"
+"""What a tree was made from, under which terms."""
+
+_Z_UP_TO_Y_UP = Rotation.from_euler("x", -90, degrees=True)
+_Y_DOWN = np.array([1.0, -1.0, -1.0])
+
+_NAME = re.compile(r".*_c(?P<number>[0-9]{1,6})_info\.mat")
+
+# 3x4 intrinsics of SURREAL's 320x240 camera.
+_FOCAL, _CENTRE = 600.0, (160.0, 120.0)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip of motion, y-up."""
+
+    sequence: str
+    number: int
+    gender: str
+    betas: Float[np.ndarray, "10"]
+    pose: Float[np.ndarray, "t 72"]
+    """Axis-angle, SMPL joint order, root orientation included."""
+    joints: Float[np.ndarray, "t 24 3"]
+    """Metres, in the world, translation included."""
+
+
+def clip_path(tree: Path, split: str, run: str, sequence: str, number: int) -> Path:
+    return tree / "cmu" / split / run / sequence / f"{sequence}_c{number:04d}_info.mat"
+
+
+def clip_name(path: Path) -> str:
+    """'run0/03_walk_c0001': unique within a split."""
+    return f"{path.parent.parent.name}/{path.name.removesuffix('_info.mat')}"
+
+
+def write_clip(path: Path, clip: Clip, *, zrot: float, camera_distance: float) -> None:
+    """Write `clip` as SURREAL stores it: every field of a real `*_info.mat`. `zrot` in radians,
+    distance in metres."""
+    frames = len(clip.pose)
+    stored = clip.pose.astype(np.float64)
+    spin = Rotation.from_euler("z", zrot)
+    stored[:, :3] = (
+        spin.inv() * _Z_UP_TO_Y_UP.inv() * Rotation.from_rotvec(stored[:, :3])
+    ).as_rotvec()
+    joints = clip.joints * _Y_DOWN
+    location = joints[0, 0] + [camera_distance, 0.0, 0.0]
+    # RT of SURREAL's camera: it looks along -x; its determinant is -1, so its images are mirrored.
+    mirrored = np.array([[0, 0, -1], [0, 1, 0], [-1, 0, 0]], dtype=float)
+    seen = (joints - location) @ mirrored.T
+    pixels = np.round(_FOCAL * seen[..., :2] / seen[..., 2:] + _CENTRE)
+    text = np.full((1, frames), "plain", dtype=object)
+    fields: dict[str, Any] = {
+        "pose": stored.T.astype(np.float32),
+        "shape": np.repeat(clip.betas[:, None], frames, axis=1).astype(np.float32),
+        "gender": np.full((frames, 1), GENDERS.index(clip.gender), np.uint8),
+        "zrot": np.full((frames, 1), zrot, np.float32),
+        "joints3D": joints.transpose(2, 1, 0).astype(np.float32),
+        "joints2D": pixels.transpose(2, 1, 0).astype(np.float32),
+        "camLoc": location[:, None].astype(np.float32),
+        "camDist": np.float32(camera_distance),
+        "clipNo": np.uint8(clip.number),
+        "sequence": f"{clip.sequence}_c{clip.number:04d}",
+        "source": "cmu",
+        "stride": np.uint8(50),
+        "light": np.zeros((9, 100), np.float32),
+        "bg": text,
+        "cloth": text,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        scipy.io.savemat(file, fields)
+    # MATLAB stamps the date into the first 116 bytes; SURREAL-shaped files must be byte-equal when
+    # written twice.
+    with part.open("r+b") as file:
+        file.write(b"MATLAB 5.0 MAT-file, Platform: posix".ljust(116))
+    os.replace(part, path)
+
+
+def read_clip(path: Path) -> Clip:
+    """Read one `*_info.mat`. Raises UnusableClip, naming the file and the fault, for anything
+    else."""
+    fields = read_fields(path)
+    pose = fields["pose"].reshape(72, -1).T.copy()
+    frames = len(pose)
+    if not 0 < frames <= MAX_FRAMES:
+        raise UnusableClip(path, "no clip", f"{frames} frames")
+    try:
+        # MATLAB drops the last axis of a clip of one frame.
+        betas = fields["shape"].reshape(-1, frames)[:10]
+        joints = fields["joints3D"].reshape(3, 24, frames).transpose(2, 1, 0)
+        zrot = np.broadcast_to(fields["zrot"].ravel(), frames)
+        genders = np.broadcast_to(fields["gender"].ravel(), frames)
+    except ValueError as error:
+        detail = f"its fields disagree about the number of frames ({error})"
+        raise UnusableClip(path, "no clip", detail) from error
+    if len(betas) < 10:
+        raise UnusableClip(path, "no clip", f"{len(betas)} shape coefficients, expected 10")
+    for name, values in (("pose", pose), ("shape", betas), ("joints3D", joints), ("zrot", zrot)):
+        if not np.isfinite(values).all() or np.abs(values).max() > LARGEST:
+            detail = f"{name} holds values that are not finite, or beyond belief"
+            raise UnusableClip(path, "not finite", detail)
+    # A number a frame, though one person moves: 0 female, 1 male.
+    if len(found := sorted(set(genders.tolist()))) > 1 or found[0] not in (0, 1):
+        detail = f"gender is {', '.join(f'{code:g}' for code in found)}, expected 0 (female) or 1"
+        raise UnusableClip(path, "gender", detail)
+    if not joints.any(axis=(1, 2)).all():
+        raise UnusableClip(path, "zero joints", "all joints of a frame are zero")
+    if np.abs(betas).max() > MAX_BETA:
+        detail = f"a shape coefficient beyond {MAX_BETA:g}"
+        raise UnusableClip(path, "monster shape", detail)
+    if (match := _NAME.fullmatch(path.name)) is None:
+        raise UnusableClip(path, "no clip", "its name does not end in _c0001_info.mat or the like")
+    root = _Z_UP_TO_Y_UP * Rotation.from_euler("z", zrot[:, None])
+    pose[:, :3] = (root * Rotation.from_rotvec(pose[:, :3])).as_rotvec()
+    return Clip(
+        sequence=path.parent.name,
+        number=int(match["number"]),
+        gender=GENDERS[int(genders[0])],
+        betas=betas[:, 0].astype(np.float32),
+        pose=pose.astype(np.float32),
+        joints=(joints * _Y_DOWN).astype(np.float32),
+    )
+
+
+def read_source(tree: Path) -> dict[str, Any]:
+    """What the tree says it was made from. Raises DataError if it does not."""
+    path = tree / SOURCE_NAME
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: missing or not JSON; run the download stage anew") from error

@@ -1,0 +1,1 @@
+"""Shards to windows of frames to training steps."""

@@ -1,0 +1,1 @@
+"""A model over held-out clips."""

@@ -1,0 +1,1 @@
+"""Camera, mesh, sampling, nearest point, inside test."""

@@ -1,0 +1,61 @@
+"""The measures: names, groups, the paper's values, and words for people."""
+
+from typing import Any
+
+from tpifu.body.skeleton import PARTS
+
+Row = dict[str, Any]
+
+POINTS = ("iou", "mse", "precision", "recall", "accuracy")
+SHARES = ("inside_found", "inside_missed", "outside_missed", "outside_found")
+DISTANCES = ("chamfer_cm", "p2s_cm", "completeness_cm", "normal_consistency")
+SURFACE = (*DISTANCES, "f_1cm", "f_2cm", "f_5cm", "components", "genus", "closed")
+TIME = ("flicker", "volume_jitter", "speed_error_cm", "acceleration_error_cm")
+PART_MEASURES = ("iou", "p2s_cm", "completeness_cm")
+BY_PART = tuple(f"{kind}_{part}" for kind in PART_MEASURES for part in PARTS)
+MEASURES = (*POINTS, *SHARES, "volumetric_iou", *SURFACE, *TIME, *BY_PART)
+"""The columns of a mesh's measures; null where one is not measured or does not exist."""
+HEADLINE = (*POINTS, "volumetric_iou", "chamfer_cm", "normal_consistency", "f_2cm", *TIME)
+"""What the metrics file has."""
+
+PAPER = {
+    "iou": (0.8118, 0.8599),
+    "mse": (0.0649, 0.0462),
+    "precision": (0.8565, 0.8980),
+    # Table 2 prints these as "Accuracy"; its own IoU and precision imply a recall of .940 and .953
+    # (docs/paper.md).
+    "recall": (0.9381, 0.9515),
+}
+"""The paper's Table 2: baseline, temporal."""
+COMPARED = ("iou", "mse", "volumetric_iou", "chamfer_cm", "flicker")
+"""Measures whose differences are metrics of the comparison; all are in its tables."""
+WORDS = {
+    "iou": "IoU",
+    "mse": "MSE",
+    "recall": 'recall (the paper\'s "Accuracy")',
+    "volumetric_iou": "volumetric IoU",
+    "p2s_cm": "predicted points to surface, cm",
+    "completeness_cm": "surface points to prediction, cm",
+    "chamfer_cm": "Chamfer distance, cm",
+    "f_1cm": "F-score at 1 cm",
+    "f_2cm": "F-score at 2 cm",
+    "f_5cm": "F-score at 5 cm",
+    "components": "connected parts",
+    "genus": "handles (genus)",
+    "closed": "closed surfaces",
+    "flicker": "flicker, share of the body a frame",
+    "volume_jitter": "jitter of volume a frame",
+    "speed_error_cm": "error of surface speed, cm a frame",
+    "acceleration_error_cm": "error of acceleration, cm a frame²",
+}
+"""Measures whose name does not say it."""
+
+
+def words(measure: str) -> str:
+    """A measure's name in words; a body part's measure names the part last."""
+    if measure in WORDS:
+        return WORDS[measure]
+    for kind in PART_MEASURES:
+        if measure.startswith(f"{kind}_"):
+            return f"{WORDS[kind]}: {measure.removeprefix(f'{kind}_')}"
+    return measure.replace("_", " ")

@@ -1,0 +1,1 @@
+"""Faster layers, each beside the plain layer it replaces."""

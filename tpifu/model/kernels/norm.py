@@ -1,0 +1,134 @@
+"""Group norm, ReLU and convolution as one function that keeps only its input."""
+
+import functools
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+
+class _GroupNormReLU(torch.autograd.Function):
+    """Group norm, ReLU and, given a kernel, a convolution of stride 1 that keeps the size.
+
+    Values and gradients are those of the three layers, in about their time; but only what goes in
+    is kept, the rest is computed again, so that training needs half the memory.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Float[Tensor, "b c h w"],
+        scale: Float[Tensor, " c"],
+        shift: Float[Tensor, " c"],
+        groups: int,
+        epsilon: float,
+        kernel: Float[Tensor, "o c s s"] | None,
+    ) -> Float[Tensor, "b o h w"]:
+        b, c, h, w = x.shape
+        y, mean, rstd = torch.native_group_norm(x, scale, shift, b, c, h * w, groups, epsilon)
+        y.relu_()
+        if kernel is not None:
+            kernel = kernel.to(x.dtype)
+            y = F.conv2d(y, kernel, padding=kernel.shape[-1] // 2)
+        ctx.save_for_backward(x, scale, shift, mean, rstd, kernel)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Float[Tensor, "b o h w"]) -> tuple[Tensor | None, ...]:
+        x, scale, shift, mean, rstd, kernel = ctx.saved_tensors
+        b, c, h, w = x.shape
+        cells = x.movedim(1, -1).reshape(b, h * w, c)  # a view where x is channels-last
+        spread = _spread(c, mean.shape[1], x.device)
+        mean, rstd = (torch.stack([mean, rstd]) @ spread)[:, :, None]  # each (b, 1, c)
+        factor = rstd * scale
+        offset = torch.addcmul(shift, mean, factor, value=-1)
+        factor_x = factor.to(x.dtype)
+        y = torch.addcmul(offset.to(x.dtype), cells, factor_x).relu_()
+        grad_kernel = None
+        if kernel is not None:
+            grad, grad_kernel = _convolution_backward(
+                grad, y.view(b, h, w, c).movedim(-1, 1), kernel
+            )
+            grad_kernel = grad_kernel.float()
+        grad = grad.movedim(1, -1).reshape(b, h * w, c)
+        grad = torch.ops.aten.threshold_backward(grad, y, 0)
+        work = torch.mul(grad, cells, out=y)
+        alone = grad.sum(dim=1, keepdim=True, dtype=torch.float32)
+        with_x = work.sum(dim=1, keepdim=True, dtype=torch.float32)
+        normalised = torch.addcmul(with_x, alone, mean, value=-1) * rstd
+        both = torch.cat([normalised, alone], dim=1)
+        grad_scale, grad_shift = both.sum(dim=0)
+        # A group's mean and variance depend on all of its cells.
+        of_group = (both * scale) @ spread.mT @ spread
+        slope, constant = (of_group * (rstd / (-h * w * c // spread.shape[0]))).split(1, dim=1)
+        slope = slope * rstd
+        constant = torch.addcmul(constant, slope, mean, value=-1)
+        torch.addcmul(constant.to(x.dtype), cells, slope.to(x.dtype), out=work)
+        work.addcmul_(grad, factor_x)
+        grad_x = work.view(b, h, w, c).movedim(-1, 1)
+        return grad_x, grad_scale, grad_shift, None, None, grad_kernel
+
+
+def _convolution_backward(
+    grad: Float[Tensor, "b o h w"], x: Float[Tensor, "b c h w"], kernel: Float[Tensor, "o c s s"]
+) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "o c s s"]]:
+    """Gradients of a channels-last input and of the kernel of a convolution that keeps the size."""
+
+    def backward(
+        grad: Tensor, x: Tensor, kernel: Tensor, of_input: bool, of_kernel: bool
+    ) -> tuple[Any, Any, Any]:
+        pad = [kernel.shape[-1] // 2] * 2
+        wanted = [of_input, of_kernel, False]
+        return torch.ops.aten.convolution_backward(
+            grad, x, kernel, None, [1, 1], pad, [1, 1], False, [0, 0], 1, wanted
+        )
+
+    _, c, h, w = x.shape
+    if _SLOW_CHANNELS_LAST and kernel.shape[-1] > 1 and h * w * c >= 64**3:
+        inputs, _, _ = backward(grad, x, kernel, True, False)
+        _, kernels, _ = backward(grad.contiguous(), x.contiguous(), kernel, False, True)
+    else:
+        inputs, kernels, _ = backward(grad, x, kernel, True, True)
+    return inputs, kernels
+
+
+_SLOW_CHANNELS_LAST = torch.backends.cpu.get_cpu_capability() == "AVX2"
+"""Without AVX-512, oneDNN's gradients of kernels over many cells and channels are up to 1.8 times
+as slow in channels-last order as in contiguous order, copies included."""
+
+
+@functools.cache
+def _spread(channels: int, groups: int, device: torch.device) -> Float[Tensor, "g c"]:
+    """What takes a value of each group to its channels: 1 where a channel is of the group."""
+    with torch.inference_mode(False):
+        return torch.eye(groups, device=device).repeat_interleave(channels // groups, dim=1)
+
+
+class NormReLU(nn.Module):
+    """A norm and a ReLU, then a convolution if there is one."""
+
+    def __init__(self, kind: str, channels: int, then: nn.Conv2d | None = None) -> None:
+        super().__init__()
+        assert then is None or then.bias is None, "a fused convolution adds none"
+        # Group norm has PIFu's 32 groups; layers of fewer channels have a group for each.
+        self.norm = (
+            nn.BatchNorm2d(channels)
+            if kind == "batch"
+            else nn.GroupNorm(math.gcd(32, channels), channels)
+        )
+        self.conv = then
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b o h w"]:
+        norm, conv = self.norm, self.conv
+        eager_cpu = x.device.type == "cpu" and not torch.compiler.is_compiling()
+        if isinstance(norm, nn.GroupNorm) and eager_cpu and torch.is_grad_enabled():
+            kernel = None if conv is None else conv.weight
+            fused = _GroupNormReLU.apply
+            return fused(x, norm.weight, norm.bias, norm.num_groups, norm.eps, kernel)
+        y = F.relu(norm(x), inplace=True)
+        return y if conv is None else conv(y)

@@ -1,0 +1,33 @@
+"""Bicubic upsampling by a factor of 2."""
+
+import functools
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def upsample(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
+    """Twice the size, bicubic with aligned corners, as PIFu has it.
+
+    Bicubic interpolation is linear and separable: two small matrix products give what
+    `F.interpolate` gives, many times faster on a CPU (benchmarks/layers.py).
+    """
+    b, _, h, w = x.shape
+    # The compiler looks through a cache; in its graphs the matrices are made once a step.
+    matrix = _bicubic if torch.compiler.is_compiling() else _bicubic_once
+    rows, columns = (matrix(size, x.device, x.dtype) for size in (h, w))
+    y = rows @ x.movedim(1, -1).reshape(b, h, -1)  # channels last: b, 2h, w c
+    return (columns @ y.reshape(b, 2 * h, w, -1)).movedim(-1, 1)
+
+
+def _bicubic(size: int, device: torch.device, dtype: torch.dtype) -> Float[Tensor, "size2 size"]:
+    """The matrix that interpolates `size` values to twice as many."""
+    with torch.inference_mode(False):
+        basis = torch.eye(size, device=device)[None, None]
+        wide = F.interpolate(basis, size=(size, 2 * size), mode="bicubic", align_corners=True)
+        return wide[0, 0].mT.contiguous().to(dtype)
+
+
+_bicubic_once = functools.cache(_bicubic)

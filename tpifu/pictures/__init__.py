@@ -1,0 +1,1 @@
+"""Meshes drawn for people: tiles, contact sheets, movies, glTF."""

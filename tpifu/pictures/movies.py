@@ -1,0 +1,102 @@
+"""WebP animations of a reconstructed clip: a turntable, and input beside meshes."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from tpifu.geometry.camera import calibration
+from tpifu.geometry.mesh import Mesh
+from tpifu.geometry.mesh_files import read_mesh
+from tpifu.pictures.gltf import write_animation
+from tpifu.pictures.tiles import ANGLES, on_white
+from tpifu.reconstruct.inputs import Clip
+from tpifu.render.render import render
+
+TILE = 256
+TURNS = 36
+
+
+def write_pictures(
+    clip: Clip, paths: Sequence[Path | None], out: Path, window: float, fps: float
+) -> None:
+    """Write turntable.webp, side_by_side.webp and clip.glb to `out`, from the meshes of a clip,
+    which are read one by one.
+
+    clip.glb comes last, since a long clip of fine meshes does not fit one: DataError.
+    """
+    shown = [path for path in paths if path is not None]
+    middle = read_mesh(shown[len(shown) // 2])
+    angles = [clip.yaw + 360 * turn / TURNS for turn in range(TURNS)]
+    turns = _drawn(middle, angles, window)
+    write_webp(map(Image.fromarray, turns), TURNS, out / "turntable.webp", 1000 // 15)
+    sheets = (
+        _side_by_side(pixels, path, clip.yaw, window)
+        for pixels, path in zip(clip.images, paths, strict=True)
+    )
+    write_webp(sheets, len(paths), out / "side_by_side.webp", round(1000 / fps))
+    if len(paths) > 1:
+        meshes = (None if path is None else read_mesh(path) for path in paths)
+        write_animation(meshes, out / "clip.glb", fps)
+
+
+def _drawn(mesh: Mesh, yaws: Sequence[float], window: float) -> list[UInt8[np.ndarray, "h w 3"]]:
+    calibs = np.stack([calibration(yaw, window) for yaw in yaws])
+    return [on_white(view) for view in render(mesh, calibs, TILE, "embree")]
+
+
+def _side_by_side(
+    pixels: UInt8[np.ndarray, "h w c"], path: Path | None, yaw: float, window: float
+) -> Image.Image:
+    """The input, and the mesh seen as in the input and from other sides."""
+    source = Image.fromarray(on_white(pixels)).resize((TILE, TILE), Image.Resampling.LANCZOS)
+    blank = np.full((TILE, TILE, 3), 255, np.uint8)
+    views = [blank] * len(ANGLES)
+    if path is not None:
+        views = _drawn(read_mesh(path), [yaw + a for a in ANGLES.values()], window)
+    sheet = Image.new("RGB", (TILE * (1 + len(views)), TILE + 24), (255, 255, 255))
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    tiles = chain([source], map(Image.fromarray, views))
+    for place, (tile, text) in enumerate(zip(tiles, ["input", *ANGLES], strict=True)):
+        sheet.paste(tile, (TILE * place, 24))
+        draw.text((TILE * place + 8, 4), text, fill=0, font=font)
+    return sheet
+
+
+class _Film:
+    """Frames as one picture of many: Pillow makes a list of the pictures that it appends, but seeks
+    the frames of each one by one, in order."""
+
+    def __init__(self, frames: Iterator[Image.Image], count: int) -> None:
+        self.n_frames = count
+        self._frames = frames
+
+    def seek(self, _frame: int) -> None:
+        self._shown = next(self._frames)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._shown, name)
+
+
+def write_webp(frames: Iterable[Image.Image], count: int, path: Path, ms: int) -> None:
+    """Write `count` frames as a picture that moves, each for `ms` milliseconds; few are held at a
+    time."""
+    rest = iter(frames)
+    first = next(rest)
+    part = path.with_name(path.name + ".part")
+    first.save(
+        part,
+        "WEBP",
+        save_all=True,
+        append_images=[_Film(rest, count - 1)],
+        duration=ms,
+        loop=0,
+        quality=85,
+        method=4,
+    )
+    os.replace(part, path)

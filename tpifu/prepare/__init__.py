@@ -1,0 +1,1 @@
+"""Clips to meshes, meshes to views and points: the three data stages."""

@@ -1,0 +1,123 @@
+"""Stage `meshes`: clips to posed SMPL meshes, frames chosen and split."""
+
+import csv
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from tpifu.body.body import Body, load_body
+from tpifu.body.skeleton import GENDERS
+from tpifu.clips.clip import clip_name, read_clip, read_source
+from tpifu.clips.matfile import UnusableClip
+from tpifu.clips.splits import Choice, choose_clips
+from tpifu.config import Data
+from tpifu.geometry.mesh import Mesh
+from tpifu.resumable import build
+from tpifu.shards.meshes import MeshFrame, Topologies, mesh_row
+from tpifu.shards.schema import Group
+
+# SURREAL's code of a gender is its index in GENDERS: 0 female, 1 male.
+REST_HEIGHT = 1.8
+"""Metres: every clip is scaled by one factor that brings its subject's rest pose to this height."""
+
+SKIPPED_NAME = "skipped.csv"
+
+
+def export_meshes(tree: Path, out: Path, data: Data, seed: int, *, jobs: int) -> Choice:
+    """SMPL meshes of every `data.frame_step`-th frame of the chosen clips, pelvis-centred, one
+    scale a clip.
+
+    Beside the shards, skipped.csv lists the clips that could not be used; what the tree says of its
+    source goes into the shards' metadata.
+    """
+    choice = choose_clips(tree, data, seed)
+    bodies = {gender: (tree / "smpl" / f"{gender}.npz").absolute() for gender in GENDERS}
+    topologies = Topologies()
+    numbers = {}
+    for gender in GENDERS:
+        body = load_body(bodies[gender], gender)
+        numbers[gender] = topologies.number(body.faces, body.joints_of_vertices)
+    clips = [(split, path.absolute(), kept) for split, path, kept in choice.clips]
+    metadata = {
+        "provenance": read_source(tree),
+        "units": "metres, y up, facing +z, pelvis at the origin",
+        "rest_height": REST_HEIGHT,
+        "frame_step": data.frame_step,
+        "seed": seed,
+        "skipped_clips": dict(sorted(Counter(clip.reason for clip in choice.skipped).items())),
+    }
+    inputs = {
+        "clips": [(split, str(path), kept, _digest(path)) for split, path, kept in clips],
+        "bodies": [_digest(path) for path in bodies.values()],
+    }
+
+    def beside(folder: Path) -> None:
+        topologies.write(folder)
+        (folder / SKIPPED_NAME).write_text(_skipped_table(tree, choice.skipped))
+
+    task = partial(_pose_clip, bodies=bodies, topologies=numbers, step=data.frame_step)
+    build(out, "meshes", task, clips, metadata, inputs, jobs=jobs, label="meshes", beside=beside)
+    return choice
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _skipped_table(tree: Path, skipped: list[UnusableClip]) -> str:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["clip", "reason", "detail"])
+    for clip in sorted(skipped, key=lambda clip: clip.path):
+        rows.writerow([clip.path.relative_to(tree).as_posix(), clip.reason, clip.detail])
+    return text.getvalue()
+
+
+def _pose_clip(
+    chosen: tuple[str, Path, int],
+    *,
+    bodies: dict[str, Path],
+    topologies: dict[str, int],
+    step: int,
+) -> list[Group]:
+    split, path, kept = chosen
+    clip = read_clip(path)
+    body = load_body(bodies[clip.gender], clip.gender)
+    source_frames = np.arange(len(clip.pose))[::step][:kept]
+    meshes = centred_meshes(body, clip.pose[source_frames], clip.betas)
+    frames = [
+        MeshFrame(
+            split=split,
+            sequence=clip.sequence,
+            clip=clip_name(path),
+            frame=frame,
+            source_frame=int(source_frame),
+            gender=clip.gender,
+            mesh=mesh,
+            joints=body.joints_of_vertices,
+        )
+        for frame, (source_frame, mesh) in enumerate(zip(source_frames, meshes, strict=True))
+    ]
+    return [[mesh_row(frame, topologies[clip.gender]) for frame in frames]]
+
+
+def centred_meshes(
+    body: Body, pose: Float[np.ndarray, "t 72"], betas: Float[np.ndarray, "10"]
+) -> Iterator[Mesh]:
+    """Posed meshes with the pelvis at the origin, scaled so that the subject's rest pose is 1.8 m
+    high.
+
+    Never scaled by the posed mesh: a crouching person keeps their size, and neighbouring frames
+    share one camera.
+    """
+    rest, _ = body.rest(betas)
+    scale = REST_HEIGHT / np.ptp(rest[:, 1])
+    vertices, joints = body.pose(pose, betas)
+    for posed, pelvis in zip(vertices, joints[:, 0], strict=True):
+        yield Mesh(((posed - pelvis) * scale).astype(np.float32), body.faces)

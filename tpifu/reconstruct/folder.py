@@ -1,0 +1,163 @@
+"""A clip's pictures -> a mesh of each frame, one animated mesh, and pictures that move.
+
+A folder of results holds
+
+- `reconstruct.json`: model, settings and pictures as digests, and the frames without a mesh;
+- `meshes/NAME.glb` (or another format), written frame by frame: what is there is not done again;
+- `clip.glb`: the meshes as one glTF animation, in which a frame without one shows nothing;
+- `turntable.webp`, `side_by_side.webp`: the middle frame turning, and the clip from three sides.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import tqdm
+
+from tpifu.dataset.windows import window_frames
+from tpifu.errors import DataError
+from tpifu.files import locked, write_json
+from tpifu.geometry.camera import calibration
+from tpifu.geometry.mesh import Mesh, largest_component
+from tpifu.geometry.mesh_files import save_mesh
+from tpifu.model.field import Field, window_fields
+from tpifu.model.folder import TrainedModel
+from tpifu.reconstruct.grid import evaluate_grid
+from tpifu.reconstruct.inputs import Clip
+from tpifu.reconstruct.surface import LEVEL, EmptyField, extract_surface
+
+MANIFEST_NAME = "reconstruct.json"
+MESHES_NAME = "meshes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a clip is reconstructed."""
+
+    resolution: int = 128
+    start: int = 32
+    level: float = LEVEL
+    largest: bool = False
+    suffix: str = ".glb"
+
+
+@contextmanager
+def held(out: Path) -> Iterator[None]:
+    """Hold a folder of results for this process; DataError if another one writes there."""
+    scratch = out / ".lock"
+    scratch.mkdir(parents=True, exist_ok=True)
+    with locked(scratch, "reconstructs into this folder"):
+        try:
+            yield
+        finally:
+            shutil.rmtree(scratch)
+
+
+def reconstruct_frame(model: TrainedModel, clip: Clip, frame: int, settings: Settings) -> Mesh:
+    """The mesh of one frame. Raises EmptyField where the network predicts nothing."""
+    (field,) = _fields(model, clip, [frame])
+    return _mesh(field, model.window / 2, settings)
+
+
+def reconstruct_clip(
+    model: TrainedModel, clip: Clip, out: Path, settings: Settings
+) -> tuple[list[Path | None], list[str]]:
+    """Write a mesh a frame to `out`/meshes: their paths, None for a frame in which the network
+    predicts nothing, and what was found there.
+
+    A frame whose mesh is there already is not done again. Raises DataError if `out` holds the
+    meshes of another model, other settings or other pictures, or meshes of unknown origin.
+    """
+    manifest = _manifest(model, clip, settings)
+    empty = _open_manifest(out / MANIFEST_NAME, manifest)
+    folder = out / MESHES_NAME
+    paths = [folder / f"{name}{settings.suffix}" for name in clip.names]
+    left = [
+        frame
+        for frame, (name, path) in enumerate(zip(clip.names, paths, strict=True))
+        if name not in empty and not path.exists()
+    ]
+    fields = _fields(model, clip, left)
+    progress = tqdm.tqdm(
+        left,
+        desc="reconstruct",
+        unit="frame",
+        initial=len(paths) - len(left),
+        total=len(paths),
+        disable=None,
+    )
+    for frame, field in zip(progress, fields, strict=True):
+        try:
+            save_mesh(_mesh(field, model.window / 2, settings), paths[frame])
+        except EmptyField as error:
+            empty[clip.names[frame]] = str(error)
+            write_json(out / MANIFEST_NAME, {**manifest, "empty": empty})
+    found: list[Path | None] = [
+        None if name in empty else path for name, path in zip(clip.names, paths, strict=True)
+    ]
+    return found, [f"{name}: {why}" for name, why in empty.items()]
+
+
+def _fields(model: TrainedModel, clip: Clip, frames: Sequence[int]) -> Iterator[Field]:
+    sees = model.config
+    windows = window_frames(len(clip.images), sees.neighborhood, sees.stride)[list(frames)]
+    camera = torch.from_numpy(calibration(clip.yaw, model.window))
+    cameras = camera.expand(len(windows), -1, -1)
+    images = torch.from_numpy(clip.images)
+    return window_fields(model.network, images, torch.from_numpy(windows), cameras)
+
+
+def _mesh(field: Field, half: float, settings: Settings) -> Mesh:
+    grid = evaluate_grid(
+        field, settings.resolution, half, level=settings.level, start=settings.start
+    )
+    mesh = extract_surface(grid, half, settings.level)
+    return largest_component(mesh) if settings.largest else mesh
+
+
+def _manifest(model: TrainedModel, clip: Clip, settings: Settings) -> dict[str, Any]:
+    """What the meshes follow from."""
+    network = hashlib.sha256(f"{model.config.model_dump_json()} {model.window}".encode())
+    for value in model.network.state_dict().values():
+        network.update(value.cpu().numpy().tobytes())
+    pictures = hashlib.sha256(clip.images.tobytes())
+    pictures.update(json.dumps([list(clip.names), clip.yaw]).encode())
+    return {
+        "model": network.hexdigest()[:16],
+        "neighborhood": model.config.neighborhood,
+        "stride": model.config.stride,
+        "pictures": pictures.hexdigest()[:16],
+        "frames": len(clip.names),
+        **asdict(settings),
+    }
+
+
+def _open_manifest(path: Path, manifest: dict[str, Any]) -> dict[str, str]:
+    """The frames known to be empty and why; begins a new folder with its manifest."""
+    if path.exists():
+        try:
+            found = dict(json.loads(path.read_text()))
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"{path}: damaged, or not of this command: choose another folder, or delete that "
+                "one"
+            ) from error
+        empty = found.pop("empty", {})
+        changed = [key for key in manifest if found.get(key) != manifest[key]]
+        if changed and any((path.parent / MESHES_NAME).glob("*")):
+            raise DataError(
+                f"{path.parent}: holds meshes of another run ({', '.join(changed)} differ): choose "
+                "another folder, or delete that one"
+            )
+        if not changed:
+            return empty
+    elif (path.parent / MESHES_NAME).exists():
+        raise DataError(f"{path.parent}: holds {MESHES_NAME}/ already: choose another folder")
+    write_json(path, manifest)
+    return {}

@@ -1,0 +1,151 @@
+"""A clip to reconstruct: picture files or shards to frames and their camera."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageSequence
+
+from tpifu.errors import DataError
+from tpifu.shards.coding import decode_png
+from tpifu.shards.reader import Shards, require_camera
+from tpifu.shards.schema import HELD_OUT
+
+PICTURES = (".png", ".apng", ".webp", ".gif", ".tif", ".tiff", ".jpg", ".jpeg")
+"""What is taken from a folder; the last two have no alpha channel, and are told so."""
+VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
+HELD_OUT_FIRST = (*HELD_OUT, "validation", "train")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Consecutive frames under one camera."""
+
+    names: Sequence[str]
+    """Of the frames' meshes."""
+    images: UInt8[np.ndarray, "t h w c"]
+    """(grey, mask) or (r, g, b, mask)."""
+    yaw: float
+    """Degrees: the view, known from shards. Of pictures 0, so that meshes lie in the frame of the
+    camera."""
+    title: str = ""
+    """Which clip of the shards, in words."""
+
+
+def holds_shards(path: Path) -> bool:
+    """Whether `read_shards` is meant for it, `read_pictures` otherwise."""
+    return any(path.glob("*.parquet")) or any(path.glob("views/*.parquet"))
+
+
+def read_pictures(paths: Sequence[Path], size: int) -> Clip:
+    """Image files in order, a folder of them (frame2 before frame10), or one animated picture; the
+    mask as alpha channel. Raises DataError for anything that does not suit a model of `size`
+    pixels."""
+    if len(paths) == 1 and paths[0].is_dir():
+        paths = _pictures_in(paths[0])
+    for path in paths:
+        if path.is_dir():
+            raise DataError(f"{path}: is one of several inputs: a folder must be given alone")
+        if not path.is_file():
+            raise DataError(f"{path}: no such file or folder")
+        if path.suffix.lower() in VIDEOS:
+            raise DataError(
+                f"{path}: a video has no mask of the person: cut it into pictures (ffmpeg -i "
+                f"{path.name} frame_%04d.png), put the mask into their alpha channel, give those"
+            )
+    films = [_frames_of(path, size) for path in paths]
+    if len(films) == 1 and len(films[0]) > 1:
+        return Clip(_numbered(len(films[0])), np.stack(films[0]), 0.0)
+    for path, film in zip(paths, films, strict=True):
+        if len(film) > 1:
+            raise DataError(
+                f"{path}: has {len(film)} frames and is one of several files: give it alone, or "
+                "cut it into pictures"
+            )
+    return Clip([path.stem for path in paths], np.stack([film[0] for film in films]), 0.0)
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    """Of a folder, which may hold other files: in natural order."""
+    found = [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in PICTURES and not path.name.startswith(".")
+    ]
+    if not found:
+        raise DataError(
+            f"{folder}: holds neither pictures ({', '.join(PICTURES)}) nor views (tpifu render)"
+        )
+    return sorted(found, key=_natural)
+
+
+def _natural(path: Path) -> tuple[list[str | int], str]:
+    """Sorts numbers in names by value."""
+    parts = re.split(r"(\d+)", path.stem.casefold())  # every other one is a number
+    return [int(part) if n % 2 else part for n, part in enumerate(parts)], path.name
+
+
+def read_shards(folder: Path, clip: str | None, view: int, size: int, window: float) -> Clip:
+    """One clip and view of a folder with views/, or of a views folder; without a name the first
+    clip, held-out ones before those that models may have learnt. Raises DataError if there is no
+    such clip or view, or if the images do not suit a model."""
+    views = Shards(folder / "views" if (folder / "views").is_dir() else folder, "views")
+    require_camera(folder, views, size, window)
+    index = views.index
+    stored = dict.fromkeys(zip(index["split"].tolist(), index["clip"].tolist(), strict=True))
+    clips = sorted(stored, key=lambda key: HELD_OUT_FIRST.index(key[0]))
+    chosen = next((key for key in clips if clip in (None, key[1])), None)
+    if chosen is None:
+        some = ", ".join(name for _, name in clips[:3])
+        more = f" and {len(clips) - 3} more" if len(clips) > 3 else ""
+        raise DataError(f"{folder}: has no clip {clip!r}; it has {some}{more}")
+    split, name = chosen
+    of_clip = (index["split"] == split) & (index["clip"] == name)
+    rows = np.flatnonzero(of_clip & (index["view"] == view))
+    if not len(rows):
+        known = np.unique(index["view"][of_clip])
+        raise DataError(
+            f"{folder}: clip {name} has no view {view}; its views are {known[0]} to {known[-1]}"
+        )
+    found = views.read(rows.tolist(), ["image", "yaw"])
+    images = np.stack([decode_png(row["image"]) for row in found])
+    title = f"clip {name} ({split}), view {view}"
+    return Clip(_numbered(len(images)), images, float(found[0]["yaw"]), title)
+
+
+def _numbered(count: int) -> list[str]:
+    return [f"frame_{number:04d}" for number in range(count)]
+
+
+def _frames_of(path: Path, size: int) -> list[UInt8[np.ndarray, "h w 4"]]:
+    """All frames of a picture file, checked."""
+    try:
+        with Image.open(path) as file:
+            frames = []
+            for frame in ImageSequence.Iterator(file):
+                has_alpha = "A" in frame.getbands() or "transparency" in frame.info
+                frames.append((np.array(frame.convert("RGBA")), has_alpha))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: not an image that Pillow can read") from error
+    for pixels, has_alpha in frames:
+        height, width = pixels.shape[:2]
+        if not has_alpha:
+            raise DataError(
+                f"{path}: has no alpha channel: the mask of the person must be its alpha channel "
+                "(255 on the person, 0 elsewhere)"
+            )
+        if (width, height) != (size, size):
+            raise DataError(
+                f"{path}: is {width} x {height} pixels, the model wants {size} x {size}: "
+                "crop and resize it"
+            )
+        if (mask := pixels[..., 3]).min() == mask.max():
+            state = "transparent" if mask.max() == 0 else "the same"
+            raise DataError(
+                f"{path}: its alpha channel is {state} everywhere: it must be the mask of the "
+                "person (255 on the person, 0 elsewhere)"
+            )
+    return [pixels for pixels, _ in frames]

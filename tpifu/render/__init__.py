@@ -1,0 +1,1 @@
+"""Mesh, camera and light to image and mask, by OpenGL or Embree."""

@@ -1,0 +1,1 @@
+"""Parquet folders: schema, coding, writer, reader, meshes."""

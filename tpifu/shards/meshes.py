@@ -1,0 +1,161 @@
+"""Mesh shards: vertices a frame, faces once a topology."""
+
+import functools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Int, Int8, Int32
+
+from tpifu.files import whole_folder
+from tpifu.geometry.mesh import Mesh
+from tpifu.shards.reader import Shards, mapped, readable, value
+from tpifu.shards.schema import SCHEMAS
+from tpifu.shards.writer import ShardWriter
+
+_FACES_NAME = "faces.parquet"
+_FACES = pa.schema(
+    [
+        ("topology", pa.int32()),
+        ("faces", pa.list_(pa.int32())),  # three vertices a face
+        ("joints", pa.list_(pa.int8())),  # a vertex's SMPL joint; null without a skeleton
+    ]
+)
+_MESH = SCHEMAS["meshes"].names
+
+
+@dataclass(frozen=True)
+class MeshFrame:
+    """One posed mesh and where it comes from."""
+
+    split: str
+    sequence: str
+    clip: str
+    frame: int
+    source_frame: int
+    gender: str
+    mesh: Mesh
+    joints: Int8[np.ndarray, " v"] | None = None
+    """The SMPL joint that each vertex follows most; None for a mesh without a skeleton."""
+
+
+class Topologies:
+    """Distinct faces and joints, numbered in the order they are first asked for."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[bytes, bytes | None], int] = {}
+
+    def number(self, faces: Int[np.ndarray, "f 3"], joints: Int8[np.ndarray, " v"] | None) -> int:
+        key = faces.astype(np.int32).tobytes(), None if joints is None else joints.tobytes()
+        return self._numbers.setdefault(key, len(self._numbers))
+
+    def write(self, folder: Path) -> None:
+        """`folder`/faces.parquet."""
+        table = pa.Table.from_pylist(
+            [
+                {
+                    "topology": number,
+                    "faces": np.frombuffer(faces, np.int32),
+                    "joints": None if joints is None else np.frombuffer(joints, np.int8),
+                }
+                for (faces, joints), number in self._numbers.items()
+            ],
+            schema=_FACES,
+        )
+        pq.write_table(table, folder / _FACES_NAME, compression="zstd")
+
+
+def mesh_row(frame: MeshFrame, topology: int) -> dict[str, Any]:
+    return {
+        "split": frame.split,
+        "sequence": frame.sequence,
+        "clip": frame.clip,
+        "frame": frame.frame,
+        "source_frame": frame.source_frame,
+        "gender": frame.gender,
+        "topology": topology,
+        "vertices": frame.mesh.vertices.ravel(),
+    }
+
+
+def write_meshes(folder: Path, clips: Iterable[list[MeshFrame]], metadata: dict[str, Any]) -> None:
+    """Write posed meshes, a row group a clip, each distinct `faces` and `joints` once in
+    faces.parquet; `folder` appears whole or not at all."""
+    topologies = Topologies()
+    with whole_folder(folder) as scratch:
+        writer = ShardWriter(scratch, "meshes", metadata)
+        for clip in clips:
+            numbers = [topologies.number(frame.mesh.faces, frame.joints) for frame in clip]
+            writer.add([[mesh_row(*pair) for pair in zip(clip, numbers, strict=True)]])
+        writer.close()
+        topologies.write(scratch)
+
+
+@dataclass(frozen=True)
+class StoredClip:
+    """Where the meshes of one clip lie: sent to another process it stays small, however many clips
+    the folder holds."""
+
+    shard: Path
+    group: int
+
+    def read(self) -> list[MeshFrame]:
+        """All frames of the clip."""
+        with readable(self.shard), mapped(self.shard) as file:
+            table = file.read_row_group(self.group, columns=_MESH, use_threads=False)
+        faces = _faces(self.shard.parent)
+        return [
+            _mesh_frame({name: value(table[name][row]) for name in _MESH}, faces)
+            for row in range(len(table))
+        ]
+
+
+class MeshReader:
+    """Posed meshes of a `meshes` folder, read clip by clip."""
+
+    def __init__(self, folder: Path) -> None:
+        self.shards = Shards(folder, "meshes")
+        self._faces = _faces(folder)
+
+    def clip(self, split: str, name: str) -> list[int]:
+        """Row numbers of the frames of one clip."""
+        index = self.shards.index
+        return np.flatnonzero((index["split"] == split) & (index["clip"] == name)).tolist()
+
+    def clips(self) -> list[StoredClip]:
+        """Every clip, in the order they are stored."""
+        return [StoredClip(path.absolute(), group) for path, group in self.shards.groups]
+
+    def read(self, rows: Sequence[int]) -> list[MeshFrame]:
+        return [_mesh_frame(row, self._faces) for row in self.shards.read(rows, _MESH)]
+
+
+_Faces = list[tuple[Int32[np.ndarray, "f 3"], Int8[np.ndarray, " v"] | None]]
+
+
+def _faces(folder: Path) -> _Faces:
+    """Faces and joints of each topology of a `meshes` folder."""
+    path = folder / _FACES_NAME
+    with readable(path):
+        return _read_faces(path, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1)
+def _read_faces(path: Path, _written: int) -> _Faces:
+    # A worker reads clip after clip of one folder; each mesh of a topology shares its arrays.
+    table = pq.read_table(path, use_threads=False)
+    return [
+        (value(faces).reshape(-1, 3), value(joints))
+        for faces, joints in zip(table["faces"], table["joints"], strict=True)
+    ]
+
+
+def _mesh_frame(row: dict[str, Any], topologies: _Faces) -> MeshFrame:
+    faces, joints = topologies[row["topology"]]
+    mesh = Mesh(row["vertices"].reshape(-1, 3), faces)
+    own = {name: row[name] for name in _MESH if name not in ("topology", "vertices")}
+    return MeshFrame(**own, mesh=mesh, joints=joints)

@@ -1,0 +1,168 @@
+"""Parquet shards: how meshes, views and points lie on disk.
+
+A folder holds one kind of rows in few files, `SPLIT-00000.parquet`, ...; rows are sorted, a row
+group holds what is read together, nothing depends on the time or the machine, so that shards
+written twice are byte-equal. Schema version, units and provenance stand as JSON under the key
+`tpifu` of each file's metadata. A frame's key is (split, clip, frame): `clip` names the SURREAL
+clip ("run0/03_walk_c0001"), `frame` counts its kept frames from 0.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Int32
+
+from tpifu.errors import DataError
+from tpifu.shards.schema import HELD_OUT, SPLITS, VERSION, Kind
+
+
+def has_split(points: Path, split: str) -> bool:
+    """Whether a points folder has meshes of `split`."""
+    return bool((Shards(points, "points").index["split"] == split).any())
+
+
+class Shards:
+    """A shard folder opened for reading: `index` has every row's key, `read` fetches rows when
+    asked."""
+
+    def __init__(self, folder: Path, kind: Kind) -> None:
+        """Raises DataError if `folder` is missing, empty, or holds another kind or version of
+        rows."""
+        self.folder = folder
+        self.paths = [
+            path for split in SPLITS for path in sorted(folder.glob(f"{split}-*.parquet"))
+        ]
+        if not self.paths:
+            state = "holds no *.parquet shards" if folder.is_dir() else "no such folder"
+            raise DataError(
+                f"{folder}: {state}; write {kind} there first (dvc repro, or tpifu render)"
+            )
+        keys = ["split", "sequence", "clip", *(["view"] if kind == "views" else []), "frame"]
+        self._files: dict[int, pq.ParquetFile] = {}
+        self.metadata: dict[str, Any] = {}
+        columns: dict[str, list[np.ndarray]] = {key: [] for key in keys}
+        # By row: its file, row group, and row in that.
+        locations: list[Int32[np.ndarray, "n 3"]] = []
+        self.groups: list[tuple[Path, int]] = []
+        """File and number of every row group, in the order of their rows."""
+        for number, path in enumerate(self.paths):
+            with readable(path), pq.ParquetFile(path) as file:
+                header = json.loads((file.schema_arrow.metadata or {}).get(b"tpifu", b"{}"))
+                if (header.get("kind"), header.get("version")) != (kind, VERSION):
+                    found = f"{header.get('kind', 'foreign')} version {header.get('version', '?')}"
+                    raise DataError(
+                        f"{path}: {found}, expected {kind} version {VERSION}; write it anew"
+                    )
+                table = file.read(columns=keys)
+                sizes = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
+            self.metadata = header
+            for key in keys:
+                columns[key].append(_column(table[key]))
+            self.groups += [(path, group) for group in range(len(sizes))]
+            group = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+            row = np.concatenate([np.arange(size, dtype=np.int32) for size in sizes])
+            locations.append(np.stack([np.full_like(row, number), group, row], axis=1))
+        self._locations = np.concatenate(locations)
+        self.index: dict[str, np.ndarray] = {
+            key: np.concatenate(column) for key, column in columns.items()
+        }
+
+    def __len__(self) -> int:
+        return len(self._locations)
+
+    def read(self, rows: Sequence[int], columns: list[str]) -> list[dict[str, Any]]:
+        """Rows by number, in the order asked; each row group is read once, those of a file
+        together."""
+        locations = [tuple(location) for location in self._locations[list(rows)].tolist()]
+        tables: dict[int, pa.Table] = {}
+        starts: dict[tuple[int, int], int] = {}  # of each row group in its file's table
+        for number in {number for number, _, _ in locations}:
+            groups = sorted({group for file, group, _ in locations if file == number})
+            file = self._open(number)
+            with readable(self.paths[number]):
+                # Few small columns: threads cost more than decoding them here.
+                tables[number] = file.read_row_groups(groups, columns=columns, use_threads=False)
+            lengths = [file.metadata.row_group(group).num_rows for group in groups]
+            starts |= {
+                (number, group): start
+                for group, start in zip(groups, accumulate(lengths, initial=0), strict=False)
+            }
+        return [
+            {
+                column: value(tables[number][column][starts[number, group] + offset])
+                for column in columns
+            }
+            for number, group, offset in locations
+        ]
+
+    def _open(self, number: int) -> pq.ParquetFile:
+        # Opened on first use, so that a Shards sent to a worker process opens its own handles.
+        if number not in self._files:
+            self._files[number] = mapped(self.paths[number])
+        return self._files[number]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_files": {}}
+
+
+def require_camera(folder: Path, views: Shards, size: int, window: float) -> None:
+    """Raises DataError, which names `folder`, unless the images are of `size` pixels over `window`
+    metres, as the model's are."""
+    camera = views.metadata
+    if (camera["size"], camera["window"]) != (size, window):
+        raise DataError(
+            f"{folder}: images of {camera['size']} px over {camera['window']} m, but the model was "
+            f"trained on {size} px over {window} m; render them so"
+        )
+
+
+def splits_of(points: Path) -> list[str]:
+    """The held-out splits that a points folder has; all of its splits if it has none of them."""
+    present = {path.name.rsplit("-", 1)[0] for path in points.glob("*-*.parquet")}
+    return [split for split in HELD_OUT if split in present] or sorted(present)
+
+
+def mapped(path: Path) -> pq.ParquetFile:
+    # Buffering ahead is for remote files: here it copies what is mapped already.
+    return pq.ParquetFile(path, memory_map=True, pre_buffer=False, page_checksum_verification=True)
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        fault = str(error).splitlines()[0]
+        raise DataError(f"{path}: not a readable Parquet file ({fault}); write it anew") from error
+
+
+def _column(column: pa.ChunkedArray) -> np.ndarray:
+    """Values of a key. Equal strings are one object: an index of millions of rows stays small."""
+    if not pa.types.is_string(column.type):
+        return column.to_numpy()
+    coded = column.combine_chunks().dictionary_encode()
+    return np.array(coded.dictionary.to_pylist(), dtype=object)[coded.indices.to_numpy()]
+
+
+def value(scalar: Any) -> Any:
+    if isinstance(scalar, pa.ListScalar):
+        return scalar.values.to_numpy() if scalar.values is not None else None
+    return scalar.as_py()
+
+
+def digest(folders: Sequence[Path]) -> str:
+    """SHA-256 over the shards' bytes: tells whether two runs had the same data."""
+    total = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(folder.glob("*.parquet")):
+            with path.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()

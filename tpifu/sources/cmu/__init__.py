@@ -1,0 +1,1 @@
+"""CMU motion capture on the embedded body: Acclaim files, retargeting, the tree."""

@@ -1,0 +1,102 @@
+"""CMU's takes: which ones, their splits, and where they are downloaded."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from tpifu.errors import DataError
+from tpifu.sources.download.fetch import Remote, fetch
+
+ACKNOWLEDGEMENT = (
+    "The data used in this project was obtained from mocap.cs.cmu.edu. "
+    "The database was created with funding from NSF EIA-0196217."
+)
+"""What CMU asks to be said wherever results are shown."""
+
+
+class Take(NamedTuple):
+    split: Literal["train", "test"]
+    subject: int
+    trial: int
+    motion: str
+    """What it is, in the words of CMU's index."""
+
+    @property
+    def sequence(self) -> str:
+        return f"{self.subject:02d}_{self.trial:02d}"
+
+    @property
+    def skeleton_file(self) -> str:
+        return f"{self.subject:02d}/{self.subject:02d}.asf"
+
+    @property
+    def motion_file(self) -> str:
+        return f"{self.subject:02d}/{self.sequence}.amc"
+
+
+TAKES = (
+    Take("train", 2, 1, "walk"),
+    Take("train", 2, 3, "run/jog"),
+    Take("train", 2, 4, "jump, balance"),
+    Take("train", 5, 2, "dance - expressive arms, pirouette"),
+    Take("train", 5, 6, "dance - cartwheel-like start, pirouettes, jete"),
+    Take("train", 5, 17, "dance - coupe dessous, grand jete en tourant"),
+    Take("train", 7, 1, "walk"),
+    Take("train", 7, 12, "brisk walk"),
+    Take("train", 9, 1, "run"),
+    Take("train", 9, 12, "navigate - walk forward, backward, sideways"),
+    Take("train", 13, 11, "forward jump"),
+    Take("train", 13, 29, "jumping jacks, side twists, bend over, squats"),
+    Take("train", 14, 6, "jumping jacks, jog, squats, side twists, stretches"),
+    Take("train", 16, 1, "jump"),
+    Take("train", 16, 8, "run/jog, sudden stop"),
+    Take("train", 16, 11, "walk, veer left"),
+    Take("train", 16, 35, "run/jog"),
+    Take("train", 49, 2, "jump up and down, hop on one foot"),
+    Take("train", 49, 4, "run, leap"),
+    Take("train", 49, 6, "cartwheel"),
+    Take("train", 49, 10, "dance - fold in from side arabesque, curl inwards"),
+    Take("train", 118, 1, "jump"),
+    Take("test", 8, 1, "walk"),
+    Take("test", 8, 7, "walk, exaggerated stride"),
+    Take("test", 10, 1, "soccer - kick ball"),
+    Take("test", 35, 1, "walk"),
+    Take("test", 35, 17, "run/jog"),
+    Take("test", 141, 6, "jump twist"),
+    Take("test", 141, 12, "dance, twist"),
+    Take("test", 144, 1, "cartwheels"),
+    Take("test", 144, 5, "front kicking"),
+    Take("test", 144, 11, "left lunges"),
+)
+"""A short choice, since CMU asks not to crawl; split by subject, as SURREAL is. Without subject 89,
+whose takes have 60 frames a second and do not say so."""
+
+
+def urls(base: str = "http://mocap.cs.cmu.edu", takes: Sequence[Take] = TAKES) -> dict[str, str]:
+    """Every file of `takes`, as its path in the folder that `write_tree` reads -> where it is."""
+    files = {file for take in takes for file in (take.skeleton_file, take.motion_file)}
+    return {file: f"{base}/subjects/{file}" for file in sorted(files)}
+
+
+CMU_URL = "http://mocap.cs.cmu.edu"
+
+CMU_ACCESS = "it should need no login; try again later, or use data.source synthetic"
+
+
+def fetch_cmu(cache: Path, environment: Mapping[str, str]) -> list[str]:
+    files = urls(environment.get("CMU_URL", CMU_URL))
+    reasons = fetch(
+        [Remote(url=url, path=cache / name) for name, url in files.items()],
+        credentials=None,
+        check=_check_text,
+        access=CMU_ACCESS,
+        connections=2,  # they ask not to crawl
+        label="CMU takes",
+    )
+    return list(reasons.values())
+
+
+def _check_text(path: Path) -> None:
+    head = path.read_bytes()[:200].lstrip()
+    if not head.startswith((b"#", b":")):
+        raise DataError(f"{path}: neither an ASF nor an AMC file")

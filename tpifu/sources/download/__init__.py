@@ -1,0 +1,1 @@
+"""The HTTP client: credentials stay with their host, files appear whole."""

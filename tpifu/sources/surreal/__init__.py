@@ -1,0 +1,1 @@
+"""SURREAL itself: the authors' lists of clips and the licensed download."""

@@ -1,0 +1,184 @@
+"""SURREAL's and SMPL's licensed download."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tpifu.body.licensed import export_bodies
+from tpifu.clips.clip import read_clip
+from tpifu.clips.matfile import check_readable
+from tpifu.clips.splits import (
+    VALIDATION_SUBJECTS,
+    by_turns,
+    matches,
+    shuffled,
+    subject_of,
+    validation_queue,
+    wanted_meshes,
+)
+from tpifu.config import Data, Surreal
+from tpifu.errors import ConfigError, DataError, LicenceError
+from tpifu.sources.download.fetch import Credentials, Remote, fetch
+from tpifu.sources.surreal.lists import CLIP_FRAMES, ListedClip, read_list, wanted_clips
+
+SURREAL_URL = "https://lsh.paris.inria.fr"
+LISTS_URL = "https://raw.githubusercontent.com/gulvarol/surreal/master/download/files"
+SMPL_URL = "https://download.is.tue.mpg.de"
+
+SMPL_ZIP = "SMPL_python_v.1.1.0.zip"
+
+SURREAL_ACCESS = (
+    "set SURREAL_USERNAME and SURREAL_PASSWORD to the login that comes by e-mail after the licence "
+    "form at https://www.di.ens.fr/willow/research/surreal/data/ (docs/data.md)"
+)
+SMPL_ACCESS = (
+    "set SMPL_USERNAME and SMPL_PASSWORD to a login of https://smpl.is.tue.mpg.de, or SMPL_MODELS "
+    "to the folder or zip that holds the models (docs/data.md)"
+)
+
+
+def write_smpl(folder: Path, cache: Path, environment: Mapping[str, str]) -> dict[str, Any]:
+    """SMPL's two bodies as .npz; from the person's own folder if they name one."""
+    if own := environment.get("SMPL_MODELS"):
+        return export_bodies(Path(own), folder)
+    archive = cache / SMPL_ZIP
+    if not archive.exists():
+        login = _login(environment, "SMPL", SMPL_ACCESS)
+        base = environment.get("SMPL_URL", SMPL_URL)
+        form = {"username": login.username, "password": login.password}
+        reasons = fetch(
+            [
+                Remote(
+                    url=f"{base}/download.php?domain=smpl&sfile={SMPL_ZIP}", path=archive, form=form
+                )
+            ],
+            credentials=None,
+            check=_check_smpl,
+            access=SMPL_ACCESS,
+            label="SMPL models",
+        )
+        if reasons:
+            raise DataError(f"{reasons[archive]}; set SMPL_MODELS to a copy of your own")
+    return export_bodies(archive, folder)
+
+
+def _check_smpl(path: Path) -> None:
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\x03\x04":
+            raise DataError(f"{path}: not a zip")
+
+
+def _login(environment: Mapping[str, str], who: str, access: str) -> Credentials:
+    names = [f"{who}_USERNAME", f"{who}_PASSWORD"]
+    if missing := [name for name in names if not environment.get(name)]:
+        raise LicenceError(f"{' and '.join(missing)} not set: {access}")
+    return Credentials(*(environment[name] for name in names))
+
+
+def write_surreal(
+    tree: Path, data: Data, seed: int, cache: Path, environment: Mapping[str, str]
+) -> list[str]:
+    """Enough clips for every split, in a seeded order, and no more."""
+    listed = _listed(data.surreal, cache / "lists", environment)
+    clips: dict[str, list[ListedClip]] = {"train": [], "test": [], "unseen_motion": []}
+    for clip in wanted_clips(listed, data.surreal):
+        if not matches(clip.sequence, data.unseen):
+            clips[clip.split].append(clip)
+        elif clip.split == "test":
+            clips["unseen_motion"].append(clip)
+    queue = validation_queue(clips["train"], [c.sequence for c in clips["train"]], seed)
+    together, later = queue[:VALIDATION_SUBJECTS], queue[VALIDATION_SUBJECTS:]
+    order = by_turns(together) + [clip for own in later for clip in own]
+    task = partial(_fetch_split, tree=tree, data=data, cache=cache, environment=environment)
+    asked, faults = task("validation", order)
+    held_out = {subject_of(clip.sequence) for clip in asked}
+    clips["train"] = [c for c in clips["train"] if subject_of(c.sequence) not in held_out]
+    for split, own in clips.items():
+        faults += task(split, shuffled(own, split, seed))[1]
+    return faults
+
+
+def _fetch_split(
+    split: str,
+    order: Sequence[ListedClip],
+    *,
+    tree: Path,
+    data: Data,
+    cache: Path,
+    environment: Mapping[str, str],
+) -> tuple[Sequence[ListedClip], list[str]]:
+    """Clips into the tree, in their order, until the split has its meshes; returns those asked for
+    and a line for each that could not be had."""
+    wanted = wanted_meshes(data)[split]
+    faults: list[str] = []
+    remaining, asked = wanted, 0
+    while remaining > 0 and asked < len(order):
+        # As many as it takes if all are whole; then for what short and broken ones left open.
+        count = -(-remaining * data.frame_step // CLIP_FRAMES)
+        batch = order[asked : asked + count]
+        asked += len(batch)
+        reasons = _fetch_clips(batch, cache, environment)
+        faults += reasons.values()
+        for clip in batch:
+            if cache / clip.path in reasons:
+                continue
+            (tree / clip.path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(cache / clip.path, tree / clip.path)
+            try:
+                frames = len(read_clip(tree / clip.path).pose)
+            except DataError:
+                continue  # the export counts it as skipped, with its reason
+            remaining -= -(-frames // data.frame_step)
+    if remaining > 0 and split != "unseen_motion":
+        raise DataError(
+            f"SURREAL's list has {wanted - remaining} of {wanted} {split} meshes: "
+            f"lower data.{split}_meshes, add to data.surreal.runs, or set data.surreal.overlapping"
+        )
+    return order[:asked], faults
+
+
+def _fetch_clips(
+    clips: Sequence[ListedClip], cache: Path, environment: Mapping[str, str]
+) -> dict[Path, str]:
+    base = environment.get("SURREAL_URL", SURREAL_URL)
+    remotes = [
+        Remote(url=f"{base}/SURREAL/data/{clip.path.as_posix()}", path=cache / clip.path)
+        for clip in clips
+    ]
+    if all(remote.path.exists() for remote in remotes):
+        return {}
+    return fetch(
+        remotes,
+        credentials=_login(environment, "SURREAL", SURREAL_ACCESS),
+        check=check_readable,
+        access=SURREAL_ACCESS,
+        label="SURREAL clips",
+    )
+
+
+def _listed(config: Surreal, cache: Path, environment: Mapping[str, str]) -> list[ListedClip]:
+    """The person's own list, or the two that the authors publish beside their code."""
+    if config.clips:
+        listed = read_list(Path(config.clips))
+        if not listed:
+            raise ConfigError(f"data.surreal.clips: {config.clips} names no clips")
+        return listed
+    base = environment.get("SURREAL_LISTS_URL", LISTS_URL)
+    paths = [cache / f"files_cmu_{split}_info.mat.txt" for split in ("train", "test")]
+    reasons = fetch(
+        [Remote(url=f"{base}/{path.name}", path=path) for path in paths],
+        credentials=None,
+        check=_check_list,
+        access="name a list of your own with data.surreal.clips",
+        label="SURREAL lists",
+    )
+    for reason in reasons.values():
+        raise DataError(f"{reason}; name a list of your own with data.surreal.clips")
+    return [clip for path in paths for clip in read_list(path)]
+
+
+def _check_list(path: Path) -> None:
+    if not read_list(path):
+        raise DataError(f"{path}: names no clips")

@@ -1,0 +1,315 @@
+"""Each motion as a sequence of key poses in time."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from jaxtyping import Float
+
+from tpifu.sources.synthetic.key_pose import (
+    IS_ARM,
+    IS_LEFT,
+    PLACE,
+    SLICE,
+    Pose,
+    Row,
+    blend,
+    key_row,
+    lead,
+    only,
+    staying,
+    with_arms,
+)
+from tpifu.sources.synthetic.poses import (
+    ARMS,
+    CARTWHEEL,
+    CROUCHED,
+    DANCE,
+    FLIGHTS,
+    HOP,
+    KICKS,
+    LANDED,
+    LUNGE_STEP,
+    LUNGES,
+    RUN_LEG,
+    SQUAT,
+    SUPPORT,
+    TAKING_OFF,
+    WALK_LEG,
+)
+
+
+def _choose(rng: np.random.Generator, *options: str) -> str:
+    return options[rng.integers(len(options))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Style:
+    """A subject's manner, the same in all their clips. Angles in degrees, added to every pose."""
+
+    tempo: float = 1.0
+    amplitude: float = 1.0
+    left_lead: float = 0.5
+    """Share of what is done with the left side leading."""
+    arms: str = "hang"
+    """Favourite carriage of the arms, a key of ARMS."""
+    arm_swing: float = 1.0
+    elbow: float = 0.0
+    arms_out: float = 0.0
+    bend: float = 0.0
+    nod: float = 0.0
+    stance: float = 0.0
+    turn_out: float = 0.0
+    restless: float = 1.0
+    """Scale of the slow noise in all joints."""
+
+    @staticmethod
+    def draw(rng: np.random.Generator) -> "Style":
+        return Style(
+            tempo=rng.uniform(0.85, 1.25),
+            amplitude=rng.uniform(0.8, 1.12),
+            left_lead=0.15 if rng.random() < 0.5 else 0.85,
+            arms=_choose(rng, "hang", "hips", "pump", "clasped", "forward", "overhead", "sideways"),
+            arm_swing=rng.uniform(0.5, 1.4),
+            elbow=rng.uniform(-8.0, 20.0),
+            arms_out=rng.uniform(-3.0, 10.0),
+            bend=rng.uniform(-4.0, 10.0),
+            nod=rng.uniform(-8.0, 14.0),
+            stance=rng.uniform(-1.0, 4.0),
+            turn_out=rng.uniform(-6.0, 10.0),
+            restless=rng.uniform(0.5, 1.5),
+        )
+
+
+class _Beat(NamedTuple):
+    seconds: float
+    """Time since the beat before."""
+    row: Row
+    lift: float = 0.0
+
+
+_Beats: TypeAlias = Iterator[_Beat]
+
+
+def _gait(
+    lefts: Float[np.ndarray, "k 5"],
+    base: Row,
+    *,
+    seconds: float,
+    amplitude: float,
+    stride: float,
+    turn: float,
+    swing: float,
+    flight: float = 0.0,
+) -> _Beats:
+    """Endless steps; a cycle of two goes `stride` metres and turns `turn` degrees."""
+    half = len(lefts) // 2
+    beats = []
+    before = 0.0
+    for index, (left, right) in enumerate(zip(lefts, np.roll(lefts, half, axis=0), strict=True)):
+        phase = left[0]
+        share, before = phase - before, phase
+        sin, cos = np.sin(2 * np.pi * phase), np.cos(2 * np.pi * phase)
+        legs: Pose = {"pelvis": (0, 3 * sin, -6 * cos), "trunk": (0, 0, 6 * cos)}
+        arms: Pose = {"trunk": (0, 0, 0.25 * swing * cos)}
+        for side, (hip, knee, *ankle), back in (
+            ("left", left[1:], cos),
+            ("right", right[1:], -cos),
+        ):
+            legs |= {f"{side}_hip": (hip, 0, 0), f"{side}_knee": (knee,)}
+            legs |= {f"{side}_ankle": (ankle[0], 0, ankle[1])}
+            arms |= {
+                f"{side}_shoulder": (-swing * back, 0, 0),
+                f"{side}_elbow": (-0.35 * swing * back,),
+            }
+        place = only({"place": (turn * share, 0, 0, stride * share)})
+        row = base + amplitude * only(legs) + only(arms) + place
+        beats.append(_Beat(seconds * share, row, flight if index % half == half - 2 else 0.0))
+    while True:
+        yield from beats
+
+
+def _walk(style: Style, rng: np.random.Generator) -> _Beats:
+    free = rng.random() < 0.6
+    arms = "hang" if free else _choose(rng, style.arms, "hips", "crossed", "wave", "behind back")
+    low = max(0.0, rng.normal(-5.0, 12.0))
+    legs: Pose = {"hip": (3 + low, 3, 6), "knee": (4 + 1.8 * low,), "ankle": (-0.8 * low, 0, 0)}
+    amplitude = style.amplitude * rng.uniform(0.8, 1.15)
+    return _gait(
+        WALK_LEG,
+        lead(key_row(legs, ARMS[arms], {"trunk": (2 + low, 0, 0)}), rng.random() < style.left_lead),
+        seconds=rng.uniform(0.95, 1.3),
+        amplitude=amplitude,
+        stride=1.4 * amplitude,
+        turn=rng.normal(0.0, 25.0),
+        swing=style.arm_swing * amplitude * (26 if free else 6),
+    )
+
+
+def _run(style: Style, rng: np.random.Generator) -> _Beats:
+    amplitude = style.amplitude * rng.uniform(0.75, 1.1)
+    lean = rng.uniform(4.0, 16.0)
+    legs: Pose = {"hip": (3, 1, 3), "ankle": (0, 0, 0)}
+    return _gait(
+        RUN_LEG,
+        key_row(legs, ARMS["pump"], {"pelvis": (lean / 2, 0, 0), "trunk": (lean, 0, 0)}),
+        seconds=rng.uniform(0.65, 0.85),
+        amplitude=amplitude,
+        stride=2.4 * amplitude,
+        turn=rng.normal(0.0, 15.0),
+        swing=22 + 20 * style.arm_swing,
+        flight=rng.uniform(0.04, 0.1),
+    )
+
+
+def _lunge(style: Style, rng: np.random.Generator) -> _Beats:
+    still = key_row(ARMS[_choose(rng, "hang", style.arms, "hips", "clasped")])
+    low = key_row(
+        ARMS[_choose(rng, style.arms, "hips", "sideways", "overhead", "forward", "archer", "vee")]
+    )
+    kind = with_arms(key_row(LUNGES[rng.choice(len(LUNGES), p=[0.5, 0.2, 0.15, 0.15])]), low)
+    step = with_arms(key_row(LUNGE_STEP), blend(still, low, 0.5))
+    walks_on = rng.random() < 0.5
+    seconds = rng.uniform(0.45, 0.7)
+    while True:
+        left = rng.random() < style.left_lead
+        down = blend(still, kind, style.amplitude * rng.uniform(0.8, 1.05))
+        down += only({"trunk": (0, 0, rng.normal(0.0, 12.0))})
+        yield _Beat(0.8 * seconds, lead(step, left))
+        yield _Beat(seconds, lead(down, left))
+        yield _Beat(rng.uniform(0.1, 0.4), lead(staying(down), left))
+        back = still if walks_on else still + staying(down) - down
+        yield _Beat(seconds, lead(back, left))
+
+
+def _jumping_jack(style: Style, rng: np.random.Generator) -> _Beats:
+    reach = rng.uniform(115.0, 172.0)
+    amplitude = style.amplitude * rng.uniform(0.85, 1.1)
+    closed: Pose = {"hip": (3, 2, 7)}
+    half: Pose = {
+        "hip": (22, 16, 10),
+        "knee": (32,),
+        "shoulder": (8, reach / 2 + 8, 0),
+        "elbow": (25,),
+    }
+    wide: Pose = {"hip": (8, 30, 12), "knee": (14,), "shoulder": (6, reach, 0), "elbow": (22,)}
+    if rng.random() < 0.3:  # the arms go to the front
+        half |= {"shoulder": (reach / 2, 15, 0)}
+        wide |= {"shoulder": (reach, 20, 0)}
+    seconds = rng.uniform(0.2, 0.32)
+    while True:
+        for pose in (half, wide, half, closed):
+            yield _Beat(seconds, blend(key_row(closed), key_row(pose), amplitude))
+
+
+def _squat(style: Style, rng: np.random.Generator) -> _Beats:
+    still = key_row(
+        ARMS[_choose(rng, "hang", style.arms, "hips", "clasped", "guard", "behind head")]
+    )
+    arms = key_row(
+        ARMS[_choose(rng, "forward", style.arms, "overhead", "clasped", "behind head", "guard")]
+    )
+    deep = with_arms(key_row(SQUAT), arms) + only({"hip": (0, rng.uniform(-6.0, 22.0), 0)})
+    seconds = rng.uniform(0.5, 0.85)
+    while True:
+        down = blend(still, deep, style.amplitude * rng.uniform(0.65, 1.15))
+        down += only({"trunk": (0, 0, rng.normal(0.0, 10.0))})
+        yield _Beat(seconds, down)
+        yield _Beat(rng.uniform(0.1, 0.4), down)
+        yield _Beat(seconds, still)
+        yield _Beat(rng.uniform(0.1, 0.3), still)
+
+
+def _cartwheel(style: Style, rng: np.random.Generator) -> _Beats:
+    left = rng.random() < style.left_lead
+    spread = rng.uniform(0.6, 1.15)
+    bent = max(0.0, rng.normal(0.0, 25.0))
+    seconds = rng.uniform(0.95, 1.25)
+    while True:
+        for share, pose in CARTWHEEL:
+            row = key_row(pose)
+            for side in ("left_hip", "right_hip"):
+                row[SLICE[side]] *= (1, spread, 1)
+            if "ankle" in pose:  # the feet are off the floor
+                row += only({"knee": (bent,)})
+            yield _Beat(share * seconds, lead(row, left))
+        yield _Beat(rng.uniform(0.15, 0.5), lead(key_row(CARTWHEEL[0][1]), left))
+
+
+def _kick(style: Style, rng: np.random.Generator) -> _Beats:
+    arms = key_row(ARMS[_choose(rng, "guard", "guard", "hang", style.arms, "pump", "wings")])
+    guard = with_arms(key_row({"hip": (12, 12, 15), "knee": (22,)}), arms)
+    while True:
+        left = rng.random() < style.left_lead
+        folded, out = (
+            with_arms(key_row(SUPPORT, pose), arms) for pose in KICKS[rng.integers(len(KICKS))]
+        )
+        out += np.where(IS_ARM, rng.normal(0.0, 14.0, size=len(out)), 0.0)
+        out = blend(guard, out, style.amplitude * rng.uniform(0.8, 1.1))
+        seconds = rng.uniform(0.85, 1.2)
+        turned = guard + only({"place": (rng.normal(0.0, 25.0), 0, 0, 0)})
+        yield _Beat(rng.uniform(0.1, 0.4), turned)
+        yield _Beat(0.3 * seconds, lead(folded, left))
+        yield _Beat(0.24 * seconds, lead(out, left))
+        yield _Beat(0.10 * seconds, lead(out, left))
+        yield _Beat(0.25 * seconds, lead(blend(guard, folded, 0.8), left))
+        yield _Beat(0.3 * seconds, guard)
+
+
+def _jump(style: Style, rng: np.random.Generator) -> _Beats:
+    still = key_row(ARMS[_choose(rng, "hang", "hang", style.arms)])
+    reach: Pose = {"shoulder": (rng.uniform(60.0, 130.0), rng.uniform(10.0, 40.0), 0)}
+    while True:
+        left = rng.random() < style.left_lead
+        height = style.amplitude * rng.uniform(0.18, 0.48)
+        # From the floor to the top, whatever the tempo.
+        seconds = style.tempo * np.sqrt(2 * height / 9.81)
+        forward = rng.choice([0.0, 0.0, 0.8, 1.6]) * seconds
+        turn = rng.choice([0.0, 0.0, 45.0, 90.0, 150.0]) if height > 0.25 else 0.0
+        place = only({"place": (turn, 0, 0, forward)})
+        off = key_row(TAKING_OFF, reach)
+        flight = key_row({"ankle": (38, 0, 0)}, reach, FLIGHTS[rng.integers(len(FLIGHTS))])
+        # A low jump leaves no time for the whole figure.
+        flight = blend(off, flight, min(1.0, height / 0.35))
+        landed = blend(still, key_row(LANDED), rng.uniform(0.6, 1.3))
+        yield _Beat(0.45, lead(blend(still, key_row(CROUCHED), rng.uniform(0.7, 1.1)), left))
+        yield _Beat(0.28, lead(off, left))
+        yield _Beat(seconds, lead(flight + place, left), height)
+        yield _Beat(seconds, lead(blend(landed, off, 0.6) + place, left))
+        yield _Beat(0.15, landed)
+        yield _Beat(rng.uniform(0.35, 0.6), still)
+
+
+def _dance(style: Style, rng: np.random.Generator) -> _Beats:
+    beat = rng.uniform(0.34, 0.5)
+    moves = rng.choice(len(DANCE), size=8, replace=False)
+    arms = key_row()
+    while True:
+        move = DANCE[rng.choice(moves)]
+        left = rng.random() < style.left_lead
+        for pose in move * int(rng.integers(1, 3)):
+            if rng.random() < 0.8:
+                # One arm of one carriage, the other of another.
+                one, other = (key_row(ARMS[name]) for name in rng.choice(list(ARMS), size=2))
+                arms = np.where(IS_LEFT, one, lead(other, rng.random() < 0.5))
+            share = style.amplitude * rng.uniform(0.85, 1.15)
+            row = with_arms(blend(key_row(), key_row(pose), share), arms)
+            # Turns stay whole.
+            row[PLACE] = pose.get("place", 0.0)
+            yield _Beat(beat, lead(row, left), rng.uniform(0.06, 0.2) if pose is HOP else 0.0)
+
+
+MAKERS: dict[str, Callable[[Style, np.random.Generator], _Beats]] = {
+    "walk": _walk,
+    "run": _run,
+    "lunge": _lunge,
+    "jumping_jack": _jumping_jack,
+    "squat": _squat,
+    "cartwheel": _cartwheel,
+    "kick": _kick,
+    "jump": _jump,
+    "dance": _dance,
+}
+MOTIONS = tuple(MAKERS)
+"""Names of the motions."""

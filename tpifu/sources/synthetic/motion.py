@@ -1,0 +1,182 @@
+"""Procedural human motion, seeded: SMPL axis-angle from key poses and a spline.
+
+SMPL's frame: y up, the body faces +z, its left is +x. A key pose gives parts of the body a few
+angles in degrees, positive in the direction named here, on the left as on the right:
+
+    place     turn left, roll left (degrees), side, forward (metres) since the pose before
+    pelvis    tilt forward, sway left, twist left; the trunk goes along, the legs stay
+    trunk     bend forward, lean left, twist left
+    head      nod down, tilt left, turn left
+    hip       flex forward, out, turn out, from an upright body
+    knee      flex
+    ankle     point, share (0 to 1) of the way to a level sole, toes up
+    shoulder  swing forward, raise sideways from hanging, twist inwards
+    elbow     bend
+    wrist     bend to the palm, roll inwards
+
+"left_" or "right_" before a name makes it one side, without it both; the rest is as in standing.
+A motion is an endless generator of beats: time to get there, key pose, height above the floor.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.interpolate import Akima1DInterpolator, CubicSpline
+from scipy.spatial.transform import Rotation
+
+from tpifu.body.skeleton import JOINTS
+from tpifu.errors import ConfigError
+from tpifu.sources.synthetic.beats import MAKERS, MOTIONS, Style
+from tpifu.sources.synthetic.key_pose import PLACE, SLICE, Pose, only
+
+# Standard deviation of the slow noise of a body, degrees.
+_WANDER: Pose = {
+    "pelvis": (1.5, 1.5, 1.5),
+    "trunk": (3, 3, 4),
+    "head": (7, 4, 16),
+    "hip": (1.5, 1.5, 3),
+    "knee": (2,),
+    "shoulder": (4, 3, 4),
+    "elbow": (5,),
+    "wrist": (8, 5),
+}
+
+_HINGE = np.radians(150.0)
+
+
+@dataclass(frozen=True)
+class Motion:
+    pose: Float[np.ndarray, "t 72"]
+    """SMPL axis-angle, joints as in JOINTS, root orientation included."""
+    lift: Float[np.ndarray, " t"]
+    """Metres from the floor to the lowest point of the body: 0 in contact."""
+    travel: Float[np.ndarray, "t 2"]
+    """Metres the root went in x and z, from 0, 0."""
+
+
+def make_motion(
+    name: str, frames: int, style: Style, rng: np.random.Generator, fps: float = 30.0
+) -> Motion:
+    """`frames` frames of motion `name` from a random moment on, the heading near 0 at first."""
+    if name not in MAKERS:
+        raise ConfigError(f"unknown motion {name!r}: choose from {', '.join(MOTIONS)}")
+    # The spline begins before the clip and ends after it, so that its ends stay out of sight.
+    at = rng.uniform(1.5, 4.0) + np.arange(frames) / fps
+    times: list[float] = []
+    rows, lifts = [], []
+    end = 0.0
+    for beat in MAKERS[name](style, rng):
+        end += beat.seconds / style.tempo if times else 0.0
+        times.append(end)
+        rows.append(beat.row)
+        lifts.append(beat.lift)
+        if end > at[-1] + 1.5:
+            break
+    keys = np.stack(rows)
+    keys[:, PLACE] = np.cumsum(keys[:, PLACE], axis=0)
+    # Makima: smooth, and hardly overshoots where a pose is held.
+    angles = Akima1DInterpolator(times, keys, method="makima")(at) + _manner(style, at, rng)
+    turn, roll, side, forward = angles[:, PLACE].T
+    heading = np.radians(turn - turn[0] + rng.normal(0.0, 12.0))
+    return Motion(
+        pose=_smpl(angles, heading, np.radians(roll)),
+        lift=_ballistic(np.array(times), np.array(lifts), at),
+        travel=_travel(heading, side, forward),
+    )
+
+
+def _manner(
+    style: Style, at: Float[np.ndarray, " t"], rng: np.random.Generator
+) -> Float[np.ndarray, "t c"]:
+    """What `style` adds to every pose, and a slow wandering of all joints."""
+    offset = only(
+        {
+            "trunk": (style.bend, 0, 0),
+            "head": (style.nod, 0, 0),
+            "hip": (0, style.stance, style.turn_out),
+            "shoulder": (0, style.arms_out, 0),
+            "elbow": (style.elbow,),
+        }
+    )
+    knots = np.arange(at[0] - 1.0, at[-1] + 2.0, 0.8)
+    noise = rng.normal(size=(len(knots), len(offset))) * only(_WANDER) * style.restless
+    return offset + CubicSpline(knots, noise)(at)
+
+
+def _ballistic(
+    times: Float[np.ndarray, " k"], heights: Float[np.ndarray, " k"], at: Float[np.ndarray, " t"]
+) -> Float[np.ndarray, " t"]:
+    """Heights between beats as under gravity: ever slower upwards, ever faster downwards."""
+    beat = np.searchsorted(times, at, side="right") - 1
+    share = (at - times[beat]) / (times[beat + 1] - times[beat])
+    start, end = heights[beat], heights[beat + 1]
+    share = np.where(end > start, 1 - (1 - share) ** 2, share**2)
+    return (start + share * (end - start)).astype(np.float32)
+
+
+def _travel(
+    heading: Float[np.ndarray, " t"],
+    side: Float[np.ndarray, " t"],
+    forward: Float[np.ndarray, " t"],
+) -> Float[np.ndarray, "t 2"]:
+    """World x, z of steps taken sideways and forward as the body is turned."""
+    left = np.diff(side, prepend=side[0])
+    ahead = np.diff(forward, prepend=forward[0])
+    sin, cos = np.sin(heading), np.cos(heading)
+    steps = np.stack([cos * left + sin * ahead, cos * ahead - sin * left], axis=1)
+    return np.cumsum(steps, axis=0).astype(np.float32)
+
+
+def _smpl(
+    rows: Float[np.ndarray, "t c"], heading: Float[np.ndarray, " t"], roll: Float[np.ndarray, " t"]
+) -> Float[np.ndarray, "t 72"]:
+    """Angles of key poses -> SMPL's axis-angle; heading and roll in radians."""
+
+    def angles(part: str) -> Float[np.ndarray, "n t"]:
+        return np.radians(rows[:, SLICE[part]].T)
+
+    def rotation(axes: str, *columns: Float[np.ndarray, " t"]) -> Rotation:
+        return Rotation.from_euler(axes, np.stack(columns, axis=1))
+
+    joints = {joint: Rotation.identity(len(rows)) for joint in JOINTS}
+    tilt, sway, twist = angles("pelvis")
+    pelvis = rotation("YZX", twist, -sway, tilt)
+    joints["pelvis"] = rotation("YZ", heading, -roll) * pelvis
+    bend, lean, twist = angles("trunk") / 3
+    joints["spine1"] = joints["spine2"] = joints["spine3"] = rotation("YZX", twist, -lean, bend)
+    nod, lean, twist = angles("head") / 2
+    joints["neck"] = joints["head"] = rotation("YZX", twist, -lean, nod)
+    for side, sign in (("left", 1.0), ("right", -1.0)):
+        # The mirror image in x of a turn about (x, y, z) is one about (x, -y, -z).
+        flex, out, turn = angles(f"{side}_hip")
+        thigh = rotation("XZY", -flex, sign * out, sign * turn)
+        joints[f"{side}_hip"] = pelvis.inv() * thigh
+        knee = rotation("X", angles(f"{side}_knee")[0].clip(0, _HINGE))
+        joints[f"{side}_knee"] = knee
+        point, level, toes = angles(f"{side}_ankle")
+        joints[f"{side}_ankle"] = _level_sole(thigh * knee, np.degrees(level)) * rotation(
+            "X", point
+        )
+        joints[f"{side}_foot"] = rotation("X", -toes)
+        swing, up, twist = angles(f"{side}_shoulder")
+        arm = rotation("XZX", -swing, sign * (up - np.pi / 2), twist)
+        # The collarbone takes up to 25 degrees of an arm that goes up.
+        height = arm.apply([sign, 0.0, 0.0])[:, 1]
+        collar = rotation("Z", sign * np.radians(12.5) * (1 + height))
+        joints[f"{side}_collar"] = collar
+        joints[f"{side}_shoulder"] = collar.inv() * arm
+        bend = angles(f"{side}_elbow")[0].clip(0, _HINGE)
+        joints[f"{side}_elbow"] = rotation("Y", -sign * bend)
+        bend, twist = angles(f"{side}_wrist")
+        joints[f"{side}_wrist"] = rotation("XZ", twist, -sign * bend)
+    return np.hstack([joints[joint].as_rotvec() for joint in JOINTS]).astype(np.float32)
+
+
+def _level_sole(shin: Rotation, share: Float[np.ndarray, " t"]) -> Rotation:
+    """The ankle's turn that goes `share` of the way to a level foot, at most 45 degrees."""
+    toes = shin.apply([0.0, 0.0, 1.0])
+    level = Rotation.from_euler("y", np.arctan2(toes[:, 0], toes[:, 2])[:, None])
+    vector = (shin.inv() * level).as_rotvec() * share.clip(0, 1)[:, None]
+    size = np.linalg.norm(vector, axis=1, keepdims=True)
+    return Rotation.from_rotvec(vector * np.minimum(1, np.radians(45) / np.maximum(size, 1e-9)))

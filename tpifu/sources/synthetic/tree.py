@@ -1,0 +1,95 @@
+"""The embedded stand-in for SURREAL: procedural motion on the embedded body, written as a
+SURREAL-shaped tree."""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from scipy.spatial.transform import Rotation
+
+from tpifu.body.body import embedded_body, write_embedded
+from tpifu.body.skeleton import GENDERS
+from tpifu.clips.clip import Clip, clip_path, write_clip
+from tpifu.config import Synthetic
+from tpifu.files import whole_folder
+from tpifu.parallel import parallel_map
+from tpifu.sources.synthetic.beats import MOTIONS, Style
+from tpifu.sources.synthetic.motion import Motion, make_motion
+
+FRAMES = (30, 100)
+"""Shortest and longest clip; SURREAL's have at most 100 frames."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A person: a number as CMU's subjects have one, a gender, a shape, a manner of moving."""
+
+    number: int
+    split: Literal["train", "test"]
+    gender: str
+    betas: Float[np.ndarray, "10"]
+    style: Style
+
+
+def draw_subjects(counts: Synthetic, seed: int) -> list[Subject]:
+    """Train subjects are numbered from 1, test subjects follow; genders alternate."""
+    subjects = []
+    for number in range(1, counts.train_subjects + counts.test_subjects + 1):
+        rng = np.random.default_rng([seed, number])
+        subjects.append(
+            Subject(
+                number=number,
+                split="train" if number <= counts.train_subjects else "test",
+                gender=GENDERS[number % 2],
+                betas=rng.normal(size=10).clip(-2.5, 2.5).astype(np.float32),
+                style=Style.draw(rng),
+            )
+        )
+    return subjects
+
+
+def write_synthetic(out: Path, counts: Synthetic, seed: int, *, jobs: int) -> None:
+    """Every subject performs every motion once; `out` appears whole or not at all."""
+    with whole_folder(out) as tree:
+        write_embedded(tree / "smpl")
+        subjects = draw_subjects(counts, seed)
+        for _ in parallel_map(
+            partial(_write_subject, tree=tree, seed=seed), subjects, jobs=jobs, label="motion"
+        ):
+            pass
+
+
+def _write_subject(subject: Subject, *, tree: Path, seed: int) -> None:
+    for kind, name in enumerate(MOTIONS):
+        rng = np.random.default_rng([seed, subject.number, kind])
+        frames = int(rng.integers(FRAMES[0], FRAMES[1] + 1))
+        motion = make_motion(name, frames, subject.style, rng)
+        heading = rng.uniform(0.0, 2 * math.pi)
+        clip = perform(subject, f"{subject.number:02d}_{name}", motion, heading)
+        path = clip_path(tree, subject.split, "run0", clip.sequence, clip.number)
+        zrot = rng.uniform(0.0, 2 * math.pi)
+        write_clip(path, clip, zrot=zrot, camera_distance=rng.normal(8.0, 1.0))
+
+
+def perform(subject: Subject, sequence: str, motion: Motion, heading: float) -> Clip:
+    """`motion` by `subject`, turned by `heading` radians about +y, feet (or hands) on the floor at
+    y = 0."""
+    turn = Rotation.from_euler("y", heading)
+    pose = motion.pose.astype(np.float64)
+    pose[:, :3] = (turn * Rotation.from_rotvec(pose[:, :3])).as_rotvec()
+    vertices, joints = embedded_body(subject.gender).pose(pose.astype(np.float32), subject.betas)
+    travel = np.stack([motion.travel[:, 0], np.zeros(len(pose)), motion.travel[:, 1]], axis=1)
+    translation = turn.apply(travel)
+    translation[:, 1] = motion.lift - vertices[:, :, 1].min(axis=1)
+    return Clip(
+        sequence=sequence,
+        number=1,
+        gender=subject.gender,
+        betas=subject.betas,
+        pose=pose.astype(np.float32),
+        joints=(joints + translation[:, None]).astype(np.float32),
+    )

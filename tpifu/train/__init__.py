@@ -1,0 +1,1 @@
+"""Steps, optimisers, checkpoints, several processes."""

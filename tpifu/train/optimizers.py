@@ -1,0 +1,43 @@
+"""The learning rate's schedule, and which optimiser updates which weights."""
+
+import math
+from functools import partial
+
+import torch
+from torch import nn
+
+from tpifu.config import Train
+from tpifu.model.pifu import PIFu
+from tpifu.train.muon import Muon
+
+
+def learning_rate(config: Train, step: int) -> float:
+    """The rate of step 0, 1, ...: linear warm-up, then constant, or a cosine that reaches 0 after
+    the last step."""
+    rate = config.learning_rate * min(1.0, (step + 1) / (config.warmup + 1))
+    if config.schedule == "cosine":
+        done = max(0, step - config.warmup) / max(1, config.steps - config.warmup)
+        rate *= 0.5 * (1 + math.cos(math.pi * done))
+    return rate
+
+
+def optimizers(name: str, network: PIFu) -> list[torch.optim.Optimizer]:
+    """What updates the network, each parameter by one of them."""
+    if name == "rmsprop":
+        return [torch.optim.RMSprop(network.parameters())]
+    # Fused: one kernel updates all parameters, instead of a dozen small ones for each.
+    adam = partial(torch.optim.Adam, fused=True)
+    if name == "adam":
+        return [adam(network.parameters())]
+    assert name == "muon"
+    first, last = network.image_filter.stem[0].weight, network.classifier.layers[-1].weight
+    hidden = [
+        layer.weight
+        for layer in network.modules()
+        if isinstance(layer, nn.Conv2d | nn.Linear)
+        and layer.weight is not first
+        and layer.weight is not last
+    ]
+    of_muon = set(hidden)
+    rest = [parameter for parameter in network.parameters() if parameter not in of_muon]
+    return [Muon(hidden), adam(rest)]
