@@ -67,7 +67,6 @@ def against_training(params: Params, model: Model, steps: TrainingSteps) -> dict
     """Seconds a step of reading and of training, by round."""
     torch.manual_seed(0)
     network = PIFu(model, params.camera.window).train()
-    network.image_filter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     updaters = optimizers(params.train.optimizer, network)
     seconds: dict[str, list[float]] = {"read": [], "train": []}
     for number in range(ROUNDS):  # in turns: the machine's moods hit both

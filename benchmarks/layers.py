@@ -1,13 +1,13 @@
-"""Layers of the network, forward and backward: ours against PyTorch's own, one JSON line.
+"""Layers of the network, forward and backward: fast against plain, as one JSON line.
 
-python benchmarks/layers.py            (Table 1's sizes, as benchmarks/train_step.py has them)
+python benchmarks/layers.py            (Table 1's sizes, as in benchmarks/train_step.py)
 python benchmarks/layers.py --laptop   (8 windows of the laptop profile)
 
-ratio_NAME: how many times as long PyTorch's layers take, by the least of all rounds; NAME_s and
-NAME_plain_s: those; NAME_differs: the largest difference of what comes out, as a share of the
-largest value. norm_relu_conv: group norm, ReLU and a 3x3 convolution, all channels-last; upsample:
-bicubic; lookup: the features of points at all stacks; mlp: of these points; adam: an update of all
-weights, unfused and a tensor at a time in PyTorch's case.
+ratio_NAME: time of the plain layer over time of the fast one, minima of all rounds; NAME_s and
+NAME_plain_s: these times; NAME_differs: largest difference of the outputs, relative to the largest
+value. norm_relu_conv: group norm, ReLU and a 3x3 convolution, all channels-last; upsample: bicubic;
+lookup: features of points at one stack; adam: update of all weights, fused against one tensor at a
+time.
 """
 
 import argparse
@@ -18,20 +18,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from train_step import (
-    POINTS,
-    WINDOWS,
-    plain_classifier,
-    plain_lookup,
-    plain_norm_relu,
-    plain_upsample,
-    seconds_of,
-)
+from train_step import POINTS, WINDOWS, seconds_of
 
 from tpifu.config import Model, load
-from tpifu.model.kernels.lookup import lookup
-from tpifu.model.kernels.norm import NormReLU
-from tpifu.model.kernels.upsample import upsample
+from tpifu.model.hourglass import NormReLU
+from tpifu.model.kernels.lookup import lookup, plain_lookup
+from tpifu.model.kernels.norm import norm_relu_conv, plain_norm_relu_conv
+from tpifu.model.kernels.upsample import plain_upsample, upsample
 from tpifu.model.pifu import PIFu
 from tpifu.train.optimizers import optimizers
 from tpifu.train.process import reuse_memory
@@ -74,13 +67,9 @@ def pairs(sizes: Sizes) -> dict[str, tuple[Callable[[], Tensor], Callable[[], Te
     narrow = channels_last(images, dim // 2, size, size)
     layer = NormReLU("group", dim, nn.Conv2d(dim, dim // 2, 3, padding=1, bias=False))
     layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    maps = [x * factor for factor in range(1, sizes.model.hourglass.stacks + 1)]
     frames = torch.arange(images)[:, None]
-    xy, depth = torch.rand(images, sizes.points, 2) * 2 - 1, torch.rand(images, sizes.points)
-    place = frames, xy, depth, False
-    inputs = lookup(maps, *place).detach()
-    of_inputs, rows = torch.randn_like(inputs), inputs.flatten(0, 2).requires_grad_()
-    of_rows = torch.randn(len(rows))
+    place = frames, torch.rand(images, sizes.points, 2) * 2 - 1, False
+    of_points = torch.randn(images, sizes.points, dim)
     for parameter in network.parameters():
         parameter.grad = torch.randn_like(parameter)
     [fused] = optimizers("adam", network)
@@ -96,17 +85,13 @@ def pairs(sizes: Sizes) -> dict[str, tuple[Callable[[], Tensor], Callable[[], Te
 
     return {
         "norm_relu_conv": (
-            lambda: back(layer(x), narrow),
-            lambda: back(plain_norm_relu(layer, x), narrow),
+            lambda: back(norm_relu_conv(x, layer.norm, layer.conv), narrow),
+            lambda: back(plain_norm_relu_conv(x, layer.norm, layer.conv), narrow),
         ),
         "upsample": (lambda: back(upsample(x), wide), lambda: back(plain_upsample(x), wide)),
         "lookup": (
-            lambda: back(lookup(maps, *place), of_inputs),
-            lambda: back(plain_lookup(maps, *place), of_inputs),
-        ),
-        "mlp": (
-            lambda: back(network.classifier(rows), of_rows),
-            lambda: back(plain_classifier(network.classifier, rows), of_rows),
+            lambda: back(lookup(x, *place), of_points),
+            lambda: back(plain_lookup(x, *place), of_points),
         ),
         "adam": (lambda: updated(fused), lambda: updated(plain)),
     }

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tpifu.config import Data, Sample, Synthetic
+from tpifu.config import Data, Render, Sample, Synthetic
 from tpifu.parallel import parallel_map
 from tpifu.prepare.meshes import export_meshes
 from tpifu.prepare.points import write_points
@@ -50,9 +50,9 @@ def main() -> None:
             "views": lambda jobs: write_views(
                 out / "meshes",
                 out / "views",
-                size=512,
-                views=4,
+                Render(size=512, views=4),
                 window=2.56,
+                seed=0,
                 backend=backend,
                 jobs=jobs,
             ),

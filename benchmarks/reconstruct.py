@@ -28,7 +28,7 @@ import torch
 from memory import forget_peak, peak_mb
 from torch import Tensor
 
-from tpifu.config import Model, Precision
+from tpifu.config import Lighting, Model, Precision
 from tpifu.dataset.windows import Batch, Windows
 from tpifu.evaluate.evaluate import open_windows
 from tpifu.geometry.grid import cell_centres
@@ -106,7 +106,6 @@ def fit_table1(batch: Batch, frame: int, mesh: Mesh, steps: int) -> TrainedModel
     rng = np.random.default_rng(0)
     config = Model(z_normalization=0.1, neighborhood=1)
     network = PIFu(config, 2 * HALF).train()
-    network.image_filter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     updaters = optimizers("muon", network)
     precision: Precision | None = None
     for step in range(steps):
@@ -121,7 +120,7 @@ def fit_table1(batch: Batch, frame: int, mesh: Mesh, steps: int) -> TrainedModel
         precision = precision or fastest_precision(network, [part])
         training_step(network, updaters, [part], 5e-3 * (1 - step / steps), precision)
     size = batch.images.shape[1]
-    return TrainedModel(network.eval(), config, 2 * HALF, size, level=0.5)
+    return TrainedModel(network.eval(), config, 2 * HALF, size, level=0.5, lighting=Lighting())
 
 
 class Counted:

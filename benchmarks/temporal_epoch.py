@@ -57,7 +57,6 @@ def main() -> None:
     for name, (k, windows, together) in cases.items():
         torch.manual_seed(0)
         network = PIFu(params.model.seeing(k), params.camera.window).train()
-        network.image_filter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         updaters = optimizers(params.train.optimizer, network)
         prepared[name] = (network, updaters, [draw_batch(params, k, windows, together)])
     seconds: dict[str, list[float]] = {name: [] for name in cases}

@@ -1,16 +1,16 @@
-"""A whole training step of Table 1's network: ours against the plain one, one JSON line.
+"""A whole training step of Table 1's network: fast against plain, as one JSON line.
 
 python benchmarks/train_step.py   (256 px, batch 2, 1000 points, all cores; two to six minutes)
 python benchmarks/train_step.py --device cuda --size 512 --compile --precision bfloat16
 
-Fast is ours with the precision that is faster on this machine (TPIFU_PRECISION=fastest), or the one
-that is named. Plain is the same network in eager float32 as three layers for each of ours:
-PyTorch's own group norm, ReLU, bicubic upsampling and feature lookup, an MLP of linear layers,
-contiguous tensors and an unfused Adam. float32_s: ours in float32, not compiled. peak_mb: of a
-process that takes four fast steps; on a GPU, of what they allocate there. flop_share: multiply-adds
-of the convolutions and the MLP (backward counted twice), as a share of what one of the hourglass's
-convolutions alone reaches here in float32, on a GPU in fast's precision. compile_s: until the first
-fast step was done, choice of precision included, less the time of a step.
+Fast: this project's step, in the precision that is faster on this machine
+(TPIFU_PRECISION=fastest) or in the given one. Plain: the same network in eager float32 with the
+plain equivalent of every kernel (tpifu/model/kernels), contiguous tensors and unfused Adam.
+float32_s: the fast step in float32, not compiled. peak_mb: peak memory of a process that takes four
+fast steps; on a GPU, of its allocations there. flop_share: multiply-adds of the convolutions and
+the MLP (backward counted twice) per second, relative to the best of one of the hourglass's
+convolutions alone: in float32 on a CPU, in the precision of the fast step on a GPU. compile_s: time
+until the first fast step was done, including the choice of precision, less the time of a step.
 """
 
 import argparse
@@ -27,13 +27,14 @@ from unittest import mock
 import torch
 from memory import peak_mb
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tpifu.config import Model, Precision, Train
 from tpifu.dataset.windows import Batch
 from tpifu.model import hourglass, pifu
-from tpifu.model.kernels.norm import NormReLU
-from tpifu.model.pifu import PIFu, PointClassifier, network_input
+from tpifu.model.kernels.lookup import plain_lookup
+from tpifu.model.kernels.norm import plain_norm_relu_conv
+from tpifu.model.kernels.upsample import plain_upsample
+from tpifu.model.pifu import PIFu, network_input
 from tpifu.train.optimizers import optimizers
 from tpifu.train.process import reuse_memory
 from tpifu.train.step import fastest_precision, loss_of_stacks, training_step
@@ -55,9 +56,7 @@ def draw_batch(size: int, device: torch.device) -> Batch:
 
 def our_network(device: torch.device) -> PIFu:
     torch.manual_seed(0)
-    network = PIFu(Model(neighborhood=1), 2.56).to(device).train()
-    network.image_filter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network
+    return PIFu(Model(neighborhood=1), 2.56).to(device).train()
 
 
 def seconds_of(device: torch.device, work: Callable[[], object]) -> float:
@@ -69,47 +68,25 @@ def seconds_of(device: torch.device, work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def plain_upsample(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="bicubic", align_corners=True)
-
-
-def plain_norm_relu(layer: NormReLU, x: Tensor) -> Tensor:
-    y = F.relu(layer.norm(x))
-    return y if layer.conv is None else layer.conv(y)
-
-
-def plain_lookup(
-    maps: list[Tensor], frames: Tensor, xy: Tensor, depth: Tensor, align_corners: bool
-) -> Tensor:
-    """Of windows of one frame."""
-    grid = (xy * xy.new_tensor([1.0, -1.0]))[:, None]
-    found = [F.grid_sample(m[frames[:, 0]], grid, align_corners=align_corners) for m in maps]
-    depths = depth.expand(len(maps), -1, -1)[..., None]
-    return torch.cat([torch.stack(found)[:, :, :, 0].mT, depths], dim=-1)
-
-
-def plain_classifier(classifier: PointClassifier, x: Tensor) -> Tensor:
-    y = classifier.layers[0](x)
-    for layer in classifier.layers[1:]:
-        y = layer(torch.cat([F.leaky_relu(y), x], dim=-1))
-    return classifier.last(y[:, 0])
-
-
 @contextmanager
 def plain_layers() -> Iterator[None]:
     with (
+        mock.patch.object(hourglass, "norm_relu_conv", plain_norm_relu_conv),
         mock.patch.object(hourglass, "upsample", plain_upsample),
-        mock.patch.object(NormReLU, "forward", plain_norm_relu),
         mock.patch.object(pifu, "lookup", plain_lookup),
-        mock.patch.object(PointClassifier, "forward", plain_classifier),
+        mock.patch.object(pifu, "network_input", contiguous_input),
     ):
         yield
+
+
+def contiguous_input(images: Tensor) -> Tensor:
+    return network_input(images).contiguous()
 
 
 def plain_step(network: PIFu, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
     with plain_layers():
         optimizer.zero_grad()
-        found = network(network_input(batch.images), batch.frames, batch.points, batch.calib)
+        found = network(batch.images, batch.frames, batch.points, batch.calib)
         loss_of_stacks(found, batch.labels).backward()
         optimizer.step()
 
@@ -127,7 +104,7 @@ def multiply_adds(network: PIFu, batch: Batch) -> int:
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     hooks = [module.register_forward_hook(count) for module in convolutions]
     with torch.no_grad():
-        found = network(network_input(batch.images), batch.frames, batch.points, batch.calib)
+        found = network(batch.images, batch.frames, batch.points, batch.calib)
     for hook in hooks:
         hook.remove()
     of_point = sum(weight.numel() for weight in network.classifier.parameters() if weight.ndim > 1)
@@ -218,8 +195,7 @@ def measured(options: argparse.Namespace) -> None:
 
 
 def loss_of(network: PIFu, batch: Batch) -> Tensor:
-    images = network_input(batch.images).to(memory_format=torch.channels_last)
-    found = network(images, batch.frames, batch.points, batch.calib)
+    found = network(batch.images, batch.frames, batch.points, batch.calib)
     return loss_of_stacks(found, batch.labels).detach()
 
 

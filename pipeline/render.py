@@ -19,9 +19,9 @@ def main() -> None:
     write_views(
         MESHES,
         VIEWS,
-        size=params.render.size,
-        views=params.render.views,
+        params.render,
         window=params.camera.window,
+        seed=params.seed,
         backend=backend,
         jobs=jobs,
     )

@@ -11,7 +11,7 @@ import pytest
 import trimesh
 from helpers.data import CLIPS, SPLIT_OF
 
-from tpifu.config import Hourglass, Model, Sample
+from tpifu.config import Hourglass, Model, Render, Sample
 from tpifu.geometry.mesh import Mesh
 from tpifu.prepare.points import write_points
 from tpifu.prepare.views import write_views
@@ -132,10 +132,23 @@ def tiny(tmp_path_factory) -> Path:
         clips,
         {"provenance": {"source": "test", "licence": "none", "citation": "A Book, 1999"}},
     )
-    camera = {"size": 32, "views": 2, "window": 2.56, "backend": "embree"}
-    write_views(folder / "meshes", folder / "views", **camera, jobs=1)
+    images = Render(size=32, views=2)
+    camera = {"window": 2.56, "seed": 0, "backend": "embree"}
+    write_views(folder / "meshes", folder / "views", images, **camera, jobs=1)
     pool = Sample(near_surface=300, uniform=100, grid=12)
     write_points(folder / "meshes", folder / "points", pool, half=1.28, seed=0, jobs=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def synthetic_tree(tmp_path_factory) -> Path:
+    """A small tree of synthetic clips: 3 subjects to train on, 2 to test on."""
+    from tpifu.config import Data, Synthetic
+    from tpifu.sources.tree import write_tree
+
+    folder = tmp_path_factory.mktemp("synthetic") / "tree"
+    data = Data(synthetic=Synthetic(train_subjects=3, test_subjects=2))
+    write_tree(folder, data, 0, cache=folder, environment={}, jobs=1)
     return folder
 
 

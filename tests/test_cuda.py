@@ -61,7 +61,7 @@ def test_occupancies_and_gradients_are_those_of_the_cpu(tiny_model, neighborhood
     network = PIFu(tiny_model.seeing(neighborhood), 2.56)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
-    images = torch.rand(5, 3, 32, 32) * 2 - 1
+    images = torch.randint(0, 256, (5, 32, 32, 4), dtype=torch.uint8)
     frames = torch.randint(0, 5, (4, neighborhood))
     points = torch.rand(4, 70, 3) * 2.6 - 1.3
     calib = torch.eye(3, 4).expand(4, -1, -1).contiguous()

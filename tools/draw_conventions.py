@@ -1,4 +1,5 @@
-"""Draw docs/conventions.png: axes, camera, pixels and a neighbourhood, with the project's own code.
+"""Draw docs/conventions.png (axes, camera, pixels, a neighbourhood) and docs/lights.png (one body
+under several lights) with the project's own code.
 
 python tools/draw_conventions.py
 """
@@ -8,11 +9,15 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib import pyplot as plt
+from PIL import Image
 
 from tpifu.body.body import embedded_body
 from tpifu.geometry.camera import calibration, ndc_to_pixel, project
+from tpifu.geometry.mesh import Mesh
 from tpifu.prepare.meshes import centred_meshes
-from tpifu.render.render import render
+from tpifu.render.light import image_light
+from tpifu.render.occlusion import openness
+from tpifu.render.render import render, shade
 from tpifu.sources.synthetic.beats import Style
 from tpifu.sources.synthetic.motion import make_motion
 
@@ -20,6 +25,9 @@ matplotlib.use("Agg")
 
 
 WINDOW, SIZE = 2.56, 256
+DOCS = Path(__file__).parent.parent / "docs"
+ENVIRONMENTS = 6
+RAYS = 32
 
 
 def main() -> None:
@@ -48,9 +56,26 @@ def main() -> None:
         panel.set_xticks([])
         panel.set_yticks([])
     figure.tight_layout()
-    out = Path(__file__).parent.parent / "docs" / "conventions.png"
+    out = DOCS / "conventions.png"
     figure.savefig(out, metadata={"Software": None})
     print(out)
+    print(draw_lights(frames[1], DOCS / "lights.png"))
+
+
+def draw_lights(mesh: Mesh, out: Path) -> Path:
+    """A sheet of grey pictures: without occlusion above, with it below; a column a light: camera,
+    fixed, then random environments."""
+    lights = [image_light(kind, 0, "sheet", 0, 0) for kind in ("camera", "fixed")]
+    lights += [image_light("environment", 0, "sheet", frame, 0) for frame in range(ENVIRONMENTS)]
+    calibs = np.stack([calibration(20.0, 1.9)] * len(lights))
+    values = shade(mesh, calibs, lights)
+    rows = []
+    for occlusion in (1.0, openness(mesh, RAYS)):
+        pictures = render(mesh, calibs, SIZE, "embree", values * occlusion)[..., 0]
+        narrow = pictures[:, :, SIZE // 4 : -SIZE // 4]  # nothing but background beside the body
+        rows.append(np.concatenate(list(narrow), axis=1))
+    Image.fromarray(np.concatenate(rows)).save(out, optimize=True)
+    return out
 
 
 def _axes(panel: plt.Axes, calib: np.ndarray) -> None:

@@ -30,6 +30,7 @@ Count = Annotated[int, Field(ge=1)]
 Amount = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+LightKind = Literal["camera", "environment", "environment_clip", "fixed"]
 Precision = Literal["float32", "bfloat16", "fastest"]
 """Arithmetic of training steps; a machine setting, not a parameter (`tpifu.train.Machine`)."""
 
@@ -41,10 +42,15 @@ class Section(BaseModel):
 
 
 class Synthetic(Section):
-    """The embedded stand-in: every subject performs every motion once. Not in the paper."""
+    """Procedural motion by procedural subjects. Not in the paper."""
 
     train_subjects: Count = 20
     test_subjects: Count = 10
+    motions: Literal["nine", "broad", "both"] = "nine"
+    """nine: every subject performs nine motions once. broad: every subject performs `clips` clips
+    of the broad family, which spans human poses. both: all of these."""
+    clips: Count = 12
+    """Clips of the broad family for each subject."""
 
 
 class Surreal(Section):
@@ -81,12 +87,16 @@ class Data(Section):
     unseen: Annotated[tuple[str, ...], Field(strict=False)] = (
         "*_kick",
         "*_lunge",
+        "*_broad_throw_*",
+        "*_broad_climb_*",
+        "*_broad_yoga_*",
         "10_01",
         "144_05",
         "144_11",
     )
     """Shell patterns of sequences kept out of training and validation and evaluated on their own:
-    kicks and lunges, under their names in the synthetic tree and in CMU's. Not in the paper."""
+    kicks and lunges among the nine motions and in CMU's takes, throwing, climbing and balancing in
+    the broad family. Not in the paper."""
     unseen_meshes: Amount = 50
     """Meshes of unseen motions, at most. Not in the paper."""
     max_skipped: Share = 0.05
@@ -99,7 +109,34 @@ class Camera(Section):
     stored points reach 5.12 across."""
 
 
-class Render(Section):
+class Lighting(Section):
+    """How images are lit: a setting of `render`, and a record of the images a model learned from.
+    Not in the paper."""
+
+    light: LightKind = "camera"
+    """camera: a headlight. environment: a random environment for every image. environment_clip: one
+    for every clip and view, constant over time. fixed: the same environment in all images, from the
+    upper left (tpifu/light.py)."""
+    occlusion: Amount = 0
+    """Rays from each vertex for ambient occlusion; 0: no occlusion."""
+
+    @classmethod
+    def of(cls, metadata: dict[str, Any]) -> "Lighting":
+        """The lighting of a folder of views, from its shards' metadata."""
+        return cls(light=metadata["light"], occlusion=metadata["occlusion"])
+
+    def warning(self, images: "Lighting") -> str | None:
+        """What to tell the user of a model trained under this light about `images`; None if they
+        are lit alike. The number of rays does not matter."""
+        if self.light == images.light and bool(self.occlusion) == bool(images.occlusion):
+            return None
+        return f"images have {images}, but the model was trained on {self}: it may do worse on them"
+
+    def __str__(self) -> str:
+        return f"light {self.light} {'with' if self.occlusion else 'without'} occlusion"
+
+
+class Render(Lighting):
     """Images. Not in the paper, which says only that PIFu's camera is used (512 px)."""
 
     size: Annotated[int, Field(ge=16, multiple_of=16)] = 512

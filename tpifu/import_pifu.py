@@ -1,5 +1,4 @@
-"""PIFu's published shape network `net_G` as a model of this project, and a single-frame model
-widened to a neighbourhood of frames.
+"""PIFu's published shape network `net_G` as a model of this project.
 
 Its file is a bare state dict of `image_filter.*` and `surface_classifier.*`. PIFu counts the levels
 of an hourglass from the innermost, 1; ours are listed as they run. Its classifier is sigmoid, has
@@ -14,17 +13,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tpifu.config import Hourglass, Model
+from tpifu.config import Hourglass, Lighting, Model
 from tpifu.errors import ConfigError, DataError
-from tpifu.model.folder import FORMAT, TrainedModel
+from tpifu.model.folder import FORMAT, TrainedModel, network_of
 from tpifu.model.pifu import PIFu
-from tpifu.model.widen import network
 
 DIM = 256
 """Hourglass channels, a constant of PIFu's code: a state dict does not record the groups of its
 norms, so no other width is known to mean the same."""
 DEPTH_SCALE = 256 / 200
 """PIFu's depth feature over ndc depth: loadSize / 2 over z_size, both at their defaults."""
+LIGHTING = Lighting(light="environment", occlusion=1600)
+"""PIFu's render script draws a light for every image and follows 40 x 40 rays from each vertex."""
 
 
 def import_pifu(path: Path, *, window: float, size: int) -> TrainedModel:
@@ -52,11 +52,12 @@ def import_pifu(path: Path, *, window: float, size: int) -> TrainedModel:
     _check(path, state, config, {names[name]: shape for name, shape in shapes.items()})
     weights = {name: state[names[name]].reshape(shape) for name, shape in shapes.items()}
     return TrainedModel(
-        network=network(config, window, weights),
+        network=network_of(config, window, weights),
         config=config,
         window=window,
         size=size,
         level=0.5,
+        lighting=LIGHTING,
     )
 
 

@@ -451,6 +451,8 @@ def test_render_replaces_shards_only_by_force(bodies, tmp_path):
         (["--backend", "opengl"], "render.backend: is 'opengl'"),
         (["--size", 20], "render.size: is 20: input should be a multiple of 16"),
         (["--views", 0], "render.views: is 0"),
+        (["--light", "sun"], "render.light: is 'sun'"),
+        (["--occlusion", -1], "render.occlusion: is -1"),
         (["--sigma", -0.1], "sample.sigma: is -0.1"),
         (["--window", 9], "camera.window: is 9.0: input should be less than or equal to 5.12"),
     ],
@@ -499,6 +501,21 @@ def test_eval_wants_the_models_own_camera(trip, bodies, tmp_path):
     line = refused("eval", trip.model, tmp_path / "wide", "--points", 100, "--device", "cpu")
     assert "32 px over 3.0 m" in line
     assert "32 px over 2.56 m" in line
+
+
+def test_other_light_is_a_warning(trip, bodies, tmp_path):
+    lit = ["--light", "environment", "--occlusion", 8]
+    done("render", *bodies, "-o", tmp_path / "lit", *lit, *RENDER)
+    warning = "images have light environment with occlusion, but the model was trained on light"
+    result = done("eval", trip.model, tmp_path / "lit", "--points", 100, "--resolution", 16)
+    assert result.stderr.count(warning) == 1
+    assert (
+        warning
+        not in done("eval", trip.model, trip.shards, "--points", 100, "--resolution", 16).stderr
+    )
+    out = tmp_path / "one.obj"
+    result = done("reconstruct", trip.model, tmp_path / "lit", "-o", out, "--resolution", 16)
+    assert result.stderr.count(warning) == 1
 
 
 def test_eval_draws_no_more_points_than_there_are(trip, untouched):

@@ -1,4 +1,3 @@
-import shutil
 import tracemalloc
 from collections import Counter
 from importlib import resources
@@ -9,14 +8,10 @@ import scipy.io
 from scipy.spatial.transform import Rotation
 
 from tpifu.body.body import embedded_body
-from tpifu.clips.clip import Clip, clip_name, clip_path, read_clip, write_clip
+from tpifu.clips import matfile
+from tpifu.clips.clip import Clip, clip_path, read_clip, write_clip
 from tpifu.clips.matfile import UnusableClip
-from tpifu.clips.splits import VALIDATION_SUBJECTS, choose_clips, matches, subject_of
-from tpifu.config import Data, Synthetic
 from tpifu.errors import DataError
-from tpifu.prepare.meshes import REST_HEIGHT, centred_meshes, export_meshes
-from tpifu.shards.meshes import MeshReader
-from tpifu.sources.tree import write_tree
 
 EXTREMES = np.array([0, 1, 9, 14, 15, 2**16, 2**28, 2**31 - 1, 2**31, 2**32 - 1])
 # facts of the released files: name -> shape for a clip of T frames.
@@ -171,12 +166,13 @@ def test_a_clip_that_cannot_be_used_says_why(tmp_path):
         ({"gender": np.full((6, 1), 7)}, "gender is 7"),
         ({"gender": np.array([[0], [1], [0], [0], [0], [0]])}, r"gender is 0, 1, expected"),
         ({"pose": bad}, "pose holds values that are not finite"),
-        ({"joints3D": 1e9 * np.ones((3, 24, 6))}, "joints3D holds values .* beyond belief"),
+        ({"joints3D": 1e9 * np.ones((3, 24, 6))}, "joints3D holds values .* beyond 10000"),
         ({"joints3D": np.zeros((3, 24, 6))}, "all joints of a frame are zero"),
         ({"shape": np.full((10, 6), 5.5)}, "shape coefficient beyond 5"),
         ({"shape": np.zeros((9, 6))}, "9 shape coefficients, expected 10"),
-        ({"joints3D": np.zeros((3, 24, 5))}, "fields disagree about the number of frames"),
-        ({"pose": np.zeros((71, 6))}, r"pose is double of shape \(71, 6\), no clip's"),
+        ({"joints3D": np.zeros((3, 24, 5))}, "fields have no common number of frames"),
+        ({"pose": np.zeros((71, 6))}, "fields have no common number of frames"),
+        ({"pose": np.zeros((72, 6), complex)}, "pose holds complex128"),
         ({"pose": "text"}, r"pose is char of shape \(1,\)"),
         ({"zrot": np.array([["plain"]], object)}, "zrot is cell of shape"),
     ]:
@@ -223,280 +219,34 @@ def test_compressed_files_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_mutated_files_are_read_or_refused_in_little_memory(ends, tmp_path, compressed):
+def test_damaged_files_are_read_or_refused(ends, tmp_path, compressed):
     path = stored(tmp_path, clip(2))
-    fields = {k: v for k, v in scipy.io.loadmat(path).items() if not k.startswith("__")}
-    fields = {name: fields[name] for name in ("pose", "shape", "gender", "zrot", "joints3D", "bg")}
+    fields = {name: scipy.io.loadmat(path)[name] for name in (*matfile.FIELDS, "bg")}
     scipy.io.savemat(path, fields, do_compression=compressed)
     whole = path.read_bytes()
     rng = np.random.default_rng(0)
     outcomes: Counter[str] = Counter()
-    for number in range(800):
+    for number in range(400):
         content = bytearray(whole)
         # Half of them in the headers, where sizes and types are.
-        for _ in range(rng.integers(1, 5)):
-            end = 400 if number % 2 else len(content)
-            at = int(rng.integers(120, end))
-            kind = rng.integers(4)
-            if kind == 0:
-                content[at] = rng.integers(256)
-            elif kind == 1:
+        at = int(rng.integers(120, 400 if number % 2 else len(content)))
+        length = int(rng.integers(1, 50))
+        match number % 3:
+            case 0:
                 content[at : at + 4] = rng.choice(EXTREMES).astype("<u4").tobytes()
-            elif kind == 2:
-                del content[at : at + int(rng.integers(1, 50))]
-            else:
-                content[at:at] = content[at : at + int(rng.integers(1, 50))]
+            case 1:
+                del content[at : at + length]
+            case _:
+                content[at:at] = content[at : at + length]
         path.write_bytes(content)
-        if number % 10 == 0:
-            tracemalloc.start()
         try:
             read_clip(path)
             outcomes["read"] += 1
         except UnusableClip as unusable:
             outcomes[unusable.reason] += 1
-        if number % 10 == 0:
-            assert tracemalloc.get_traced_memory()[1] < 2**28
-            tracemalloc.stop()
     assert outcomes["unreadable"] > 50
-    # Not all of it fails at the door; compressed, a checksum guards every byte.
+    # Compressed, a checksum guards every byte.
     assert compressed or len(outcomes) > 2
-
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("surreal") / "tree"
-    data = Data(synthetic=Synthetic(train_subjects=3, test_subjects=2))
-    write_tree(folder, data, 0, cache=folder, environment={}, jobs=1)
-    return folder
-
-
-SMALL = Data(train_meshes=40, validation_meshes=16, test_meshes=25, unseen_meshes=12)
-
-
-def test_splits_have_their_number_of_meshes_and_share_no_sequence(tree):
-    choice = choose_clips(tree, SMALL, seed=0)
-    assert choice.skipped == []
-    sequences = {}
-    for split, wanted in (
-        ("train", 40),
-        ("validation", 16),
-        ("test", 25),
-        ("unseen_motion", 12),
-    ):
-        own = [(path, kept) for at, path, kept in choice.clips if at == split]
-        assert sum(kept for _, kept in own) == wanted
-        sequences[split] = {path.parent.name for path, _ in own}
-        unseen = {name.endswith(("_kick", "_lunge")) for name in sequences[split]}
-        assert unseen == {split == "unseen_motion"}
-    assert not sequences["train"] & sequences["test"]
-    assert not sequences["test"] & sequences["unseen_motion"]
-    assert choice.clips == choose_clips(tree, SMALL, seed=0).clips
-    assert choice.clips != choose_clips(tree, SMALL, seed=1).clips
-
-
-def test_clips_are_whole_but_for_the_last_of_a_split(tree):
-    cut = 0
-    for _, path, kept in choose_clips(tree, SMALL, seed=0).clips:
-        frames = -(-len(read_clip(path).pose) // SMALL.frame_step)
-        assert kept <= frames
-        cut += kept < frames
-    assert cut <= 4
-
-
-def subjects(choice, split):
-    return {subject_of(path.parent.name) for at, path, _ in choice.clips if at == split}
-
-
-def motions(choice, split):
-    return {path.parent.name.partition("_")[2] for at, path, _ in choice.clips if at == split}
-
-
-@pytest.mark.parametrize(
-    ("sequence", "subject"),
-    [("01_01", "01"), ("ung_104_46", "104"), ("03_jumping_jack", "03"), ("143_21", "143")],
-)
-def test_a_sequence_names_its_subject(sequence, subject):
-    assert subject_of(sequence) == subject
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_validation_has_training_subjects_to_itself(tree, seed):
-    data = Data.model_validate({**SMALL.model_dump(), "validation_meshes": 50})
-    choice = choose_clips(tree, data, seed)
-    own = [(path, kept) for split, path, kept in choice.clips if split == "validation"]
-    assert sum(kept for _, kept in own) == 50
-    assert all(path.is_relative_to(tree / "cmu" / "train") for path, _ in own)
-    assert len(subjects(choice, "validation")) == VALIDATION_SUBJECTS
-    assert not subjects(choice, "validation") & subjects(choice, "train")
-    # No clip has more than 20 kept frames, and a subject performs every motion once.
-    assert len(motions(choice, "validation")) >= 2
-    assert not motions(choice, "validation") & {"kick", "lunge"}
-
-
-def test_a_subject_whom_training_needs_is_not_validated_on(tree):
-    paths = sorted((tree / "cmu" / "train").glob("run*/*/*_info.mat"))
-    frames = Counter()
-    for path in paths:
-        if not matches(path.parent.name, SMALL.unseen):
-            kept = -(-len(read_clip(path).pose) // SMALL.frame_step)
-            frames[subject_of(path.parent.name)] += kept
-    # All but the smallest: no one else can be spared.
-    smallest = min(frames, key=frames.__getitem__)
-    most = frames.total() - frames[smallest]
-    data = Data.model_validate({**SMALL.model_dump(), "train_meshes": most})
-    for seed in range(5):
-        choice = choose_clips(tree, data, seed)
-        assert subjects(choice, "validation") == {smallest}
-    greedy = Data.model_validate({**data.model_dump(), "train_meshes": most + 1})
-    with pytest.raises(DataError, match=r"validation has 0 of 16 .* lower data.validation_meshes"):
-        choose_clips(tree, greedy, seed=0)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_clips_that_no_split_takes_are_not_needed(tree, tmp_path, seed):
-    """As the download leaves them out."""
-    crowd = copy_of(tree, tmp_path)
-    for walk in sorted((crowd / "cmu" / "train" / "run0").iterdir()):
-        for number in (10, 20):
-            name = f"{number + int(walk.name[:2])}{walk.name[2:]}"
-            shutil.copytree(walk, walk.with_name(name))
-            for path in walk.with_name(name).iterdir():
-                path.rename(path.with_name(path.name.replace(walk.name, name)))
-    data = Data.model_validate({**SMALL.model_dump(), "validation_meshes": 50})
-    whole = choose_clips(crowd, data, seed)
-    for path in crowd.rglob("*_info.mat"):
-        if path not in {path for _, path, _ in whole.clips}:
-            path.unlink()
-    part = choose_clips(crowd, data, seed)
-    assert subjects(part, "validation") == subjects(whole, "validation")
-    assert not subjects(part, "train") & subjects(part, "validation")
-    kept = Counter()
-    for split, _, count in part.clips:
-        kept[split] += count
-    assert kept == {"train": 40, "validation": 50, "test": 25, "unseen_motion": 12}
-
-
-@pytest.mark.parametrize("validation_meshes", [0, 16, 60])
-def test_validation_leaves_the_test_splits_as_they_are(tree, validation_meshes):
-    data = Data.model_validate({**SMALL.model_dump(), "validation_meshes": validation_meshes})
-    choice = choose_clips(tree, data, seed=0)
-    paths = sorted((tree / "cmu" / "test").glob("run*/*/*_info.mat"))
-    # Drawn as before there was a validation split.
-    for number, split, wanted in ((1, "test", 25), (2, "unseen_motion", 12)):
-        unseen = split == "unseen_motion"
-        own = [path for path in paths if matches(path.parent.name, data.unseen) == unseen]
-        expected, remaining = [], wanted
-        for index in np.random.default_rng([0, number]).permutation(len(own)):
-            kept = min(-(-len(read_clip(own[index]).pose) // data.frame_step), remaining)
-            if kept:
-                expected.append((split, own[index], kept))
-            remaining -= kept
-        assert sorted(expected) == sorted(clip for clip in choice.clips if clip[0] == split)
-
-
-def test_no_validation_leaves_all_subjects_to_training(tree):
-    choice = choose_clips(
-        tree, Data.model_validate({**SMALL.model_dump(), "validation_meshes": 0}), seed=0
-    )
-    assert {split for split, _, _ in choice.clips} == {"train", "test", "unseen_motion"}
-    paths = sorted((tree / "cmu" / "train").glob("run*/*/*_info.mat"))
-    seen = [path for path in paths if not matches(path.parent.name, SMALL.unseen)]
-    first = seen[np.random.default_rng([0, 0]).permutation(len(seen))[0]]
-    assert first in {path for split, path, _ in choice.clips if split == "train"}
-
-
-def test_a_validation_clip_that_is_broken_is_skipped_and_its_subject_stays_out(tree, tmp_path):
-    broken = copy_of(tree, tmp_path)
-    whole = choose_clips(tree, SMALL, seed=0)
-    first = next(path for split, path, _ in whole.clips if split == "validation")
-    (broken / first.relative_to(tree)).write_bytes(b"")
-    generous = Data.model_validate({**SMALL.model_dump(), "max_skipped": 0.5})
-    choice = choose_clips(broken, generous, seed=0)
-    assert [clip.path for clip in choice.skipped] == [broken / first.relative_to(tree)]
-    assert subjects(choice, "validation") == subjects(whole, "validation")
-    assert subject_of(first.parent.name) not in subjects(choice, "train")
-    assert sum(kept for split, _, kept in choice.clips if split == "validation") == 16
-
-
-def copy_of(tree, tmp_path):
-    return shutil.copytree(tree, tmp_path / "tree")
-
-
-def test_unreadable_clips_are_skipped_counted_and_at_last_an_error(tree, tmp_path):
-    broken = copy_of(tree, tmp_path)
-    first = choose_clips(tree, SMALL, seed=0).clips[0][1].relative_to(tree)
-    (broken / first).write_bytes(b"")
-    generous = Data.model_validate({**SMALL.model_dump(), "max_skipped": 0.5})
-    choice = choose_clips(broken, generous, seed=0)
-    assert len(choice.skipped) == 1
-    assert (choice.skipped[0].path, choice.skipped[0].reason) == (broken / first, "unreadable")
-    assert sum(kept for split, _, kept in choice.clips if split == "train") == 40
-    with pytest.raises(DataError, match=r"1 clips unusable \(\d+%, data.max_skipped is 5%\)"):
-        choose_clips(broken, SMALL, seed=0)
-
-
-def test_a_tree_that_is_missing_or_too_small_is_named(tree, tmp_path):
-    with pytest.raises(DataError, match=r"cmu/train: no \*_info\.mat there; run the download"):
-        choose_clips(tmp_path, SMALL, seed=0)
-    with pytest.raises(DataError, match=r"train has \d+ of 9999 meshes; lower data.train_meshes"):
-        choose_clips(tree, Data(train_meshes=9999), seed=0)
-
-
-def test_a_sequence_in_two_splits_is_refused(tree, tmp_path):
-    leaking = copy_of(tree, tmp_path)
-    walk = next((leaking / "cmu" / "train" / "run0").glob("*_walk"))
-    shutil.copytree(walk, leaking / "cmu" / "test" / "run0" / walk.name)
-    with pytest.raises(DataError, match=f"sequence {walk.name} is in train and in test"):
-        choose_clips(leaking, SMALL, seed=0)
-
-
-def test_exported_meshes_are_centred_upright_and_of_one_size(tree, tmp_path):
-    export_meshes(tree, tmp_path / "meshes", SMALL, 0, jobs=1)
-    reader = MeshReader(tmp_path / "meshes")
-    assert len(reader.shards) == 40 + 16 + 25 + 12
-    assert reader.shards.metadata["frame_step"] == 5
-    for clip in reader.clips()[:4]:
-        for frame in clip.read():
-            assert frame.source_frame == 5 * frame.frame
-            path = clip_path(tree, "test", "run0", frame.sequence, 1)
-            path = path if path.exists() else clip_path(tree, "train", "run0", frame.sequence, 1)
-            assert frame.clip == clip_name(path)
-            source = read_clip(path)
-            body = embedded_body(source.gender)
-            scale = REST_HEIGHT / np.ptp(body.rest(source.betas)[0][:, 1])
-            # The mesh is where the clip's own stored joints say.
-            _, joints = body.pose(source.pose[[frame.source_frame]], source.betas)
-            place = joints[0] - joints[0, 0]
-            stored_joints = source.joints[frame.source_frame]
-            np.testing.assert_allclose(place, stored_joints - stored_joints[0], atol=1e-4)
-            vertices, _ = body.pose(source.pose[[frame.source_frame]], source.betas)
-            np.testing.assert_allclose(
-                frame.mesh.vertices, (vertices[0] - joints[0, 0]) * scale, atol=1e-5
-            )
-
-
-def test_any_number_of_workers_writes_the_same_bytes(tree, tmp_path):
-    for jobs in (1, 2):
-        export_meshes(tree, tmp_path / str(jobs), SMALL, 0, jobs=jobs)
-    for path in (tmp_path / "1").iterdir():
-        assert path.read_bytes() == (tmp_path / "2" / path.name).read_bytes()
-
-
-def test_a_crouching_body_keeps_its_size():
-    body = embedded_body("male")
-    betas = np.zeros(10, np.float32)
-    pose = np.zeros((2, 72), np.float32)
-    pose[1, [3, 6]] = -2.0  # hips
-    pose[1, [12, 15]] = 2.0  # knees
-    standing, crouching = centred_meshes(body, pose, betas)
-    assert np.ptp(standing.vertices[:, 1]) == pytest.approx(REST_HEIGHT, abs=1e-4)
-    assert np.ptp(crouching.vertices[:, 1]) < 1.4
-    head = standing.vertices[:, 1].argmax()
-
-    def neck_to_head(mesh):
-        return np.linalg.norm(mesh.vertices[head] - mesh.vertices[mesh.vertices[:, 0].argmax()])
-
-    assert neck_to_head(standing) == pytest.approx(neck_to_head(crouching), rel=0.02)
 
 
 @pytest.mark.parametrize("zrot", [0.0, 2.5])
@@ -525,24 +275,3 @@ def test_stored_joints_keep_their_rest_offsets_through_a_clip(tmp_path, zrot):
     for wrong in (down, yaw * down, down.inv() * yaw, Rotation.identity()):
         if zrot or wrong.approx_equal(down.inv()) or wrong.approx_equal(Rotation.identity()):
             assert spread(wrong) > 0.05
-
-
-@pytest.mark.parametrize("zrot", [0.0, 1.0, 2.0, 4.0, 6.0])
-def test_a_standing_body_stands_upright_in_all_yaws(tmp_path, zrot):
-    pose = np.zeros((2, 72), np.float32)
-    betas = np.zeros(10, np.float32)
-    body = embedded_body("male")
-    turn = Rotation.from_euler("y", zrot)
-    pose[:, :3] = turn.as_rotvec()
-    _, joints = body.pose(pose, betas)
-    standing = Clip("01_stand", 1, "male", betas, pose, joints)
-    found = read_clip(stored(tmp_path, standing, zrot))
-    # In the file the yaw is apart: the z-up root has none left.
-    fields = scipy.io.loadmat(tmp_path / "cmu/train/run0/01_stand/01_stand_c0001_info.mat")
-    np.testing.assert_allclose(fields["pose"][:3, 0], [np.pi / 2, 0, 0], atol=1e-5)
-    (mesh, _) = centred_meshes(body, found.pose, found.betas)
-    assert np.ptp(mesh.vertices[:, 1]) == pytest.approx(REST_HEIGHT, abs=1e-4)
-    # Arms to the sides of where it faces: their span lies across (sin, 0, cos) of the yaw.
-    facing = turn.apply([0.0, 0.0, 1.0])
-    assert np.ptp(mesh.vertices @ turn.apply([1.0, 0.0, 0.0])) > 1.4
-    assert np.ptp(mesh.vertices @ facing) < 0.6

@@ -9,7 +9,7 @@ import pytest
 import torch
 import trimesh
 
-from tpifu.config import Evaluate, flat
+from tpifu.config import Evaluate, Lighting, flat
 from tpifu.errors import DataError
 from tpifu.evaluate.evaluate import evaluate, open_windows
 from tpifu.evaluate.measure import MeasuredClip, measure, measure_clip
@@ -24,7 +24,7 @@ from tpifu.measures.names import MEASURES, SHARES
 from tpifu.measures.points import point_metrics, volumetric_iou
 from tpifu.model.field import window_fields
 from tpifu.model.folder import TrainedModel
-from tpifu.model.pifu import PIFu, network_input
+from tpifu.model.pifu import PIFu
 from tpifu.reconstruct.grid import evaluate_grid
 from tpifu.shards.meshes import MeshReader
 from tpifu.shards.reader import splits_of
@@ -44,7 +44,7 @@ def model(tiny_model) -> TrainedModel:
         for parameter in network.parameters():
             parameter.mul_(5)  # spread the values over the threshold
         network.classifier.layers[-1].bias.fill_(0.55)
-    return TrainedModel(network, tiny_model, 2.56, 32, 0.5)
+    return TrainedModel(network, tiny_model, 2.56, 32, 0.5, lighting=Lighting())
 
 
 class Ball(PIFu):
@@ -56,7 +56,9 @@ class Ball(PIFu):
 
 @pytest.fixture
 def ball_model(tiny_model) -> TrainedModel:
-    return TrainedModel(Ball(tiny_model, 2.56).eval(), tiny_model, 2.56, 32, 0.6)
+    return TrainedModel(
+        Ball(tiny_model, 2.56).eval(), tiny_model, 2.56, 32, 0.6, lighting=Lighting()
+    )
 
 
 def measured(model, tiny, split="test", seed=0) -> list[MeasuredClip]:
@@ -85,7 +87,7 @@ def test_measures_are_those_of_each_window_alone_in_every_view(tiny, model):
                 batch = windows.clip_batch(clip, view, CONFIG.points, 7)
                 with torch.no_grad():
                     values = model.network(
-                        network_input(batch.images[batch.frames[t]]),
+                        batch.images[batch.frames[t]],
                         torch.arange(3)[None],
                         batch.points[t : t + 1],
                         batch.calib[t : t + 1],
@@ -151,7 +153,7 @@ def test_the_grid_lies_in_the_world_whatever_the_view(tiny, model):
     windows = open_windows(model, tiny / "views", tiny / "points", "test")
     batch = windows.clip_batch(0, 1, 2, 0)
     with torch.no_grad():
-        features = model.network.filter(network_input(batch.images))[-1]
+        features = model.network.filter(batch.images)[-1]
         points = torch.from_numpy(grid_points(8, 1.28)).float()
         direct = model.network.query(features, batch.frames[2:3], points[None], batch.calib[2:3])
     *_, field, _ = window_fields(model.network, batch.images, batch.frames[:4], batch.calib[:4])
@@ -236,7 +238,7 @@ def test_splits_are_those_held_out_or_else_all(tiny, tmp_path):
 
 
 def test_images_of_another_size_are_refused(tiny, tiny_model):
-    model = TrainedModel(PIFu(tiny_model, 2.56), tiny_model, 2.56, 64, 0.5)
+    model = TrainedModel(PIFu(tiny_model, 2.56), tiny_model, 2.56, 64, 0.5, lighting=Lighting())
     with pytest.raises(DataError, match=r"images of 32 px over 2.56 m, but .* 64 px over 2.56 m"):
         open_windows(model, tiny / "views", tiny / "points", "test")
 

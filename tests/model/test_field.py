@@ -5,20 +5,9 @@ import torch
 
 from tpifu.dataset.windows import window_frames
 from tpifu.geometry.camera import calibration
+from tpifu.model import field
 from tpifu.model.field import window_fields
-from tpifu.model.pifu import PIFu, network_input
-
-
-def test_the_background_is_zero_and_the_body_spans_minus_one_to_one():
-    pixels = torch.tensor([[[[0, 255], [255, 255], [200, 0], [128, 255]]]], dtype=torch.uint8)
-    (image,) = network_input(pixels)
-    assert image.shape == (3, 1, 4)
-    torch.testing.assert_close(image[0, 0], torch.tensor([-1.0, 1.0, 0.0, 2 * 128 / 255 - 1]))
-    torch.testing.assert_close(image[0], image[2])
-    colour = torch.tensor([[[[255, 0, 128, 255]]]], dtype=torch.uint8)
-    torch.testing.assert_close(
-        network_input(colour)[0, :, 0, 0], torch.tensor([1.0, -1.0, 2 * 128 / 255 - 1])
-    )
+from tpifu.model.pifu import PIFu
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -26,7 +15,7 @@ def test_the_background_is_zero_and_the_body_spans_minus_one_to_one():
 def test_a_windows_field_is_that_of_its_frames_each_filtered_once_and_forgotten(
     tiny_model, neighborhood, at_once, stride, monkeypatch
 ):
-    monkeypatch.setattr("tpifu.model.field.AT_ONCE", at_once)
+    monkeypatch.setattr(field, "IMAGES", at_once)
     torch.manual_seed(0)
     network = PIFu(tiny_model.seeing(neighborhood), 2.56).eval()
     images = torch.randint(0, 256, (9, 16, 16, 2), dtype=torch.uint8)
@@ -42,7 +31,7 @@ def test_a_windows_field_is_that_of_its_frames_each_filtered_once_and_forgotten(
 
     monkeypatch.setattr(network, "filter", counted)
     with torch.no_grad():
-        every = of_network(network_input(images))[-1]
+        every = of_network(images)[-1]
     fields = window_fields(network, images, frames, calib)
     for window, camera, found in zip(frames, calib, fields, strict=True):
         values = found(points)
@@ -57,7 +46,7 @@ def test_a_windows_field_is_that_of_its_frames_each_filtered_once_and_forgotten(
     assert most <= min(9, stride * (neighborhood - 1) + 1 + at_once)
 
 
-def test_points_are_queried_in_pieces_of_bounded_memory(tiny_model, monkeypatch):
+def test_points_are_queried_in_pieces(tiny_model, monkeypatch):
     torch.manual_seed(0)
     network = PIFu(tiny_model.seeing(1), 2.56).eval()
     images = torch.randint(0, 256, (1, 16, 16, 2), dtype=torch.uint8)
@@ -68,10 +57,6 @@ def test_points_are_queried_in_pieces_of_bounded_memory(tiny_model, monkeypatch)
     asked = []
     query = network.query
     monkeypatch.setattr(network, "query", lambda *a: asked.append(a[2].shape[1]) or query(*a))
-    layers = network.classifier.layers
-    of_point = 8 * (layers[0].in_features + sum(layer.out_features for layer in layers))
-    monkeypatch.setattr("tpifu.model.pifu.CPU_MEMORY", 30 * of_point)
+    monkeypatch.setattr(field, "CPU_POINTS", 30)
     torch.testing.assert_close(found(points), whole)
     assert asked == [30, 30, 30, 10]
-    monkeypatch.setattr("tpifu.model.pifu.CPU_MEMORY", 1)
-    torch.testing.assert_close(found(points[:2]), whole[:2])

@@ -1,5 +1,3 @@
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -8,11 +6,12 @@ from torch.nn import functional as F
 
 from tpifu.config import Hourglass, Model
 from tpifu.geometry.camera import calibration
-from tpifu.model.hourglass import HourglassLevels, StackedHourglass
-from tpifu.model.kernels.lookup import lookup
-from tpifu.model.kernels.norm import NormReLU, _convolution_backward
-from tpifu.model.kernels.upsample import upsample
-from tpifu.model.pifu import PIFu, PointClassifier
+from tpifu.model.hourglass import HourglassLevels, NormReLU, StackedHourglass
+from tpifu.model.kernels import norm
+from tpifu.model.kernels.lookup import lookup, plain_lookup
+from tpifu.model.kernels.norm import plain_norm_relu_conv
+from tpifu.model.kernels.upsample import plain_upsample, upsample
+from tpifu.model.pifu import PIFu, PointClassifier, network_input
 
 WINDOW = 2.56
 TABLE_1 = Model()
@@ -32,7 +31,7 @@ def some_input(images=5, neighborhood=3, points=7, seed=0):
     frames = torch.stack([torch.arange(neighborhood), 2 + torch.arange(neighborhood) % 3])
     calib = torch.from_numpy(np.stack([calibration(0.0, WINDOW), calibration(40.0, WINDOW)]))
     return (
-        torch.rand(images, 3, 32, 32, generator=rng) * 2 - 1,
+        torch.randint(0, 256, (images, 32, 32, 2), generator=rng, dtype=torch.uint8),
         frames,
         torch.rand(2, points, 3, generator=rng) - 0.5,
         calib,
@@ -77,8 +76,7 @@ def test_feature_maps_are_a_quarter_of_the_image():
 def test_upsampling_is_bicubic_interpolation(height, width, layout):
     torch.manual_seed(0)
     x = torch.randn(2, 3, height, width).to(memory_format=layout)
-    expected = F.interpolate(x, scale_factor=2, mode="bicubic", align_corners=True)
-    torch.testing.assert_close(upsample(x), expected, atol=2e-6, rtol=1e-5)
+    torch.testing.assert_close(upsample(x), plain_upsample(x), atol=2e-6, rtol=1e-5)
 
 
 def test_without_skip_an_hourglass_has_no_branches():
@@ -86,6 +84,18 @@ def test_without_skip_an_hourglass_has_no_branches():
     without = HourglassLevels(2, 16, "group", skip=False)
     assert parameters(without) < parameters(with_skip)
     assert without(torch.zeros(1, 16, 8, 8)).shape == (1, 16, 8, 8)
+
+
+def test_the_background_is_zero_and_the_body_spans_minus_one_to_one():
+    pixels = torch.tensor([[[[0, 255], [255, 255], [200, 0], [128, 255]]]], dtype=torch.uint8)
+    (image,) = network_input(pixels)
+    assert image.shape == (3, 1, 4)
+    torch.testing.assert_close(image[0, 0], torch.tensor([-1.0, 1.0, 0.0, 2 * 128 / 255 - 1]))
+    torch.testing.assert_close(image[0], image[2])
+    colour = torch.tensor([[[[255, 0, 128, 255]]]], dtype=torch.uint8)
+    torch.testing.assert_close(
+        network_input(colour)[0, :, 0, 0], torch.tensor([1.0, -1.0, 2 * 128 / 255 - 1])
+    )
 
 
 def test_neighborhood_1_is_the_baseline(tiny_model):
@@ -168,9 +178,9 @@ def test_a_feature_map_is_looked_up_where_the_point_projects(tiny_model):
     calib = torch.from_numpy(calibration(0.0, WINDOW))[None]
     net.query(features, torch.tensor([[0]]), points, calib)
     x, y = points[0, :, 0] / 1.28, points[0, :, 1] / 1.28
-    torch.testing.assert_close(seen[0][:, 0], (x + 1) / 2 * 8 - 0.5)  # u, centres at halves
-    torch.testing.assert_close(seen[0][:, 1], (1 - y) / 2 * 8 - 0.5)  # v, downwards
-    torch.testing.assert_close(seen[0][:, -1], points[0, :, 2] / 0.3)  # metres / z_normalization
+    torch.testing.assert_close(seen[0][0, :, 0], (x + 1) / 2 * 8 - 0.5)  # u, centres at halves
+    torch.testing.assert_close(seen[0][0, :, 1], (1 - y) / 2 * 8 - 0.5)  # v, downwards
+    torch.testing.assert_close(seen[0][0, :, -1], points[0, :, 2] / 0.3)  # metres / z_normalization
 
 
 def test_nothing_is_inside_beyond_the_box(tiny_model):
@@ -224,11 +234,10 @@ def test_norm_relu_and_convolution_in_one_are_the_three_layers(
     images = torch.randn(3, channels, size, size) * 2 + 1
     images = images.to(dtype).float().contiguous(memory_format=torch.channels_last)
 
-    def three(x):
-        y = F.relu(layer.norm(x))
-        return y if conv is None else conv(y)
+    def plain(x):
+        return plain_norm_relu_conv(x, layer.norm, conv)
 
-    expected = slopes(three, [images], layer.parameters())
+    expected = slopes(plain, [images], layer.parameters())
     found = slopes(layer, [images.to(dtype)], layer.parameters())
     for ours, theirs in zip(found, expected, strict=True):
         # In 16 bits a few values next to 0 fall on the ReLU's other side: far off, but few.
@@ -242,71 +251,43 @@ def test_a_kernels_gradient_is_the_same_from_tensors_in_contiguous_order(monkeyp
     kernel = torch.randn(8, 64, 3, 3)
     found = []
     for contiguous in (False, True):
-        monkeypatch.setattr("tpifu.model.kernels.norm._SLOW_CHANNELS_LAST", contiguous)
-        found.append(_convolution_backward(grad, x, kernel))
+        monkeypatch.setattr(norm, "_SLOW_CHANNELS_LAST", contiguous)
+        found.append(norm._convolution_backward(grad, x, kernel))
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
-@pytest.mark.parametrize("add", ["_add_by_cell", "_add_by_corner"])
-def test_lookup_is_grid_sample(monkeypatch, align_corners, add):
-    kernel = "tpifu.model.kernels.lookup"
-    # What a GPU does, too.
-    monkeypatch.setattr(f"{kernel}._add_by_cell", getattr(sys.modules[kernel], add))
+def test_lookup_is_grid_sample(align_corners):
     torch.manual_seed(0)
-    maps = [torch.randn(4, 5, 6, 8) for _ in range(2)]
+    features = torch.randn(4, 5, 6, 8)
     frames = torch.tensor([[0, 1, 1], [3, 2, 0]])
     xy = torch.rand(2, 50, 2) * 2.4 - 1.2  # some beyond the image
-    depth = torch.randn(2, 50)
 
-    def slow(*maps):
+    def slow(features):
         grid = (xy * torch.tensor([1.0, -1.0]))[:, None]
-        found = []
-        for features in maps:
-            steps = [
-                F.grid_sample(features[frames[:, step]], grid, align_corners=align_corners)
-                for step in range(3)
-            ]
-            found.append(torch.cat([torch.cat(steps, dim=1)[:, :, 0].mT, depth[..., None]], dim=-1))
-        return torch.stack(found)
+        steps = [
+            F.grid_sample(features[frames[:, step]], grid, align_corners=align_corners)
+            for step in range(3)
+        ]
+        return torch.cat(steps, dim=1)[:, :, 0].mT
 
-    def fast(*maps):
-        return lookup(list(maps), frames, xy, depth, align_corners)
-
-    for ours, theirs in zip(slopes(fast, maps), slopes(slow, maps), strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    expected = slopes(slow, [features])
+    for one in (lookup, plain_lookup):
+        found = slopes(lambda x, one=one: one(x, frames, xy, align_corners), [features])
+        for ours, theirs in zip(found, expected, strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("hidden", [(16, 8), ()])
-@pytest.mark.parametrize("at_once", [100, 8])
-@pytest.mark.parametrize("on_cpu", [True, False])  # False: what a GPU does
-def test_the_classifier_feeds_its_input_to_every_layer(monkeypatch, hidden, at_once, on_cpu):
-    monkeypatch.setattr("tpifu.model.kernels.mlp._convolves", lambda x: on_cpu)
+def test_the_classifier_feeds_its_input_to_every_layer(hidden):
     torch.manual_seed(0)
     classifier = PointClassifier(9, hidden, "tanh")
-    monkeypatch.setattr(classifier, "at_once", lambda device: at_once)
-    x = torch.randn(30, 9)
-
-    def slow(x):
-        y = classifier.layers[0](x)
-        for layer in classifier.layers[1:]:
-            y = layer(torch.cat([F.leaky_relu(y), x], dim=-1))
-        return torch.tanh(y[:, 0])
-
-    weights = list(classifier.parameters())
-    for ours, theirs in zip(
-        slopes(classifier, [x], weights), slopes(slow, [x], weights), strict=True
-    ):
-        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
-
-
-def test_points_go_through_the_classifier_in_pieces_of_bounded_memory(monkeypatch):
-    classifier = PointClassifier(9, (16, 8), "tanh")
-    cpu, values = torch.device("cpu"), 9 + 16 + 8 + 1  # before and after the activation, 4 bytes
-    monkeypatch.setattr("tpifu.model.pifu.CPU_MEMORY", 100 * 2 * 4 * values)
-    with torch.no_grad():
-        assert classifier.at_once(cpu) == 100
-    assert classifier.at_once(cpu) == 50  # gradients take as much again
-    monkeypatch.setattr("tpifu.model.pifu.CPU_MEMORY", 1)
-    assert classifier.at_once(cpu) == 1
+    x = torch.randn(2, 15, 9)
+    y, *weights = [value.detach().numpy() for value in (x, *classifier.parameters())]
+    for number, (weight, bias) in enumerate(zip(weights[::2], weights[1::2], strict=True)):
+        if number:
+            y = np.concatenate([np.where(y > 0, y, 0.01 * y), x.numpy()], axis=-1)
+        y = y @ weight.T + bias
+    found = classifier(x).detach().numpy()
+    np.testing.assert_allclose(found, np.tanh(y[..., 0]), atol=1e-6, rtol=1e-5)

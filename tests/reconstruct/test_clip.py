@@ -10,6 +10,7 @@ import torch
 import trimesh
 from PIL import Image
 
+from tpifu.config import Lighting
 from tpifu.errors import DataError
 from tpifu.geometry.camera import project
 from tpifu.geometry.mesh_files import read_mesh, save_mesh
@@ -38,7 +39,9 @@ class Ball(PIFu):
 
 @pytest.fixture
 def model(tiny_model) -> TrainedModel:
-    return TrainedModel(Ball(tiny_model, 2.56).eval(), tiny_model, 2.56, 32, 0.6)
+    return TrainedModel(
+        Ball(tiny_model, 2.56).eval(), tiny_model, 2.56, 32, 0.6, lighting=Lighting()
+    )
 
 
 def clip_of(lights: list[int]) -> Clip:

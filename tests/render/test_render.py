@@ -9,7 +9,8 @@ from tpifu.errors import ConfigError
 from tpifu.geometry.camera import calibration, ndc_to_pixel, pixel_centres, project
 from tpifu.geometry.mesh import Mesh
 from tpifu.render.backend import _opengl, choose_backend, explain
-from tpifu.render.render import AMBIENT, render
+from tpifu.render.light import AMBIENT, image_light
+from tpifu.render.render import render, shade
 
 needs_gl = pytest.mark.skipif(
     _opengl() is None, reason="no OpenGL/EGL: apt-get install libegl1 libgl1"
@@ -105,9 +106,13 @@ def test_what_leaves_the_image_is_cropped_and_depth_is_not(ball, backend):
 
 @needs_gl
 @pytest.mark.parametrize("size", [128, 256])
-def test_backends_agree(squatting, walking, size):
+@pytest.mark.parametrize("kind", ["camera", "environment"])
+def test_backends_agree(squatting, walking, size, kind):
+    calibs = np.stack([calibration(yaw, WINDOW) for yaw in (0.0, 75.0, 200.0)])
     for mesh in (squatting, walking):
-        ours, theirs = (draw(mesh, b, yaws=(0, 75, 200), size=size) for b in ("embree", "pyrender"))
+        lights = [image_light(kind, 0, "clip", 0, view) for view in range(len(calibs))]
+        values = shade(mesh, calibs, lights)
+        ours, theirs = (render(mesh, calibs, size, b, values) for b in ("embree", "pyrender"))
         for one, other in zip(ours, theirs, strict=True):
             a, b = one[..., 1] > 0, other[..., 1] > 0
             assert (a & b).sum() / (a | b).sum() > 0.995

@@ -7,7 +7,7 @@ import torch
 import trimesh
 from PIL import Image
 
-from tpifu.config import Evaluate, Hourglass, Model
+from tpifu.config import Evaluate, Hourglass, Lighting, Model
 from tpifu.evaluate.evaluate import evaluate
 from tpifu.model.folder import TrainedModel
 from tpifu.model.pifu import PIFu
@@ -31,7 +31,7 @@ def sides(tiny, tmp_path_factory) -> list[Side]:
             for parameter in network.parameters():
                 parameter.mul_(8)
             network.classifier.layers[-1].bias.fill_(0.55)
-        model = TrainedModel(network, own, 2.56, 32, 0.5)
+        model = TrainedModel(network, own, 2.56, 32, 0.5, lighting=Lighting())
         side = Side(name, root / name, root / "models" / name)
         parts = (tiny / "meshes", tiny / "views", tiny / "points")
         evaluate(model, *parts, CONFIG, 0, side.report)

@@ -231,14 +231,14 @@ def test_a_folder_that_cannot_be_read_is_refused_in_one_line(tmp_path):
     (folder / "train-00000.parquet").write_text("hello")
     refused(folder, "points", r"train-00000\.parquet: not a readable Parquet file")
     pq.write_table(pa.table({"split": ["train"]}), folder / "train-00000.parquet")
-    refused(folder, "points", r"foreign version \?, expected points version 3; write it anew")
+    refused(folder, "points", r"foreign version \?, expected points version 4; write it anew")
     write(folder, "points", [point_rows("train", "a", 2)], {})
-    refused(folder, "views", r"points version 3, expected views version 3")
+    refused(folder, "views", r"points version 4, expected views version 4")
     old = pq.read_table(folder / "train-00000.parquet").replace_schema_metadata(
         {"tpifu": json.dumps({"kind": "points", "version": 0})}
     )
     pq.write_table(old, folder / "train-00000.parquet")
-    refused(folder, "points", r"points version 0, expected points version 3")
+    refused(folder, "points", r"points version 0, expected points version 4")
     whole = (folder / "train-00000.parquet").read_bytes()
     (folder / "train-00000.parquet").write_bytes(whole[: len(whole) // 2])
     refused(folder, "points", r"not a readable Parquet file")

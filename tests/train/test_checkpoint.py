@@ -5,18 +5,20 @@ import pickle
 import pytest
 import torch
 
+from tpifu.config import Lighting
 from tpifu.errors import ConfigError, DataError
 from tpifu.model.folder import FORMAT, MODEL_NAME, TrainedModel, device_from, load_model, save_model
 from tpifu.model.pifu import PIFu
 from tpifu.train.checkpoints import Checkpoints, fingerprint
 
 CPU = torch.device("cpu")
+LIGHTING = Lighting(light="environment", occlusion=16)
 
 
 @pytest.fixture
 def trained(tiny_model) -> TrainedModel:
     torch.manual_seed(0)
-    return TrainedModel(PIFu(tiny_model, 2.56), tiny_model, 2.56, 32, 0.5)
+    return TrainedModel(PIFu(tiny_model, 2.56), tiny_model, 2.56, 32, 0.5, LIGHTING)
 
 
 def test_a_model_comes_back_as_saved(trained, tmp_path):
@@ -25,6 +27,7 @@ def test_a_model_comes_back_as_saved(trained, tmp_path):
         found = load_model(path, CPU)
         assert found.config == trained.config
         assert (found.config.neighborhood, found.window, found.size) == (3, 2.56, 32)
+        assert found.lighting == LIGHTING
         assert not found.network.training
         for name, value in trained.network.state_dict().items():
             assert torch.equal(found.network.state_dict()[name], value)

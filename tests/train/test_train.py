@@ -16,7 +16,7 @@ import torch
 from helpers.training import CPU, SHORT, Interrupted, ignore, losses, run, stop_at
 from ruamel.yaml import YAML
 
-from tpifu.config import Evaluate, Hourglass, Train
+from tpifu.config import Evaluate, Hourglass, Lighting, Render, Train
 from tpifu.dataset.steps import TrainingSteps
 from tpifu.dataset.windows import Windows
 from tpifu.errors import ConfigError, DataError, Stopped
@@ -25,8 +25,9 @@ from tpifu.files import PACKAGE
 from tpifu.measures.points import point_metrics
 from tpifu.model.field import window_fields
 from tpifu.model.folder import load_model
-from tpifu.model.pifu import PIFu, network_input
+from tpifu.model.pifu import PIFu
 from tpifu.model.widen import widen
+from tpifu.prepare.views import write_views
 from tpifu.reconstruct.grid import evaluate_dense, evaluate_grid
 from tpifu.shards.coding import unpack_bits, unpack_codes
 from tpifu.train.distributed import Team
@@ -253,8 +254,7 @@ def test_a_run_starts_with_the_weights_of_a_model(tiny, tiny_model, tmp_path, ne
     windows = Windows(tiny / "views", tiny / "points", "train", neighborhood)
     batch = TrainingSteps(windows, SHORT.batch_size, SHORT.points, 0)[0]
     with torch.no_grad():
-        images = network_input(batch.images)
-        occupancies = network.train()(images, batch.frames, batch.points, batch.calib)
+        occupancies = network.train()(batch.images, batch.frames, batch.points, batch.calib)
     expected = float(loss_of_stacks(occupancies, batch.labels))
     assert losses(tmp_path / "on")[0] == pytest.approx(expected, rel=1e-4)
 
@@ -577,6 +577,24 @@ def test_augmentation_reaches_the_training(tiny, tiny_model, tmp_path):
     fit(run(tiny, tiny_model), tmp_path / "one", tmp_path / "s", CPU, ignore)
     fit(run(tiny, tiny_model, train=mirrored), tmp_path / "two", tmp_path / "s", CPU, ignore)
     assert losses(tmp_path / "one") != losses(tmp_path / "two")
+
+
+def test_a_model_records_its_light_and_one_sided_light_is_never_mirrored(
+    tiny, tiny_model, tmp_path
+):
+    config = Render(size=32, views=2, light="fixed", occlusion=4)
+    camera = {"window": 2.56, "seed": 0, "backend": "embree"}
+    write_views(tiny / "meshes", tmp_path / "views", config, **camera, jobs=1)
+    settings = replace(run(tiny, tiny_model), views=tmp_path / "views")
+    fit(settings, tmp_path / "m", tmp_path / "s", CPU, ignore)
+    assert load_model(tmp_path / "m", torch.device("cpu")).lighting == Lighting(
+        light="fixed", occlusion=4
+    )
+    written = YAML(typ="safe").load((tmp_path / "m" / "config.yaml").read_text())
+    assert written["render"] == {"light": "fixed", "occlusion": 4}
+    mirrored = replace(settings, train=SHORT.model_copy(update={"flip": 0.5}))
+    with pytest.raises(ConfigError, match=r"train\.flip is 0\.5, but .* has light fixed"):
+        fit(mirrored, tmp_path / "two", tmp_path / "s", CPU, ignore)
 
 
 def test_bfloat16_trains_alike_and_keeps_its_weights_in_32_bits(tiny, tiny_model, tmp_path):

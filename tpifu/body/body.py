@@ -106,7 +106,17 @@ def load_body(path: Path, gender: str) -> Body:
             arrays = {name: stored[name] for name in stored.files}
     except (ValueError, OSError, EOFError, KeyError) as error:
         raise DataError(f"{path}: not a readable .npz of plain arrays ({error})") from error
-    vertices = len(arrays.get("v_template", ()))
+    try:
+        check_shapes(arrays)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    return Body(arrays, gender)
+
+
+def check_shapes(arrays: Mapping[str, np.ndarray]) -> None:
+    """Raise DataError, without the file's name, if an array of a body is missing or has a shape
+    that does not fit the others. `posedirs` may be missing."""
+    vertices, *_ = *np.shape(arrays.get("v_template", ())), 0
     shapes: dict[str, tuple[int | None, ...]] = {
         "v_template": (vertices, 3),
         "shapedirs": (vertices, 3, None),
@@ -115,12 +125,13 @@ def load_body(path: Path, gender: str) -> Body:
         "kintree_table": (2, JOINT_COUNT),
         "f": (None, 3),
     }
+    if "posedirs" in arrays:
+        shapes["posedirs"] = (vertices, 3, 9 * (JOINT_COUNT - 1))
     for name, shape in shapes.items():
         if name not in arrays:
-            raise DataError(f"{path}: lacks {name!r}; an SMPL body has {', '.join(shapes)}")
+            raise DataError(f"lacks {name!r}; an SMPL body has {', '.join(shapes)}")
         found = arrays[name].shape
         if len(found) != len(shape) or any(
             want not in (None, have) for want, have in zip(shape, found, strict=True)
         ):
-            raise DataError(f"{path}: {name} has shape {found}, expected {shape} (None: any)")
-    return Body(arrays, gender)
+            raise DataError(f"{name} has shape {found}, expected {shape} (None: any)")

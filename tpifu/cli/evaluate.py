@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tpifu.cli.options import NO_DRAW, Device, ModelFile, checked_params
+from tpifu.cli.options import NO_DRAW, Device, ModelFile, checked_params, warn_of_light
 from tpifu.cli.render import FOLDERS
 from tpifu.cli.train import stored_pool
 
@@ -76,14 +76,17 @@ def evaluate_model(
 
     import joblib
 
+    from tpifu.config import Lighting
     from tpifu.evaluate.evaluate import evaluate
     from tpifu.files import write_json
     from tpifu.measures.names import HEADLINE
     from tpifu.model.folder import device_from, load_model
     from tpifu.parallel import cluster
+    from tpifu.shards.reader import Shards
 
     trained = load_model(model, device_from(device))
     meshes, views, pool = (shards / name for name in FOLDERS[:3])
+    warn_of_light(views, trained, Lighting.of(Shards(views, "views").metadata))
     with cluster(dask):
         metrics = evaluate(
             trained,

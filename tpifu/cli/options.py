@@ -1,12 +1,14 @@
 """Options that several commands share."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from tpifu.config import Params
+    from tpifu.config import Lighting, Params
+    from tpifu.model.folder import TrainedModel
 
 
 NO_DRAW = {"train.points": 2, "evaluate.points": 2}
@@ -37,3 +39,9 @@ def checked_params(command: str, given: dict[str, Any], base: "Params | None" = 
             section = section[part]
         section[name] = value
     return parse(values, f"tpifu {command}")
+
+
+def warn_of_light(folder: Path, model: "TrainedModel", images: "Lighting | None") -> None:
+    """Print a line if the images in `folder` have another light than the training images."""
+    if images and (warning := model.lighting.warning(images)):
+        print(f"{folder}: {warning}", file=sys.stderr)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tpifu.cli.options import Device, ModelFile, checked_params
+from tpifu.cli.options import Device, ModelFile, checked_params, warn_of_light
 from tpifu.errors import ConfigError, DataError
 
 
@@ -118,6 +118,7 @@ def reconstruct(
     if of_shards:
         frames = read_shards(inputs[0], clip, view or 0, trained.size, trained.window)
         print(f"{inputs[0]}: {frames.title}", file=sys.stderr)
+        warn_of_light(inputs[0], trained, frames.lighting)
     else:
         frames = read_pictures(inputs, trained.size)
     if not single and len(set(frames.names)) < len(frames.names):

@@ -82,6 +82,18 @@ def render_clip(
         float,
         typer.Option(help="Width of the image and of the sampling box, metres; above 0, to 5.12."),
     ] = 2.56,
+    light: Annotated[
+        str,
+        typer.Option(
+            metavar="camera|environment|environment_clip|fixed",
+            help="Light on the body: at the camera; a random environment for every image, or for "
+            "every view of the clip; one fixed environment, from the upper left.",
+        ),
+    ] = "camera",
+    occlusion: Annotated[
+        int,
+        typer.Option(help="Rays from each vertex for ambient occlusion; 0: no occlusion."),
+    ] = 0,
     backend: Annotated[
         str,
         typer.Option(
@@ -109,7 +121,7 @@ def render_clip(
         int,
         typer.Option(help="Grid for the volumetric IoU (split test), cells a side; 1 or more."),
     ] = 64,
-    seed: Annotated[int, typer.Option(help="Seed of the points; 0 or more.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the points and the lights; 0 or more.")] = 0,
     jobs: Annotated[
         int | None,
         typer.Option(min=1, help="Processes; 1 or more.", show_default="one a core"),
@@ -127,6 +139,8 @@ def render_clip(
             "camera.window": window,
             "render.size": size,
             "render.views": views,
+            "render.light": light,
+            "render.occlusion": occlusion,
             "render.backend": backend,
             "sample.near_surface": near_surface,
             "sample.uniform": uniform,
@@ -171,9 +185,9 @@ def render_clip(
         write_views(
             scratch / "meshes",
             scratch / "views",
-            size=size,
-            views=views,
+            params.render,
             window=window,
+            seed=seed,
             backend=chosen,
             jobs=jobs,
         )

@@ -1,9 +1,9 @@
-"""SURREAL-shaped trees: `cmu/{train,test}/run*/SEQUENCE/SEQUENCE_c0001_info.mat` and SMPL-format
-bodies in `smpl/`.
+"""Clips of motion on disk, as SURREAL stores them:
+`cmu/{train,test}/run*/SEQUENCE/SEQUENCE_c0001_info.mat`.
 
-SURREAL's own conventions stay inside this module: poses are stored z-up with the yaw `zrot` apart,
-joints in a y-down world, gender 0 female and 1 male, singleton axes dropped by MATLAB. Everything
-that leaves it is y-up, metres, SMPL's frame: `R_root = Rx(-90) Rz(zrot) R(pose[:3])`.
+SURREAL's conventions stay inside this module. It stores poses z-up with the yaw `zrot` apart,
+joints in a y-down world, and gender as 0 (female) or 1 (male); MATLAB drops trailing axes of size
+1. A `Clip` is y-up, in metres and SMPL's frame: `R_root = Rx(-90) Rz(zrot) R(pose[:3])`.
 """
 
 import json
@@ -19,18 +19,17 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from tpifu.body.skeleton import GENDERS
-from tpifu.clips.matfile import LARGEST, MAX_FRAMES, UnusableClip, read_fields
+from tpifu.clips.matfile import LARGEST, UnusableClip, read_fields
 from tpifu.errors import DataError
 
+# SURREAL's code of a gender is its index in GENDERS: 0 female, 1 male.
 MAX_BETA = 5.0
 """Shape coefficients beyond this are SURREAL's "monster shapes" (its README)."""
-
 SOURCE_NAME = "source.json"
-"""What a tree was made from, under which terms."""
+"""The source of a tree and the terms of its licence."""
 
 _Z_UP_TO_Y_UP = Rotation.from_euler("x", -90, degrees=True)
 _Y_DOWN = np.array([1.0, -1.0, -1.0])
-
 _NAME = re.compile(r".*_c(?P<number>[0-9]{1,6})_info\.mat")
 
 # 3x4 intrinsics of SURREAL's 320x240 camera.
@@ -61,8 +60,8 @@ def clip_name(path: Path) -> str:
 
 
 def write_clip(path: Path, clip: Clip, *, zrot: float, camera_distance: float) -> None:
-    """Write `clip` as SURREAL stores it: every field of a real `*_info.mat`. `zrot` in radians,
-    distance in metres."""
+    """Write `clip` with every field of a real `*_info.mat`. `zrot` is in radians, the distance in
+    metres. Equal clips give equal bytes."""
     frames = len(clip.pose)
     stored = clip.pose.astype(np.float64)
     spin = Rotation.from_euler("z", zrot)
@@ -97,37 +96,33 @@ def write_clip(path: Path, clip: Clip, *, zrot: float, camera_distance: float) -
     part = path.with_suffix(".part")
     with part.open("wb") as file:
         scipy.io.savemat(file, fields)
-    # MATLAB stamps the date into the first 116 bytes; SURREAL-shaped files must be byte-equal when
-    # written twice.
+    # scipy writes the date into the first 116 bytes, as MATLAB does.
     with part.open("r+b") as file:
         file.write(b"MATLAB 5.0 MAT-file, Platform: posix".ljust(116))
     os.replace(part, path)
 
 
 def read_clip(path: Path) -> Clip:
-    """Read one `*_info.mat`. Raises UnusableClip, naming the file and the fault, for anything
-    else."""
+    """Read one `*_info.mat`. Raises UnusableClip, which names the file and its fault."""
     fields = read_fields(path)
-    pose = fields["pose"].reshape(72, -1).T.copy()
-    frames = len(pose)
-    if not 0 < frames <= MAX_FRAMES:
-        raise UnusableClip(path, "no clip", f"{frames} frames")
     try:
+        pose = fields["pose"].reshape(72, -1).T.copy()
+        frames = len(pose)
         # MATLAB drops the last axis of a clip of one frame.
         betas = fields["shape"].reshape(-1, frames)[:10]
         joints = fields["joints3D"].reshape(3, 24, frames).transpose(2, 1, 0)
         zrot = np.broadcast_to(fields["zrot"].ravel(), frames)
         genders = np.broadcast_to(fields["gender"].ravel(), frames)
     except ValueError as error:
-        detail = f"its fields disagree about the number of frames ({error})"
+        detail = f"its fields have no common number of frames ({error})"
         raise UnusableClip(path, "no clip", detail) from error
     if len(betas) < 10:
         raise UnusableClip(path, "no clip", f"{len(betas)} shape coefficients, expected 10")
     for name, values in (("pose", pose), ("shape", betas), ("joints3D", joints), ("zrot", zrot)):
         if not np.isfinite(values).all() or np.abs(values).max() > LARGEST:
-            detail = f"{name} holds values that are not finite, or beyond belief"
+            detail = f"{name} holds values that are not finite or beyond {LARGEST:g}"
             raise UnusableClip(path, "not finite", detail)
-    # A number a frame, though one person moves: 0 female, 1 male.
+    # One code for each frame, although a clip shows one person.
     if len(found := sorted(set(genders.tolist()))) > 1 or found[0] not in (0, 1):
         detail = f"gender is {', '.join(f'{code:g}' for code in found)}, expected 0 (female) or 1"
         raise UnusableClip(path, "gender", detail)
@@ -137,7 +132,7 @@ def read_clip(path: Path) -> Clip:
         detail = f"a shape coefficient beyond {MAX_BETA:g}"
         raise UnusableClip(path, "monster shape", detail)
     if (match := _NAME.fullmatch(path.name)) is None:
-        raise UnusableClip(path, "no clip", "its name does not end in _c0001_info.mat or the like")
+        raise UnusableClip(path, "no clip", "its name does not end in _cNUMBER_info.mat")
     root = _Z_UP_TO_Y_UP * Rotation.from_euler("z", zrot[:, None])
     pose[:, :3] = (root * Rotation.from_rotvec(pose[:, :3])).as_rotvec()
     return Clip(
@@ -151,9 +146,9 @@ def read_clip(path: Path) -> Clip:
 
 
 def read_source(tree: Path) -> dict[str, Any]:
-    """What the tree says it was made from. Raises DataError if it does not."""
+    """The contents of SOURCE_NAME. Raises DataError if the file is missing or not JSON."""
     path = tree / SOURCE_NAME
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: missing or not JSON; run the download stage anew") from error
+        raise DataError(f"{path}: missing or not JSON; run the download stage again") from error

@@ -1,4 +1,5 @@
-"""Which clips make the train, validation, test and unseen_motion splits."""
+"""Which clips make up the splits. Clips are drawn by seed; train and test share no sequence, train
+and validation no subject."""
 
 import fnmatch
 import zlib
@@ -17,10 +18,9 @@ from tpifu.errors import DataError
 from tpifu.shards.schema import SPLITS
 
 VALIDATION_SUBJECTS = 2
-"""So many people share the validation meshes: fifty are four clips, of one person too few to tell a
-better network from one that fits that person."""
-
-# A split's place seeds its draw.
+"""Subjects of the validation split. Fifty meshes are four clips; if all of them showed one person,
+a network that fits only that person would seem better."""
+# The index of a split is part of the seed of its draw.
 _STREAMS = ("train", "test", "unseen_motion", "validation")
 
 Item = TypeVar("Item")
@@ -28,17 +28,16 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Choice:
-    """The clips that make up the splits."""
+    """The clips of all splits."""
 
     clips: list[tuple[str, Path, int]]
     """(split, file, number of kept frames), sorted."""
     skipped: list[UnusableClip]
-    """Clips that could not be used."""
 
 
 @dataclass(frozen=True)
 class _Taken:
-    """A split's clips with the number of frames kept, and the unusable ones among them."""
+    """The clips of one split with their numbers of kept frames, and the skipped clips."""
 
     clips: list[tuple[Path, int]]
     skipped: list[UnusableClip]
@@ -49,18 +48,20 @@ class _Taken:
 
 
 def matches(sequence: str, patterns: Sequence[str]) -> bool:
-    """Whether a shell pattern matches the sequence's name."""
+    """Whether one of the shell patterns matches the name of the sequence."""
     return any(fnmatch.fnmatchcase(sequence, pattern) for pattern in patterns)
 
 
 def subject_of(sequence: str) -> str:
-    """Whose motion a sequence is: `01` of `01_01` and of `01_walk`; `104` of `ung_104_46`, as some
-    of CMU's takes are called in SURREAL."""
+    """The subject of a sequence: `01` for `01_01` and for `01_walk`, `104` for `ung_104_46`.
+
+    SURREAL prefixes some of CMU's takes with `ung_`.
+    """
     return sequence.removeprefix("ung_").partition("_")[0]
 
 
 def wanted_meshes(data: Data) -> dict[str, int]:
-    """How many meshes each split is to have."""
+    """Number of meshes of each split."""
     return {
         "train": data.train_meshes,
         "validation": data.validation_meshes,
@@ -70,7 +71,7 @@ def wanted_meshes(data: Data) -> dict[str, int]:
 
 
 def shuffled(clips: Sequence[Item], split: str, seed: int) -> list[Item]:
-    """In the order in which `split` takes them, whatever the other splits take."""
+    """The clips in the order in which `split` takes them; it does not depend on other splits."""
     rng = np.random.default_rng([seed, _STREAMS.index(split)])
     return [clips[index] for index in rng.permutation(len(clips))]
 
@@ -78,10 +79,11 @@ def shuffled(clips: Sequence[Item], split: str, seed: int) -> list[Item]:
 def validation_queue(
     clips: Sequence[Item], sequences: Sequence[str], seed: int
 ) -> list[list[Item]]:
-    """The clips of each subject, in a seeded order, subjects too: who comes first is validated on.
+    """The clips of each subject; subjects and their clips are in a seeded order. The validation
+    split takes subjects from the front.
 
-    A subject's place depends on its name alone, so the download, which sees clips that the tree
-    lacks, takes the same ones.
+    The place of a subject depends only on its name and the seed. The download, which sees clips
+    that the tree lacks, therefore finds the same subjects.
     """
     by_subject: dict[str, list[Item]] = {}
     for clip, sequence in zip(clips, sequences, strict=True):
@@ -95,19 +97,19 @@ def validation_queue(
 
 
 def by_turns(lists: Sequence[Sequence[Item]]) -> list[Item]:
-    """The first of each, then the second of each, ..."""
+    """The first item of each list, then the second of each, and so on."""
     turns = zip_longest(*([(item,) for item in own] for own in lists), fillvalue=())
     return [item for turn in turns for entry in turn for item in entry]
 
 
 def choose_clips(tree: Path, data: Data, seed: int) -> Choice:
-    """Whole clips in a seeded order until each split has its number of meshes; the last clip is cut
-    to fit.
+    """Whole clips in a seeded order until each split has its number of meshes. The last clip of a
+    split is cut to fit.
 
-    `validation` has subjects of the train half to itself. A sequence that matches `data.unseen` is
-    in neither of the two; those of the test subjects make `unseen_motion`, which has as many meshes
-    as there are, at most its number. Raises DataError if the tree is missing or too small, if too
-    many clips are unusable, or if one sequence occurs in both halves.
+    `validation` takes subjects of the train half that `train` then lacks. Sequences that match
+    `data.unseen` are in neither `train`, `validation` nor `test`; those of the test half make
+    `unseen_motion`, which may have fewer meshes than its number. Raises DataError if the tree is
+    missing or too small, if too many clips are unusable, or if a sequence is in both halves.
     """
     found = {
         split: sorted((tree / "cmu" / split).glob("run*/*/*_info.mat"))
@@ -140,7 +142,7 @@ def choose_clips(tree: Path, data: Data, seed: int) -> Choice:
         if own.meshes < wanted[split] and split != "unseen_motion":
             raise DataError(
                 f"{tree}: {split} has {own.meshes} of {wanted[split]} meshes{_why(skipped)}; "
-                f"lower data.{split}_meshes in params.yaml, or have the source give more "
+                f"lower data.{split}_meshes in params.yaml, or get more from the source "
                 f"(data.{data.source})"
             )
     clips = [(split, path, kept) for split, own in taken.items() for path, kept in own.clips]
@@ -155,10 +157,12 @@ def choose_clips(tree: Path, data: Data, seed: int) -> Choice:
 
 
 def _train_and_validation(paths: list[Path], data: Data, seed: int) -> tuple[_Taken, _Taken]:
-    """Clips of VALIDATION_SUBJECTS subjects by turns, or of more if those have too few meshes, and
-    train's, of all others. A subject without whom train would be too small stays in train."""
+    """Validation takes clips of VALIDATION_SUBJECTS subjects in turn, or of more subjects if these
+    have too few meshes; train takes clips of all others. Subjects needed to fill train are skipped.
 
-    # Not SURREAL's own validation clips, which are test clips as well.
+    SURREAL's own validation clips are not used, because they are test clips as well.
+    """
+
     def take_train(without: list[list[Path]]) -> _Taken:
         lacking = {path for own in without for path in own}
         order = shuffled([path for path in paths if path not in lacking], "train", seed)

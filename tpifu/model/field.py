@@ -7,13 +7,16 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from tpifu.model.pifu import PIFu, network_input
+from tpifu.model.pifu import PIFu
 
 Field = Callable[[Float[Tensor, "n 3"]], Float[Tensor, "n"]]
 """World points (metres, float32, on the CPU) -> occupancy, on any device."""
 
-AT_ONCE = 8
-"""Images that are filtered together."""
+IMAGES = 8
+"""Images per call of the filter."""
+CPU_POINTS, GPU_POINTS = 2**12, 2**16
+"""Points per call of the classifier. On a CPU its activations then stay in the caches: 1.6 to 2
+times as fast as 65,536 points."""
 
 
 def window_fields(
@@ -24,28 +27,27 @@ def window_fields(
 ) -> Iterator[Field]:
     """The field of each window in turn, at the network's last stack.
 
-    `frames` are the images of each window, oldest first; windows come in order of time. Each image
-    is filtered once and its feature map kept no longer than windows need it, so that memory does
-    not grow with the clip.
+    `frames` lists the images of each window, oldest first; windows are in order of time. Each image
+    is filtered once. Its feature map is kept only as long as windows need it, so memory does not
+    grow with the clip.
     """
     windows = frames.tolist()
     device = next(network.parameters()).device
     ahead = list(dict.fromkeys(number for window in windows for number in window))
-    held: dict[int, Tensor] = {}
+    maps: dict[int, Tensor] = {}
     for window, camera in zip(windows, calib.to(device), strict=True):
-        while not held.keys() >= set(window):
-            numbers, ahead = ahead[:AT_ONCE], ahead[AT_ONCE:]
-            held |= zip(numbers, _last_maps(network, images[numbers].to(device)), strict=True)
-        yield partial(_query, network, torch.stack([held[number] for number in window]), camera)
-        held = {number: held[number] for number in held if number >= min(window)}
+        while not maps.keys() >= set(window):
+            numbers, ahead = ahead[:IMAGES], ahead[IMAGES:]
+            maps |= zip(numbers, _last_maps(network, images[numbers].to(device)), strict=True)
+        yield partial(_query, network, torch.stack([maps[number] for number in window]), camera)
+        maps = {number: maps[number] for number in maps if number >= min(window)}
 
 
 @torch.no_grad()
 def _last_maps(
     network: PIFu, images: UInt8[Tensor, "m h w c"]
 ) -> tuple[Float[Tensor, "d h4 w4"], ...]:
-    filtered = network_input(images).to(memory_format=torch.channels_last)
-    return network.filter(filtered)[-1].unbind()
+    return network.filter(images)[-1].unbind()
 
 
 @torch.no_grad()
@@ -56,6 +58,6 @@ def _query(
     points: Float[Tensor, "n 3"],
 ) -> Float[Tensor, " n"]:
     window = torch.arange(len(maps), device=maps.device)[None]
-    pieces = points.split(network.classifier.at_once(maps.device))
+    pieces = points.split(CPU_POINTS if maps.device.type == "cpu" else GPU_POINTS)
     found = [network.query(maps, window, piece[None].to(maps), calib[None]) for piece in pieces]
     return torch.cat(found, dim=1)[0]

@@ -1,5 +1,5 @@
-"""Model files and training checkpoints: written whole, read with `weights_only`, resumed only when
-they fit."""
+"""Model folders and model files: written whole, read with `weights_only`. Reading one needs no
+training code."""
 
 import hashlib
 import os
@@ -9,37 +9,40 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from tpifu.config import Model
+from tpifu.config import Lighting, Model
 from tpifu.errors import ConfigError, DataError
 from tpifu.model.pifu import PIFu
 
+FORMAT = "tpifu-5"
+MODEL_NAME = "model.pt"
 LOSS_NAME = "loss.csv"
 VALIDATION_NAME = "validation.csv"
 SETTINGS_NAME = "config.yaml"
 
-FORMAT = "tpifu-4"
-MODEL_NAME = "model.pt"
-
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A network with all that is needed to use it outside this repository."""
+    """A network and everything needed to use it."""
 
     network: PIFu
     config: Model
     window: float
-    """Metres across the image."""
+    """Width of its images, metres."""
     size: int
     """Image width and height, pixels."""
     level: float
-    """Occupancy above it is inside, in reconstructions and on grids (`tpifu.train.surface_level`).
-    At points drawn half inside, as in training and Table 2, it is 0.5."""
+    """Occupancy above this is inside, in reconstructions and on grids
+    (`tpifu.train.surface_level`). For points drawn half inside, as in training and Table 2, the
+    level is 0.5."""
+    lighting: Lighting
+    """Light and occlusion of the training images."""
 
 
 def device_from(name: str | None) -> torch.device:
-    """'cpu', 'cuda', 'cuda:1' ...; None takes CUDA where there is one. ConfigError if it cannot be
-    used."""
+    """'cpu', 'cuda', 'cuda:1' ...; None selects CUDA if available. ConfigError if the device cannot
+    be used."""
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError as error:
@@ -51,43 +54,40 @@ def device_from(name: str | None) -> torch.device:
     return device
 
 
-def save_model(folder: Path, model: TrainedModel) -> None:
-    """Write `folder`/model.pt."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write(folder / MODEL_NAME, described(model))
-
-
-def described(model: TrainedModel) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "config": model.config.model_dump(),
-        "window": model.window,
-        "size": model.size,
-        "level": model.level,
-        "network": {name: value.cpu() for name, value in model.network.state_dict().items()},
-    }
+def network_of(config: Model, window: float, weights: dict[str, Tensor]) -> PIFu:
+    """A network with copies of `weights`, on their device, in evaluation mode. Draws no random
+    numbers."""
+    with torch.device("meta"):
+        network = PIFu(config, window)
+    network.to_empty(device=next(iter(weights.values())).device).load_state_dict(weights)
+    return network.eval()
 
 
 def load_model(path: Path, device: torch.device) -> TrainedModel:
-    """Read a model file or a checkpoint, or the model.pt of a folder, in evaluation mode. Raises
-    DataError if it is not ours."""
+    """Read a model file, a checkpoint, or the model.pt of a folder. Raises DataError if it is not a
+    model of this project."""
     if path.is_dir():
         path = path / MODEL_NAME
-    state = read(path)
+    state = read_state(path)
     if state.get("format") != FORMAT:
         raise DataError(
             f"{path}: not a model of this project ({FORMAT}); train one with tpifu train"
         )
     config = Model.model_validate(state["config"])
-    network = PIFu(config, state["window"])
-    network.load_state_dict(state["network"])
     return TrainedModel(
-        network=network.to(device).eval(),
+        network=network_of(config, state["window"], state["network"]).to(device),
         config=config,
         window=state["window"],
         size=state["size"],
         level=state["level"],
+        lighting=Lighting.model_validate(state["lighting"]),
     )
+
+
+def save_model(folder: Path, model: TrainedModel) -> None:
+    """Write `folder`/model.pt."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_state(folder / MODEL_NAME, model_state(model))
 
 
 def model_digest(path: Path) -> str:
@@ -98,7 +98,21 @@ def model_digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def write(path: Path, state: dict[str, Any]) -> None:
+def model_state(model: TrainedModel) -> dict[str, Any]:
+    """The content of a model file."""
+    return {
+        "format": FORMAT,
+        "config": model.config.model_dump(),
+        "window": model.window,
+        "size": model.size,
+        "level": model.level,
+        "lighting": model.lighting.model_dump(),
+        "network": {name: value.cpu() for name, value in model.network.state_dict().items()},
+    }
+
+
+def write_state(path: Path, state: dict[str, Any]) -> None:
+    """Replace a file. Raises DataError, and keeps the old file, if the disk refuses."""
     part = path.with_suffix(".part")
     try:
         with part.open("wb") as file:
@@ -107,7 +121,7 @@ def write(path: Path, state: dict[str, Any]) -> None:
             os.fsync(file.fileno())  # the name must not reach the disk before the content
         os.replace(part, path)
     except (OSError, RuntimeError) as error:
-        # Closing its archive, torch may fail once more over what the system refused.
+        # torch may raise a second error when it closes its archive; the first one says why.
         refusal = error if isinstance(error, OSError) else error.__context__
         if not isinstance(refusal, OSError):
             raise
@@ -118,14 +132,15 @@ def write(path: Path, state: dict[str, Any]) -> None:
         part.unlink(missing_ok=True)
 
 
-def read(path: Path) -> dict[str, Any]:
+def read_state(path: Path) -> dict[str, Any]:
+    """The content of a file that `write_state` wrote. DataError for any other file."""
     if not path.is_file():
         raise DataError(f"{path}: no such model file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the error below says it in one line
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # of zip, pickle and torch alike: not a file that _write() wrote
+    except Exception as error:  # zip, pickle and torch errors alike
         raise DataError(f"{path}: not a model file of this project, or damaged") from error
     if not isinstance(state, dict):
         raise DataError(f"{path}: not a model file of this project")

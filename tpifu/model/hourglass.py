@@ -1,6 +1,7 @@
-"""Stacked hourglass (Newell 2016) as PIFu uses it: an image -> one feature map a stack, a quarter
-of its size."""
+"""Stacked hourglass (Newell 2016) as in PIFu: an image -> one feature map per stack, at a quarter
+of the image's size."""
 
+import math
 from itertools import pairwise
 
 import torch
@@ -9,60 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tpifu.config import Hourglass
-from tpifu.model.kernels.norm import NormReLU
+from tpifu.model.kernels.norm import norm_relu_conv
 from tpifu.model.kernels.upsample import upsample
-
-
-class ConvBlock(nn.Module):
-    """Three pre-activated 3x3 convolutions to 1/2, 1/4, 1/4 of the channels, concatenated, plus a
-    shortcut."""
-
-    def __init__(self, inputs: int, outputs: int, kind: str) -> None:
-        super().__init__()
-        widths = [inputs, outputs // 2, outputs // 4, outputs // 4]
-        self.layers = nn.ModuleList(
-            [
-                NormReLU(kind, before, nn.Conv2d(before, after, 3, padding=1, bias=False))
-                for before, after in pairwise(widths)
-            ]
-        )
-        # PIFu registers the shortcut's norm even when it is unused: 16,640 parameters without a
-        # gradient at Table 1.
-        self.shortcut: nn.Module = nn.Identity()
-        if inputs != outputs:
-            self.shortcut = NormReLU(kind, inputs, nn.Conv2d(inputs, outputs, 1, bias=False))
-
-    def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h w"]:
-        parts, y = [], x
-        for layer in self.layers:
-            y = layer(y)
-            parts.append(y)
-        return torch.cat(parts, dim=1).add_(self.shortcut(x))
-
-
-class HourglassLevels(nn.Module):
-    """One hourglass: `depth` times down by average pooling and up again (bicubic), with a branch at
-    each level."""
-
-    def __init__(self, depth: int, dim: int, kind: str, *, skip: bool) -> None:
-        super().__init__()
-        self.branches = nn.ModuleList(
-            [ConvBlock(dim, dim, kind) for _ in range(depth if skip else 0)]
-        )
-        self.down = nn.ModuleList([ConvBlock(dim, dim, kind) for _ in range(depth)])
-        self.bottom = ConvBlock(dim, dim, kind)
-        self.up = nn.ModuleList([ConvBlock(dim, dim, kind) for _ in range(depth)])
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        branches = []
-        for level, down in enumerate(self.down):
-            branches.append(self.branches[level](x) if len(self.branches) else None)
-            x = down(F.avg_pool2d(x, 2))
-        x = self.bottom(x)
-        for up, branch in zip(self.up, reversed(branches), strict=True):
-            x = upsample(up(x))
-            x = x if branch is None else x + branch
-        return x
 
 
 class StackedHourglass(nn.Module):
@@ -71,7 +20,7 @@ class StackedHourglass(nn.Module):
     def __init__(self, config: Hourglass, kind: str) -> None:
         super().__init__()
         dim = config.dim
-        # PIFu's stem is 64 and 128 wide under 256 features; a narrow network narrows all of it.
+        # PIFu's stem has 64 and 128 channels before 256; narrower networks keep the proportions.
         narrow, half = dim // 4, dim // 2
         self.stem = nn.Sequential(
             nn.Conv2d(3, narrow, 7, stride=2, padding=3),
@@ -107,3 +56,72 @@ class StackedHourglass(nn.Module):
             if stack < len(self.feature_back):
                 x = x + self.feature_back[stack](feature) + self.output_back[stack](maps[-1])
         return maps
+
+
+class HourglassLevels(nn.Module):
+    """One hourglass: `depth` times down by average pooling and up again by bicubic interpolation,
+    with a skip branch at each level."""
+
+    def __init__(self, depth: int, dim: int, kind: str, *, skip: bool) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            [ConvBlock(dim, dim, kind) for _ in range(depth if skip else 0)]
+        )
+        self.down = nn.ModuleList([ConvBlock(dim, dim, kind) for _ in range(depth)])
+        self.bottom = ConvBlock(dim, dim, kind)
+        self.up = nn.ModuleList([ConvBlock(dim, dim, kind) for _ in range(depth)])
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        branches = []
+        for level, down in enumerate(self.down):
+            branches.append(self.branches[level](x) if len(self.branches) else None)
+            x = down(F.avg_pool2d(x, 2))
+        x = self.bottom(x)
+        for up, branch in zip(self.up, reversed(branches), strict=True):
+            x = upsample(up(x))
+            x = x if branch is None else x + branch
+        return x
+
+
+class ConvBlock(nn.Module):
+    """Three pre-activated 3x3 convolutions to 1/2, 1/4, 1/4 of the channels, concatenated, plus a
+    shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, kind: str) -> None:
+        super().__init__()
+        widths = [inputs, outputs // 2, outputs // 4, outputs // 4]
+        self.layers = nn.ModuleList(
+            [
+                NormReLU(kind, before, nn.Conv2d(before, after, 3, padding=1, bias=False))
+                for before, after in pairwise(widths)
+            ]
+        )
+        # PIFu registers the shortcut's norm even where it is unused: 16,640 parameters without a
+        # gradient in Table 1's network.
+        self.shortcut: nn.Module = nn.Identity()
+        if inputs != outputs:
+            self.shortcut = NormReLU(kind, inputs, nn.Conv2d(inputs, outputs, 1, bias=False))
+
+    def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h w"]:
+        parts, y = [], x
+        for layer in self.layers:
+            y = layer(y)
+            parts.append(y)
+        return torch.cat(parts, dim=1).add_(self.shortcut(x))
+
+
+class NormReLU(nn.Module):
+    """A norm, a ReLU and, if given, a convolution without bias."""
+
+    def __init__(self, kind: str, channels: int, conv: nn.Conv2d | None = None) -> None:
+        super().__init__()
+        # Group norm has 32 groups, as in PIFu; in a layer of fewer channels each is a group.
+        self.norm = (
+            nn.BatchNorm2d(channels)
+            if kind == "batch"
+            else nn.GroupNorm(math.gcd(32, channels), channels)
+        )
+        self.conv = conv
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b o h w"]:
+        return norm_relu_conv(x, self.norm, self.conv)

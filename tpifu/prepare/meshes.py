@@ -1,4 +1,4 @@
-"""Stage `meshes`: clips to posed SMPL meshes, frames chosen and split."""
+"""The `meshes` stage: a SURREAL-shaped tree -> shards of posed, centred meshes."""
 
 import csv
 import hashlib
@@ -22,19 +22,17 @@ from tpifu.resumable import build
 from tpifu.shards.meshes import MeshFrame, Topologies, mesh_row
 from tpifu.shards.schema import Group
 
-# SURREAL's code of a gender is its index in GENDERS: 0 female, 1 male.
 REST_HEIGHT = 1.8
-"""Metres: every clip is scaled by one factor that brings its subject's rest pose to this height."""
-
+"""Metres. One factor scales all meshes of a clip: the subject's rest pose gets this height."""
 SKIPPED_NAME = "skipped.csv"
 
 
 def export_meshes(tree: Path, out: Path, data: Data, seed: int, *, jobs: int) -> Choice:
-    """SMPL meshes of every `data.frame_step`-th frame of the chosen clips, pelvis-centred, one
-    scale a clip.
+    """Write meshes of every `data.frame_step`-th frame of the chosen clips, centred on the pelvis,
+    with one scale for each clip.
 
-    Beside the shards, skipped.csv lists the clips that could not be used; what the tree says of its
-    source goes into the shards' metadata.
+    skipped.csv beside the shards lists the unusable clips. The metadata of the shards hold the
+    source of the tree and its terms.
     """
     choice = choose_clips(tree, data, seed)
     bodies = {gender: (tree / "smpl" / f"{gender}.npz").absolute() for gender in GENDERS}
@@ -110,11 +108,11 @@ def _pose_clip(
 def centred_meshes(
     body: Body, pose: Float[np.ndarray, "t 72"], betas: Float[np.ndarray, "10"]
 ) -> Iterator[Mesh]:
-    """Posed meshes with the pelvis at the origin, scaled so that the subject's rest pose is 1.8 m
-    high.
+    """Posed meshes with the pelvis at the origin, scaled so that the subject's rest pose is
+    REST_HEIGHT high.
 
-    Never scaled by the posed mesh: a crouching person keeps their size, and neighbouring frames
-    share one camera.
+    The scale does not depend on the pose: a crouching person keeps their size, and neighbouring
+    frames share one camera.
     """
     rest, _ = body.rest(betas)
     scale = REST_HEIGHT / np.ptp(rest[:, 1])

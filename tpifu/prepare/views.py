@@ -5,9 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from tpifu.config import Render
 from tpifu.geometry.camera import calibration
 from tpifu.render.backend import Backend
-from tpifu.render.render import render
+from tpifu.render.light import image_light
+from tpifu.render.occlusion import openness
+from tpifu.render.render import render, shade
 from tpifu.resumable import build
 from tpifu.shards.coding import png
 from tpifu.shards.meshes import MeshReader, StoredClip
@@ -16,20 +19,31 @@ from tpifu.shards.schema import Group
 
 
 def write_views(
-    meshes: Path, out: Path, *, size: int, views: int, window: float, backend: Backend, jobs: int
+    meshes: Path,
+    out: Path,
+    config: Render,
+    *,
+    window: float,
+    seed: int,
+    backend: Backend,
+    jobs: int,
 ) -> None:
-    """Meshes -> PNG and camera rows of `views` evenly spaced yaws, a row group a clip and view.
+    """Meshes -> PNG and camera rows of evenly spaced yaws, a row group a clip and view.
 
-    `size` in pixels, `window` in metres. A clip keeps its cameras: neighbouring frames share them.
+    `window` in metres; `seed` of the lights; `backend` replaces the configured one. The frames of a
+    clip share their cameras.
     """
     reader = MeshReader(meshes)
-    task = partial(_clip_views, size=size, views=views, window=window, backend=backend)
+    task = partial(_clip_views, config=config, window=window, seed=seed, backend=backend)
     metadata = {
         "meshes": reader.shards.metadata,
         "backend": backend,
-        "size": size,
-        "views": views,
+        "size": config.size,
+        "views": config.views,
         "window": window,
+        "light": config.light,
+        "occlusion": config.occlusion,
+        "seed": seed,
         "units": "yaw: degrees about +y; calib: world metres -> ndc [-1, 1], z towards the viewer",
     }
     inputs = {"meshes": digest([meshes])}
@@ -39,16 +53,21 @@ def write_views(
 def _clip_views(
     clip: StoredClip,
     *,
-    size: int,
-    views: int,
+    config: Render,
     window: float,
+    seed: int,
     backend: Backend,
 ) -> list[Group]:
-    yaws = [360.0 * view / views for view in range(views)]
+    yaws = [360.0 * view / config.views for view in range(config.views)]
     calibs = np.stack([calibration(yaw, window) for yaw in yaws])
     groups: list[Group] = [[] for _ in yaws]
     for frame in clip.read():
-        for view, image in enumerate(render(frame.mesh, calibs, size, backend)):
+        lights = [
+            image_light(config.light, seed, frame.clip, frame.frame, view)
+            for view in range(config.views)
+        ]
+        values = shade(frame.mesh, calibs, lights) * openness(frame.mesh, config.occlusion)
+        for view, image in enumerate(render(frame.mesh, calibs, config.size, backend, values)):
             groups[view].append(
                 {
                     "split": frame.split,

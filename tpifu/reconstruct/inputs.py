@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageSequence
 
+from tpifu.config import Lighting
 from tpifu.errors import DataError
 from tpifu.shards.coding import decode_png
 from tpifu.shards.reader import Shards, require_camera
@@ -33,6 +34,8 @@ class Clip:
     camera."""
     title: str = ""
     """Which clip of the shards, in words."""
+    lighting: Lighting | None = None
+    """Known from shards; None for pictures."""
 
 
 def holds_shards(path: Path) -> bool:
@@ -113,7 +116,8 @@ def read_shards(folder: Path, clip: str | None, view: int, size: int, window: fl
     found = views.read(rows.tolist(), ["image", "yaw"])
     images = np.stack([decode_png(row["image"]) for row in found])
     title = f"clip {name} ({split}), view {view}"
-    return Clip(_numbered(len(images)), images, float(found[0]["yaw"]), title)
+    lighting = Lighting.of(views.metadata)
+    return Clip(_numbered(len(images)), images, float(found[0]["yaw"]), title, lighting)
 
 
 def _numbered(count: int) -> list[str]:

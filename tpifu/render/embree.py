@@ -1,4 +1,4 @@
-"""Rendering by ray casting, through Embree."""
+"""Scenes of Embree, which follows rays."""
 
 import functools
 
@@ -10,10 +10,6 @@ from jaxtyping import Float64, Int, Shaped, UInt8
 from tpifu.geometry.camera import ndc_to_pixel, pixel_centres
 from tpifu.geometry.mesh import Mesh
 
-_RAYS = 2**20
-"""At most so many leave in one call of Embree, or those of one view: with what belongs to them, a
-hundred MB."""
-
 
 def embree_views(
     mesh: Mesh,
@@ -22,28 +18,13 @@ def embree_views(
     ndc: Float64[np.ndarray, "n v 3"],
     greys: Float64[np.ndarray, "n v"],
 ) -> UInt8[np.ndarray, "n size size 2"]:
-    # Robust: no ray slips through between two triangles that share an edge.
-    scene = EmbreeScene(robust=True)
-    TriangleMesh(
-        scene,
-        np.ascontiguousarray(mesh.vertices, dtype=np.float32),
-        _triples(np.ascontiguousarray(mesh.faces, dtype=np.int32).tobytes()),
-    )
+    scene = mesh_scene(mesh)
     pixels = np.zeros((len(calibs), size * size, 2), dtype=np.uint8)
-    together = max(1, _RAYS // size**2)
+    together = max(1, RAYS // size**2)
     for first in range(0, len(calibs), together):
         views = slice(first, first + together)
         _shoot(scene, mesh.faces, size, calibs[views], ndc[views], greys[views], pixels[views])
     return pixels.reshape(-1, size, size, 2)
-
-
-@functools.lru_cache(maxsize=4)
-def _triples(faces: bytes) -> Shaped[np.ndarray, " f"]:
-    """A tuple for each face. Embreex reads its vertices one by one, from tuples four times as fast
-    as from rows of an array; kept, as the meshes of a clip have the same faces."""
-    triples = np.full(len(faces) // (3 * np.int32().nbytes), None, dtype=object)
-    triples[:] = list(map(tuple, np.frombuffer(faces, np.int32).reshape(-1, 3).tolist()))
-    return triples
 
 
 def _shoot(
@@ -114,3 +95,28 @@ def _covered(
     covered = np.flatnonzero(covering.ravel() > 0).astype(np.int32)
     rows = covered // wide
     return rows + y, covered - rows * wide + x
+
+
+RAYS = 2**20
+"""Rays in one call of Embree, at most (views are never split): with their results, 100 MB."""
+
+
+def mesh_scene(mesh: Mesh) -> EmbreeScene:
+    """A scene that holds one mesh."""
+    # Robust: no ray slips through between two triangles that share an edge.
+    scene = EmbreeScene(robust=True)
+    TriangleMesh(
+        scene,
+        np.ascontiguousarray(mesh.vertices, dtype=np.float32),
+        _triples(np.ascontiguousarray(mesh.faces, dtype=np.int32).tobytes()),
+    )
+    return scene
+
+
+@functools.lru_cache(maxsize=4)
+def _triples(faces: bytes) -> Shaped[np.ndarray, " f"]:
+    """A tuple of vertices for each face. Embreex reads tuples four times as fast as rows of an
+    array. Cached, because the meshes of a clip share their faces."""
+    triples = np.full(len(faces) // (3 * np.int32().nbytes), None, dtype=object)
+    triples[:] = list(map(tuple, np.frombuffer(faces, np.int32).reshape(-1, 3).tolist()))
+    return triples

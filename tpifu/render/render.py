@@ -1,22 +1,21 @@
-"""Mesh + camera -> image and mask: a white Lambert body lit from the camera, in front of nothing.
+"""Mesh + camera + light -> image and mask: a white, diffuse body in front of nothing.
 
-A vertex has shade `AMBIENT + (1 - AMBIENT) * max(0, n.z)`, n its normal in view space; a pixel
-takes the shade interpolated over the nearest triangle at its centre, as grey = round(255 * shade)
-with mask 255; elsewhere both are 0. Pyrender (OpenGL through EGL) and Embree (rays, no OpenGL
-needed) draw the same picture.
+Each vertex has a grey, 0..1 (`tpifu.light`, times `tpifu.ambient`). A pixel takes the grey
+interpolated over the nearest triangle at its centre, as round(255 * grey), with mask 255; elsewhere
+both are 0. Pyrender (OpenGL through EGL) and Embree (rays, no OpenGL needed) draw the same picture.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float64, UInt8
 
 from tpifu.geometry.camera import project
 from tpifu.geometry.mesh import Mesh
 from tpifu.render.backend import Backend
 from tpifu.render.embree import embree_views
+from tpifu.render.light import Environment, surface_grey
 from tpifu.render.opengl import pyrender_views
-
-AMBIENT = 0.2
-"""Shade of a surface seen edge-on, 0..1: the silhouette stays apart from the black background."""
 
 
 def render(
@@ -24,20 +23,29 @@ def render(
     calibs: Float[np.ndarray, "n 3 4"],
     size: int,
     backend: Backend,
-    values: Float[np.ndarray, " v"] | None = None,
+    values: Float[np.ndarray, "*n v"] | None = None,
 ) -> UInt8[np.ndarray, "n size size 2"]:
     """Every view of a mesh: grey, mask (0 or 255). Cropped at the image's edges, never in depth.
 
-    Grey is the shade or, if given, the `values` of the vertices, 0..1.
+    `values`: the greys of the vertices, 0..1, in all views or in each; None: under a headlight.
     """
+    if values is None:
+        values = shade(mesh, calibs, [None] * len(calibs))
     vertices = mesh.vertices.astype(np.float64)
-    normals = mesh.vertex_normals()
     calibs = np.asarray(calibs, dtype=np.float64)
     ndc = np.stack([project(calib, vertices) for calib in calibs])
-    greys = []
-    for calib in calibs:
-        towards_camera = calib[2, :3] / np.linalg.norm(calib[2, :3])
-        shade = AMBIENT + (1 - AMBIENT) * np.maximum(0, normals @ towards_camera)
-        greys.append(shade if values is None else values.astype(np.float64))
+    greys = np.broadcast_to(values.astype(np.float64), (len(calibs), len(vertices)))
     draw = {"pyrender": pyrender_views, "embree": embree_views}[backend]
-    return draw(mesh, size, calibs, ndc, np.stack(greys))
+    return draw(mesh, size, calibs, ndc, greys)
+
+
+def shade(
+    mesh: Mesh, calibs: Float[np.ndarray, "n 3 4"], lights: Sequence[Environment | None]
+) -> Float64[np.ndarray, "n v"]:
+    """Greys of the vertices in each view under its own light (None: a headlight), unoccluded."""
+    normals = mesh.vertex_normals()
+    greys = []
+    for calib, light in zip(calibs.astype(np.float64), lights, strict=True):
+        axes = [axis / np.linalg.norm(axis) for axis in calib[:, :3]]
+        greys.append(surface_grey(light, np.stack([normals @ axis for axis in axes], axis=1)))
+    return np.stack(greys)

@@ -171,10 +171,12 @@ def notes(profile: str, provenance: dict[str, Any]) -> list[str]:
 
 
 def motion_of(sequence: str) -> str:
-    """What a sequence shows: its name without the subject's number; CMU's numbers say nothing, and
-    stay."""
+    """What a sequence shows: `walk` of `01_walk`, `broad_crawl` of `01_broad_crawl_07`. CMU's names
+    are numbers alone and say nothing: they stay whole."""
     subject, _, motion = sequence.partition("_")
-    return motion if subject.isdigit() and motion and not motion.isdigit() else sequence
+    if not subject.isdigit() or not motion or motion.isdigit():
+        return sequence
+    return motion.rstrip("0123456789").removesuffix("_")
 
 
 def by_motion(

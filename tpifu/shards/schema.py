@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 Kind = Literal["meshes", "views", "points"]
-VERSION = 3
+VERSION = 4
 SPLITS = ("train", "validation", "test", "unseen_motion")
 HELD_OUT = ("test", "unseen_motion")
 """What models are measured on; validation only tells which of a training's checkpoints to keep."""

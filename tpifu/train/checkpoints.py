@@ -1,4 +1,5 @@
-"""Checkpoints of a training run, and the fingerprint that names the run."""
+"""Training checkpoints. A checkpoint is a model file that also holds the state of its training; a
+run resumes only from its own."""
 
 import hashlib
 import json
@@ -10,29 +11,29 @@ from typing import Any
 
 from tpifu.errors import DataError
 from tpifu.files import locked
-from tpifu.model.folder import TrainedModel, described, read, write
+from tpifu.model.folder import TrainedModel, model_state, read_state, write_state
 
 STATE_NAME = "state.pt"
-"""A checkpoint: a model file that holds the rest of its training, too."""
 
 
 def fingerprint(config: dict[str, Any], data: str) -> str:
-    """Twelve hex digits that two runs share only if their effective settings and data are equal."""
+    """Twelve hex digits; two runs share them only if their effective settings and data are
+    equal."""
     text = json.dumps({"config": config, "data": data}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 class Checkpoints:
-    """The scratch folder of one training run, named by its fingerprint and outside every stage's
-    outputs."""
+    """The scratch folder of one training run, named by its fingerprint and outside the outputs of
+    every stage."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run for this process; DataError if another trainer has it, or if the folder
-        cannot be made. A dead process holds no lock."""
+        """Lock the run for this process. Raises DataError if another trainer has the lock, or if
+        the folder cannot be created. The lock of a process that died is free."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -50,17 +51,18 @@ class Checkpoints:
 
     def save(self, model: TrainedModel, progress: dict[str, Any]) -> None:
         """Replace the last checkpoint. Raises DataError, and keeps it, if the disk refuses."""
-        write(self.folder / STATE_NAME, {**described(model), **progress})
+        write_state(self.folder / STATE_NAME, {**model_state(model), **progress})
 
     def load(self) -> dict[str, Any] | None:
-        """What the last checkpoint holds: the network's weights as "network", and the progress."""
+        """The last checkpoint: the network's weights as "network", and the progress. None if there
+        is none."""
         if self.last is None:
             return None
         try:
-            return read(self.last)
+            return read_state(self.last)
         except DataError as error:
             raise DataError(f"{error}; without it training begins anew: delete it") from error
 
     def delete(self) -> None:
-        """Forget the run: its result is safe elsewhere."""
+        """Delete the folder, once the result is saved elsewhere."""
         shutil.rmtree(self.folder)

@@ -75,6 +75,11 @@ def fit(
     size = windows.views.metadata["size"]
     if fault := run.model.hourglass.fault(size):
         raise ConfigError(f"{run.views}: images of {size} px, but {fault}")
+    if run.train.flip and windows.views.metadata["light"] == "fixed":
+        raise ConfigError(
+            f"train.flip is {run.train.flip:g}, but {run.views} has light fixed, which is not "
+            "left-right symmetric: set train.flip to 0 (in the profile, if one sets it)"
+        )
     checkpoints = Checkpoints(run.folder(scratch))
     with checkpoints.locked() if team.leads else nullcontext(), asked_to_stop() as asked:
         training = Training(run, machine, windows, held_out, checkpoints)

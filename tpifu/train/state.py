@@ -13,7 +13,7 @@ import tqdm
 from ruamel.yaml import YAML
 from torch import Tensor
 
-from tpifu.config import Train
+from tpifu.config import Lighting, Train
 from tpifu.dataset.steps import TrainingSteps
 from tpifu.dataset.windows import Windows
 from tpifu.errors import ConfigError, DataError, Stopped
@@ -52,9 +52,6 @@ class Training:
         self.camera = windows.views.metadata
         torch.manual_seed(run.seed)
         self.network = PIFu(run.model, self.camera["window"]).to(machine.device).train()
-        # Channels-last is how the convolution kernels of CPUs and tensor cores want it; the values
-        # are the same.
-        self.network.image_filter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if run.start:
             self.network.load_state_dict(_first_weights(run.start, run, self.camera))
         if machine.compiled:
@@ -134,6 +131,7 @@ class Training:
             window=self.camera["window"],
             size=self.camera["size"],
             level=surface_level(self.windows.inside_share),
+            lighting=Lighting.of(self.camera),
         )
 
     def check_weights(self, step: int) -> None:
@@ -193,7 +191,11 @@ def write_results(training: Training, out: Path) -> None:
         rows = [",".join(f"{value:.6g}" for value in row.values()) for row in validations]
         write_text(out / VALIDATION_NAME, "\n".join([",".join(validations[0]), *rows, ""]))
     settings = io.StringIO()
-    how = {"precision": training.precision, "fingerprint": run.fingerprint}
+    how = {
+        "render": Lighting.of(training.camera).model_dump(),
+        "precision": training.precision,
+        "fingerprint": run.fingerprint,
+    }
     YAML(typ="safe", pure=True).dump({**run.settings(), **how}, settings)
     write_text(out / SETTINGS_NAME, settings.getvalue())
 

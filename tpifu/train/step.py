@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tpifu.config import Precision
 from tpifu.dataset.windows import Batch
-from tpifu.model.pifu import PIFu, network_input
+from tpifu.model.pifu import PIFu
 
 _WORTHWHILE = 1.15
 """So many times as fast must bfloat16 be, for its rounding."""
@@ -65,16 +65,15 @@ def add_gradients(
     """Add the gradients of a batch in equal parts to the network's; returns its loss."""
     losses = []
     for number, batch in enumerate(parts, 1):
-        images = network_input(batch.images).to(memory_format=torch.channels_last)
         if compiled and batch.frames.shape[1] > 1:
             # Where clips begin and end windows have fewer images: one graph for any number.
-            torch._dynamo.maybe_mark_dynamic(images, 0)
-        half = torch.autocast(images.device.type, torch.bfloat16, precision == "bfloat16")
+            torch._dynamo.maybe_mark_dynamic(batch.images, 0)
+        half = torch.autocast(batch.images.device.type, torch.bfloat16, precision == "bfloat16")
         # Processes exchange gradients once a step, with the last part.
         waits = isinstance(network, DistributedDataParallel) and number < len(parts)
         with cast(DistributedDataParallel, network).no_sync() if waits else nullcontext():
             with half:
-                occupancies = network(images, batch.frames, batch.points, batch.calib)
+                occupancies = network(batch.images, batch.frames, batch.points, batch.calib)
             loss = loss_of_stacks(occupancies.float(), batch.labels) / len(parts)
             loss.backward()
         losses.append(loss.detach())

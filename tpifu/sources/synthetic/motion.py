@@ -80,9 +80,9 @@ def make_motion(
     turn, roll, side, forward = angles[:, PLACE].T
     heading = np.radians(turn - turn[0] + rng.normal(0.0, 12.0))
     return Motion(
-        pose=_smpl(angles, heading, np.radians(roll)),
-        lift=_ballistic(np.array(times), np.array(lifts), at),
-        travel=_travel(heading, side, forward),
+        pose=smpl(angles, heading, np.radians(roll)),
+        lift=ballistic(np.array(times), np.array(lifts), at),
+        travel=travel(heading, side, forward),
     )
 
 
@@ -104,7 +104,7 @@ def _manner(
     return offset + CubicSpline(knots, noise)(at)
 
 
-def _ballistic(
+def ballistic(
     times: Float[np.ndarray, " k"], heights: Float[np.ndarray, " k"], at: Float[np.ndarray, " t"]
 ) -> Float[np.ndarray, " t"]:
     """Heights between beats as under gravity: ever slower upwards, ever faster downwards."""
@@ -115,7 +115,7 @@ def _ballistic(
     return (start + share * (end - start)).astype(np.float32)
 
 
-def _travel(
+def travel(
     heading: Float[np.ndarray, " t"],
     side: Float[np.ndarray, " t"],
     forward: Float[np.ndarray, " t"],
@@ -128,7 +128,7 @@ def _travel(
     return np.cumsum(steps, axis=0).astype(np.float32)
 
 
-def _smpl(
+def smpl(
     rows: Float[np.ndarray, "t c"], heading: Float[np.ndarray, " t"], roll: Float[np.ndarray, " t"]
 ) -> Float[np.ndarray, "t 72"]:
     """Angles of key poses -> SMPL's axis-angle; heading and roll in radians."""

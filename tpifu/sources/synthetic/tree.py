@@ -2,6 +2,7 @@
 SURREAL-shaped tree."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,10 +19,13 @@ from tpifu.config import Synthetic
 from tpifu.files import whole_folder
 from tpifu.parallel import parallel_map
 from tpifu.sources.synthetic.beats import MOTIONS, Style
+from tpifu.sources.synthetic.broad import NAMES, make_broad
 from tpifu.sources.synthetic.motion import Motion, make_motion
 
 FRAMES = (30, 100)
 """Shortest and longest clip; SURREAL's have at most 100 frames."""
+_BROAD = 1_000
+"""Seeds the broad family's clips apart from the nine motions, whose places are 0 to 8."""
 
 
 @dataclass(frozen=True)
@@ -52,27 +56,54 @@ def draw_subjects(counts: Synthetic, seed: int) -> list[Subject]:
     return subjects
 
 
-def write_synthetic(out: Path, counts: Synthetic, seed: int, *, jobs: int) -> None:
-    """Every subject performs every motion once; `out` appears whole or not at all."""
+def write_synthetic(out: Path, synthetic: Synthetic, seed: int, *, jobs: int) -> None:
+    """Every subject performs the motions of `synthetic.motions`; `out` appears whole or not at
+    all."""
     with whole_folder(out) as tree:
         write_embedded(tree / "smpl")
-        subjects = draw_subjects(counts, seed)
-        for _ in parallel_map(
-            partial(_write_subject, tree=tree, seed=seed), subjects, jobs=jobs, label="motion"
-        ):
+        task = partial(_write_subject, tree=tree, synthetic=synthetic, seed=seed)
+        subjects = draw_subjects(synthetic, seed)
+        for _ in parallel_map(task, subjects, jobs=jobs, label="motion"):
             pass
 
 
-def _write_subject(subject: Subject, *, tree: Path, seed: int) -> None:
-    for kind, name in enumerate(MOTIONS):
-        rng = np.random.default_rng([seed, subject.number, kind])
-        frames = int(rng.integers(FRAMES[0], FRAMES[1] + 1))
-        motion = make_motion(name, frames, subject.style, rng)
-        heading = rng.uniform(0.0, 2 * math.pi)
-        clip = perform(subject, f"{subject.number:02d}_{name}", motion, heading)
-        path = clip_path(tree, subject.split, "run0", clip.sequence, clip.number)
-        zrot = rng.uniform(0.0, 2 * math.pi)
-        write_clip(path, clip, zrot=zrot, camera_distance=rng.normal(8.0, 1.0))
+def _write_subject(subject: Subject, *, tree: Path, synthetic: Synthetic, seed: int) -> None:
+    if synthetic.motions in ("nine", "both"):
+        for kind, name in enumerate(MOTIONS):
+            rng = np.random.default_rng([seed, subject.number, kind])
+            sequence = f"{subject.number:02d}_{name}"
+            _write_clip(subject, sequence, partial(make_motion, name), rng, tree)
+    if synthetic.motions in ("broad", "both"):
+        names = broad_names(subject.number, synthetic.clips, seed)
+        for number, name in enumerate(names, start=1):
+            rng = np.random.default_rng([seed, subject.number, _BROAD, number])
+            sequence = f"{subject.number:02d}_broad_{name}_{number:02d}"
+            _write_clip(subject, sequence, partial(make_broad, name), rng, tree)
+
+
+def broad_names(subject: int, clips: int, seed: int) -> list[str]:
+    """Families of a subject's clips: all of them in a random order, then again in another. More
+    clips leave the first ones as they are."""
+    rng = np.random.default_rng([seed, subject, _BROAD])
+    rounds = -(-clips // len(NAMES))
+    order = np.concatenate([rng.permutation(len(NAMES)) for _ in range(rounds)])
+    return [NAMES[index] for index in order[:clips]]
+
+
+def _write_clip(
+    subject: Subject,
+    sequence: str,
+    make: Callable[[int, Style, np.random.Generator], Motion],
+    rng: np.random.Generator,
+    tree: Path,
+) -> None:
+    frames = int(rng.integers(FRAMES[0], FRAMES[1] + 1))
+    motion = make(frames, subject.style, rng)
+    heading = rng.uniform(0.0, 2 * math.pi)
+    clip = perform(subject, sequence, motion, heading)
+    path = clip_path(tree, subject.split, "run0", clip.sequence, clip.number)
+    zrot = rng.uniform(0.0, 2 * math.pi)
+    write_clip(path, clip, zrot=zrot, camera_distance=rng.normal(8.0, 1.0))
 
 
 def perform(subject: Subject, sequence: str, motion: Motion, heading: float) -> Clip:

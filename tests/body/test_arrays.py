@@ -1,0 +1,140 @@
+"""Arrays of SMPL models: .npz files, and the checks that both kinds of file pass."""
+
+import io
+import pickle
+import struct
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pytest
+from helpers.smpl_files import assert_same, model, npz, python2, written
+
+from tpifu.body.licensed import ModelFile
+from tpifu.errors import DataError
+
+
+def read(tmp_path, content, suffix="npz"):
+    return ModelFile(written(tmp_path / f"m.{suffix}", content)).read()
+
+
+def with_member(content: bytes, name: str, change) -> bytes:
+    """An .npz with one member changed."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(file, "w") as new:
+        for member in old.namelist():
+            array = old.read(member)
+            new.writestr(member, change(array) if member == f"{name}.npy" else array)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_an_npz_is_read(tmp_path, save):
+    stored = model(components=300)
+    extra = {"note": np.array(["text"]), "objects": np.array([{}], object)}
+    assert_same(read(tmp_path, npz({**stored, **extra}, save)), stored)
+
+
+def test_an_npz_of_python_2_is_read_without_warnings(tmp_path):
+    content = with_member(
+        npz(model()), "v_template", lambda array: array.replace(b"(5, 3), }  ", b"(5L, 3L), }")
+    )
+    assert b"(5L, 3L)" in content
+    assert_same(read(tmp_path, content), model())
+
+
+def test_a_root_without_parent_may_be_minus_one(tmp_path):
+    stored = model()
+    stored["kintree_table"] = stored["kintree_table"].astype(np.int32)
+    assert stored["kintree_table"][0, 0] == -1
+    assert_same(read(tmp_path, npz(stored)), stored)
+
+
+def npy(dtype="<f8", shape="(5, 3)", raw=b"") -> bytes:
+    header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + raw
+
+
+@pytest.mark.parametrize(
+    ("member", "text"),
+    [
+        (npy(shape="(10**12, 3)"), "ValueError"),
+        (npy(shape="(100000000, 3)"), "cannot reshape"),
+        (npy("|O", raw=b"cos\nsystem\n"), "expected plain numbers"),
+        (npy("<U9"), "expected plain numbers"),
+        (npy(shape="__import__('os').mkdir('x')"), "ValueError"),
+        (npy(shape="(" * 9000), "v_template is not readable"),
+        (b"\x93NUMPY\x09\x00", "expected .1, 0."),
+        (b"\x93NUMPY\x01\x00\xff\xff", "ValueError"),
+        (pickle.dumps({}), "ValueError"),
+        (b"", "ValueError"),
+    ],
+)
+def test_a_forged_npz_is_refused_in_little_memory(tmp_path, member, text):
+    content = with_member(npz(model()), "v_template", lambda _: member)
+    tracemalloc.start()
+    with pytest.raises(DataError, match=text) as caught:
+        read(tmp_path, content)
+    assert tracemalloc.get_traced_memory()[1] < 5 * 10**6
+    tracemalloc.stop()
+    assert str(caught.value).startswith(f"{tmp_path / 'm.npz'}: v_template is not readable")
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_too_large_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("tpifu.body.arrays.MAX_BYTES", 10**6)
+    bomb = npz({**model(), "v_template": np.zeros((10**6, 3))}, np.savez_compressed)
+    assert len(bomb) < 10**5
+    tracemalloc.start()
+    with pytest.raises(DataError, match="decompresses to more than 1000000 bytes"):
+        read(tmp_path, bomb)
+    assert tracemalloc.get_traced_memory()[1] < 10**6
+    tracemalloc.stop()
+    monkeypatch.setattr("tpifu.body.arrays.MAX_BYTES", 10**6)
+    with pytest.raises(DataError, match="larger than 1000000 bytes"):
+        read(tmp_path, bytes(10**6 + 1), "pkl")
+
+
+def bent(name, index, value):
+    array = model()[name].copy()
+    array[index] = value
+    return {name: array}
+
+
+@pytest.mark.parametrize("kind", ["pkl", "npz"])
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"weights": None, "f": None}, "lacks weights, f; an SMPL model has v_template"),
+        ({"v_template": np.zeros((0, 3))}, r"shapedirs has shape \(5, 3, 10\), expected \(0"),
+        ({"v_template": np.zeros(())}, "v_template has shape"),
+        ({"v_template": np.zeros((5, 2))}, r"v_template has shape \(5, 2\), expected \(5, 3\)"),
+        ({"shapedirs": np.zeros((5, 3, 9))}, "shapedirs has 9 components, expected 10 or more"),
+        ({"shapedirs": np.zeros((5, 30))}, "shapedirs has shape"),
+        ({"posedirs": np.zeros((5, 3, 10))}, "posedirs has shape"),
+        ({"weights": np.zeros((4, 24))}, "weights has shape"),
+        ({"weights": np.zeros((5, 24))}, "follows no joint"),
+        ({"J_regressor": np.zeros((5, 24))}, "J_regressor has shape"),
+        ({"kintree_table": np.zeros((2, 52), int)}, "kintree_table has shape"),
+        ({"f": np.zeros((7, 4), int)}, "f has shape"),
+        ({"f": np.zeros((0, 3), int)}, "f is empty"),
+        ({"f": np.zeros((7, 3))}, "f holds float64, expected integers"),
+        ({"f": np.full((7, 3), 5)}, r"has a vertex outside 0\.\.4"),
+        ({"f": np.full((7, 3), -1)}, "has a vertex outside"),
+        ({"f": np.full((7, 3), 2**64 - 1, np.uint64)}, "has a vertex outside"),
+        ({"v_template": np.zeros((5, 3), "c8")}, "v_template .*, expected plain numbers"),
+        ({"v_template": np.zeros((5, 3), bool)}, "v_template .*, expected plain numbers"),
+        (bent("v_template", (0, 0), np.nan), "v_template holds values that are not finite"),
+        (bent("posedirs", (0, 0, 0), 1e300), "posedirs holds values that are not finite"),
+        (bent("kintree_table", (0, 0), 0), "does not list the joints from the root on"),
+        (bent("kintree_table", (1, 3), 4), "does not list"),
+        (bent("kintree_table", (0, 3), 3), "does not list"),
+        (bent("kintree_table", (0, 3), 2**32 - 1), "does not list"),
+        ({"kintree_table": np.zeros((2, 24))}, "kintree_table holds float64"),
+    ],
+)
+def test_arrays_that_are_no_body_are_refused(tmp_path, kind, changes, text):
+    arrays = {name: a for name, a in {**model(), **changes}.items() if a is not None}
+    with pytest.raises(DataError, match=text) as caught:
+        read(tmp_path, npz(arrays) if kind == "npz" else python2(arrays), kind)
+    assert str(caught.value).startswith(f"{tmp_path}/m.{kind}: ")

@@ -1,0 +1,159 @@
+import numpy as np
+import pytest
+
+from tpifu.config import Lighting, Render
+from tpifu.geometry.camera import calibration
+from tpifu.prepare.views import write_views
+from tpifu.render.light import (
+    AMBIENT,
+    FIXED,
+    draw_environment,
+    harmonics,
+    hemisphere,
+    image_light,
+    irradiance,
+    surface_grey,
+)
+from tpifu.render.render import render, shade
+from tpifu.shards.coding import decode_png
+from tpifu.shards.reader import Shards
+from tpifu.shards.schema import item_seed
+
+MIRROR = np.array([1, 1, 1, -1, -1, 1, 1, -1, 1])
+"""Mirroring x changes the sign of the harmonics that are odd in x: x, xy and xz."""
+
+
+def sphere(count: int) -> np.ndarray:
+    half = hemisphere(count // 2)
+    return np.concatenate([half, -half])
+
+
+@pytest.fixture(scope="module")
+def drawn() -> np.ndarray:
+    return np.stack([draw_environment(np.random.default_rng([7, n])) for n in range(4000)])
+
+
+def test_harmonics_are_orthonormal():
+    basis = harmonics(sphere(20_000))
+    np.testing.assert_allclose(4 * np.pi * basis.T @ basis / len(basis), np.eye(9), atol=1e-3)
+
+
+def test_irradiance_is_the_integral_of_radiance_over_the_hemisphere():
+    directions = sphere(20_000)
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        environment = draw_environment(rng)
+        normals = rng.normal(size=(20, 3))
+        normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+        radiance = harmonics(directions) @ environment
+        slow = [
+            4 * np.pi * np.mean(radiance * np.maximum(0, directions @ normal)) for normal in normals
+        ]
+        np.testing.assert_allclose(irradiance(environment, normals), slow, rtol=2e-3)
+
+
+def test_statistics_are_those_of_pifus_lights(drawn):
+    # Measured on the 240 lights of PIFu's render script, made white.
+    linear = drawn[:, [3, 1, 2]]  # x, y, z
+    size = np.linalg.norm(linear, axis=1)
+    assert np.median(size / drawn[:, 0]) == pytest.approx(0.43, abs=0.01)
+    direction = linear / size[:, None]
+    np.testing.assert_allclose(abs(direction).mean(axis=0), [0.47, 0.37, 0.65], atol=0.02)
+    np.testing.assert_allclose((direction > 0).mean(axis=0)[1:], [0.64, 0.97], atol=0.03)
+
+
+def test_left_and_right_are_alike(drawn):
+    # Training mirrors images, so a mirrored light must be as likely as the light itself: the greys
+    # of any normal are distributed as those of the mirrored normal.
+    normals = hemisphere(12)
+    greys, mirrored = (harmonics(n) @ drawn.T for n in (normals, normals * [-1, 1, 1]))
+    for one, other in zip(np.sort(greys), np.sort(mirrored), strict=True):
+        # Kolmogorov-Smirnov: beyond 1.95 sqrt(2 / n) equal distributions come once in 1,000.
+        ranks = np.searchsorted(other, one) - np.arange(len(one))
+        assert abs(ranks).max() / len(one) < 1.95 * np.sqrt(2 / len(one))
+    assert abs((drawn * MIRROR - drawn).mean(axis=0)).max() < 0.03
+    assert not np.allclose(FIXED * MIRROR, FIXED, atol=0.1)
+
+
+def test_the_brightest_normal_that_faces_the_camera_is_just_white(drawn):
+    facing = hemisphere(3000)
+    for environment in (FIXED, *drawn[:50]):
+        brightest = irradiance(environment, facing).max() / np.pi
+        assert brightest == pytest.approx(1, abs=4e-3)  # less than a grey level
+    greys = surface_grey(FIXED, sphere(2000))
+    assert 0 <= greys.min() < 0.5
+    assert greys.max() == pytest.approx(1, abs=4e-3)  # less than a grey level
+
+
+def test_the_fixed_light_comes_from_the_upper_left():
+    normals = np.array([[x, y, 1.0] for x, y in ((-1, 1), (1, 1), (-1, -1), (1, -1))]) / 3**0.5
+    greys = surface_grey(FIXED, normals)
+    assert greys[0] > greys[1] > greys[3]
+    assert greys[0] > greys[2] > greys[3]
+
+
+def test_each_image_has_its_own_light_or_shares_its_clips():
+    def same(kind, **changed):
+        item = {"seed": 0, "clip": "walk", "frame": 0, "view": 0}
+        return np.array_equal(image_light(kind, **item), image_light(kind, **item | changed))
+
+    assert same("environment")
+    for changed in ({"frame": 1}, {"view": 1}, {"clip": "run"}, {"seed": 1}):
+        assert not same("environment", **changed)
+        assert same("environment_clip", **changed) == ("frame" in changed)
+        assert same("fixed", **changed)
+    assert image_light("camera", 0, "walk", 0, 0) is None
+
+
+def test_lights_do_not_share_the_random_numbers_of_points():
+    points = draw_environment(np.random.default_rng(item_seed(0, "walk", 0)))
+    assert not np.allclose(image_light("environment", 0, "walk", 0, 0), points)
+
+
+def test_a_light_stays_with_the_camera_when_the_body_turns(ball):
+    calibs = np.stack([calibration(yaw, 2.56) for yaw in (0.0, 130.0)])
+    sphere_mesh = ball(0.9)
+    values = shade(sphere_mesh, calibs, [FIXED, FIXED])
+    one, other = render(sphere_mesh, calibs, 64, "embree", values)[..., 0].astype(int)
+    assert abs(one - other).max() <= 6  # the facets turn
+
+
+def test_the_cameras_light_is_the_formula_of_the_conventions(walking):
+    calib = calibration(75.0, 2.56)
+    towards_camera = calib[2, :3].astype(np.float64) * 1.28
+    n_z = np.maximum(0, walking.vertex_normals() @ towards_camera)
+    expected = render(walking, calib[None], 64, "embree", AMBIENT + (1 - AMBIENT) * n_z)
+    np.testing.assert_array_equal(render(walking, calib[None], 64, "embree"), expected)
+
+
+@pytest.mark.parametrize("kind", ["camera", "environment", "environment_clip", "fixed"])
+def test_stored_images_are_lit_as_configured(tiny, tmp_path, kind):
+    config = Render(size=32, views=2, light=kind, occlusion=8)
+    folders = [tmp_path / name for name in ("one", "other", "reseeded")]
+    for folder, seed in zip(folders, (0, 0, 1), strict=True):
+        write_views(
+            tiny / "meshes", folder, config, window=2.56, seed=seed, backend="embree", jobs=1
+        )
+    one, other, reseeded = (Shards(folder, "views") for folder in folders)
+    assert (one.metadata["light"], one.metadata["occlusion"], one.metadata["seed"]) == (kind, 8, 0)
+    assert Lighting.of(one.metadata) == Lighting(light=kind, occlusion=8)
+
+    def images(stored):
+        return np.stack(
+            [decode_png(row["image"]) for row in stored.read(range(len(stored)), ["image"])]
+        )
+
+    np.testing.assert_array_equal(images(one), images(other))
+    random = kind.startswith("environment")
+    assert np.array_equal(images(one), images(reseeded)) != random
+    assert np.array_equal(images(one)[..., 1], images(reseeded)[..., 1])
+
+
+def test_a_model_is_warned_of_another_light():
+    learned = Lighting(light="environment", occlusion=16)
+    assert learned.warning(Lighting(light="environment", occlusion=32)) is None
+    assert learned.warning(Lighting(light="camera")) == (
+        "images have light camera without occlusion, but the model was trained on light "
+        "environment with occlusion: it may do worse on them"
+    )
+    assert "without occlusion" in learned.warning(Lighting(light="environment"))

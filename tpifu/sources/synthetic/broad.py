@@ -1,0 +1,279 @@
+"""The broad family of procedural motion: random key poses within human range, splines between.
+
+A clip belongs to one family of `tpifu.broad_families`. Each of its key poses is one of the family's
+keys with correlated random differences, or a blend of the family's limbs; `settle` then moves the
+whole body and its joints a little, so that the points that carry the body lie on the floor and the
+centre of mass above them. A key pose through which the body would cut, or a way to it, is drawn
+again. Joints follow splines at the family's speed, within `joint_limits`.
+"""
+
+import functools
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy.interpolate import Akima1DInterpolator
+from scipy.spatial.transform import Rotation
+
+from tpifu.errors import ConfigError
+from tpifu.sources.synthetic.beats import Style
+from tpifu.sources.synthetic.broad_key import Key
+from tpifu.sources.synthetic.families import FAMILIES, HELD_OUT, Family
+from tpifu.sources.synthetic.joint_limits import SHOULDER, clip, join, split
+from tpifu.sources.synthetic.key_pose import (
+    IS_ARM,
+    IS_LEFT,
+    PLACE,
+    SLICE,
+    Pose,
+    Row,
+    key_row,
+    lead,
+    only,
+)
+from tpifu.sources.synthetic.kinematics import joint_positions
+from tpifu.sources.synthetic.motion import Motion, ballistic, travel
+from tpifu.sources.synthetic.overlap import overlap
+from tpifu.sources.synthetic.poses import ARMS
+from tpifu.sources.synthetic.settle import settle, smpl_pose
+
+MIXED = "medley", "free"
+"""Families made of the keys of all others but HELD_OUT."""
+NAMES = (*FAMILIES, *MIXED)
+"""Names of the families."""
+
+# fmt: off
+# Standard deviation of a key pose's random differences, degrees.
+_SPREAD: Pose = {
+    "pelvis": (6, 5, 7), "trunk": (9, 7, 9), "head": (12, 7, 18), "hip": (10, 6, 8), "knee": (11,),
+    "ankle": (6, 0, 5), "shoulder": (15, 11, 16), "elbow": (16,), "wrist": (14, 12),
+}
+# fmt: on
+_DEEPEST = 0.035
+"""Metres that two parts of the body may overlap: flesh gives way."""
+_TRIES, _OUT = 6, 7.0
+"""Key poses drawn for one, and degrees by which each of them raises the arms more."""
+
+
+class _Drawn(NamedTuple):
+    """A key pose ready for the spline."""
+
+    root: Rotation
+    """Orientation of the pelvis, without heading."""
+    angles: Float[np.ndarray, "23 3"]
+    """The other joints, as `joint_limits.split` has them."""
+    row: Row
+    lift: float
+    overlap: float
+
+
+def make_broad(
+    name: str, frames: int, style: Style, rng: np.random.Generator, fps: float = 30.0
+) -> Motion:
+    """`frames` frames of a motion of family `name`, the heading near 0 at first."""
+    if name not in NAMES:
+        raise ConfigError(f"unknown family of motion {name!r}: choose from {', '.join(NAMES)}")
+    family, pool = _family(name)
+    left = rng.random() < 0.5
+    place = int(rng.integers(len(pool)))
+    speed = rng.uniform(*family.speed) * style.tempo
+    # The spline begins before the clip and ends after it, so that its ends stay out of sight.
+    at = rng.uniform(0.5, 1.5) + np.arange(frames) / fps
+    end = at[-1] + 0.5
+    times = [0.0]
+    keys = [_draw(pool, place, left, family, style, None, rng)]
+    places = [np.zeros(4)]
+    while times[-1] < end:
+        if family.order == "cycle":
+            place = (place + 1) % len(pool)
+        else:
+            place, left = int(rng.integers(len(pool))), rng.random() < 0.5
+        before = keys[-1]
+        key = _draw(pool, place, left, family, style, before, rng)
+        step = key.row[PLACE] + [rng.normal(0.0, family.turn), 0, 0, 0]
+        angle = max(
+            np.degrees(np.linalg.norm(key.angles - before.angles, axis=1).max()),
+            np.degrees((before.root.inv() * key.root).magnitude()) + abs(step[0]) / 2,
+        )
+        flight = np.sqrt(2 * abs(before.lift - key.lift) / 9.81)
+        seconds = max(angle / speed, flight, 0.1)
+        times.append(times[-1] + seconds)
+        keys.append(key)
+        places.append(step)
+        if (rest := rng.uniform(0.0, family.pause)) > 0.08 and key.lift == 0:
+            times.append(times[-1] + rest)
+            keys.append(key)
+            places.append(np.zeros(4))
+    return _spline(np.array(times), keys, np.cumsum(places, axis=0), at, rng)
+
+
+def _spline(
+    times: Float[np.ndarray, " k"],
+    keys: list[_Drawn],
+    places: Float[np.ndarray, "k 4"],
+    at: Float[np.ndarray, " t"],
+    rng: np.random.Generator,
+) -> Motion:
+    """Splines through the keys at `times`, read off `at`."""
+
+    # Makima: smooth, and hardly overshoots where a pose is held.
+    def spline(values: Float[np.ndarray, "k ..."]) -> Float[np.ndarray, "t ..."]:
+        return Akima1DInterpolator(times, values, method="makima")(at)
+
+    # Swings and twists between two within limits are within limits; a rotation on the shortest way
+    # between the two may not be.
+    joints = join(clip(spline(np.stack([key.angles for key in keys]))))
+    root = np.stack([key.root.as_quat() for key in keys])
+    for before, after in itertools.pairwise(root):
+        if before @ after < 0:  # of the two that mean one rotation the nearer
+            after *= -1
+    turn, _, side, forward = spline(places).T
+    heading = np.radians(turn - turn[0] + rng.normal(0.0, 12.0))
+    root = Rotation.from_euler("y", heading[:, None]) * Rotation.from_quat(spline(root))
+    pose = np.concatenate([root.as_rotvec()[:, None], joints], axis=1)
+    return Motion(
+        pose=pose.reshape(-1, 72).astype(np.float32),
+        lift=ballistic(times, np.array([key.lift for key in keys]), at),
+        travel=travel(heading, side, forward),
+    )
+
+
+@functools.cache
+def _family(name: str) -> tuple[Family, tuple[Key, ...]]:
+    if name in FAMILIES:
+        return FAMILIES[name], FAMILIES[name].keys
+    pool = tuple(key for other in FAMILIES if other not in HELD_OUT for key in FAMILIES[other].keys)
+    if name == "medley":
+        return Family(pool, speed=(120, 260), arms=0.3), pool
+    return Family(pool, speed=(140, 320), spread=1.6, arms=0.6, legs=0.6, tumble=35.0), pool
+
+
+def _draw(
+    pool: tuple[Key, ...],
+    place: int,
+    left: bool,
+    family: Family,
+    style: Style,
+    before: _Drawn | None,
+    rng: np.random.Generator,
+) -> _Drawn:
+    """A key pose like `pool[place]`: the first try that hardly overlaps, or the one that overlaps
+    least. Each try holds the arms farther from the body."""
+    best = None
+    for attempt in range(_TRIES):
+        drawn = _try(pool, place, left, family, style, attempt * _OUT, rng)
+        if before is not None:
+            # Half of the way as well: an arm must not pass through the trunk.
+            turn = (before.root.inv() * drawn.root).as_rotvec() / 2
+            root = before.root * Rotation.from_rotvec(turn)
+            way = _overlap_of(root, (before.angles + drawn.angles) / 2) - 0.02
+            drawn = drawn._replace(overlap=max(drawn.overlap, way))
+        if best is None or drawn.overlap < best.overlap:
+            best = drawn
+        if best.overlap <= _DEEPEST:
+            break
+    assert best is not None
+    return best
+
+
+def _try(
+    pool: tuple[Key, ...],
+    place: int,
+    left: bool,
+    family: Family,
+    style: Style,
+    arms_out: float,
+    rng: np.random.Generator,
+) -> _Drawn:
+    key = pool[place]
+    row = key_row(key.pose)
+    if rng.random() < family.legs:
+        other = key_row(pool[rng.integers(len(pool))].pose)
+        row = np.where(_ONE_LEG[rng.integers(2)], other, row)
+    if rng.random() < family.arms:
+        row = np.where(IS_ARM, _arms(rng), row)
+    row = row + family.spread * _differences(rng) + _manner(style)
+    row += only({"shoulder": (0, arms_out, 0)})
+    contacts: tuple[str, ...] = key.contacts
+    turn = Rotation.from_rotvec(np.radians(rng.normal(0.0, family.tumble, 3)))
+    if not left:
+        row = lead(row, False)
+        contacts = tuple(_mirrored(joint) for joint in contacts)
+    spin = key.spin if left else -key.spin
+    root = turn * Rotation.from_euler("XY", [key.pitch, spin], degrees=True)
+    if contacts and family.tumble == 0:
+        row, root = settle(row, root, contacts, key.balance)
+    pose = smpl_pose(row[None]).reshape(24, 3).astype(np.float64)
+    root = root * Rotation.from_rotvec(pose[0])
+    angles = clip(split(pose[None, 1:]))[0]
+    return _Drawn(root, angles, row, key.lift, _overlap_of(root, angles))
+
+
+_IS_LEG = only({"hip": (1, 1, 1), "knee": (1,), "ankle": (1, 1, 1)}) == 1
+_ONE_LEG = (_IS_LEG & IS_LEFT, _IS_LEG & ~IS_LEFT)
+
+
+def _arms(rng: np.random.Generator) -> Row:
+    """Arms as in one of ARMS on each side, or anywhere in their range."""
+    one, other = (key_row(ARMS[name]) for name in rng.choice(list(ARMS), size=2))
+    if rng.random() < 0.5:
+        one, other = _free_arm(rng), _free_arm(rng)
+    if rng.random() < 0.35:
+        return one
+    return np.where(IS_LEFT, one, lead(other, False))
+
+
+def _free_arm(rng: np.random.Generator) -> Row:
+    raised = rng.uniform(-90, 75)
+    behind = rng.uniform(0, 45) if raised < -30 else 0.0
+    swing = Rotation.from_rotvec(np.radians([0, rng.uniform(-65, 40) + behind, raised]))
+    twist = Rotation.from_rotvec(np.radians([rng.normal(-40, 28), 0, 0]))
+    # The words of `motion`: swing forward, raise, turn in.
+    forward, up, inwards = (SHOULDER * swing * twist).as_euler("XZX", degrees=True)
+    return key_row(
+        {
+            "shoulder": (-forward, up + 90, inwards),
+            "elbow": (140 * rng.beta(1.0, 1.6),),
+            "wrist": (rng.normal(0, 20), rng.normal(0, 30)),
+        }
+    )
+
+
+def _differences(rng: np.random.Generator) -> Row:
+    """Random differences of the joints: both sides alike to some degree, a knee bends with its hip,
+    the head comes up as the trunk bends."""
+    normal = rng.normal(size=len(_SD))
+    normal = 0.95 * normal + 0.31 * lead(normal, False)
+    for side in ("left", "right"):
+        normal[SLICE[f"{side}_knee"]] += 0.8 * normal[SLICE[f"{side}_hip"]][0]
+    normal[SLICE["head"].start] -= 0.4 * normal[SLICE["trunk"].start]
+    return normal * _SD
+
+
+_SD = only(_SPREAD)
+
+
+def _overlap_of(root: Rotation, angles: Float[np.ndarray, "23 3"]) -> float:
+    joints = Rotation.from_rotvec(join(angles[None])[0]).as_matrix()
+    matrices = np.concatenate([root.as_matrix()[None], joints])[None]
+    return float(overlap(joint_positions(matrices))[0])
+
+
+def _manner(style: Style) -> Row:
+    """What `style` adds to every pose."""
+    return only(
+        {
+            "trunk": (style.bend / 2, 0, 0),
+            "head": (style.nod, 0, 0),
+            "hip": (0, style.stance, style.turn_out / 2),
+            "shoulder": (0, style.arms_out / 2, 0),
+            "elbow": (style.elbow / 2,),
+        }
+    )
+
+
+def _mirrored(joint: str) -> str:
+    swapped = {"left": "right", "right": "left"}
+    side, _, bone = joint.partition("_")
+    return f"{swapped[side]}_{bone}" if side in swapped else joint
