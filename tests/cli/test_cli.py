@@ -351,7 +351,7 @@ def test_a_network_that_sees_nobody_says_so(trip, tmp_path, monkeypatch):
         seen.append(1)
         return extract(grid * (len(seen) > 1), half, level)
 
-    monkeypatch.setattr("tpifu.reconstruct.folder.extract_surface", sometimes)
+    monkeypatch.setattr("tpifu.reconstruct.surface.extract_surface", sometimes)
     result = done(*command, *trip.images[:2], "-o", tmp_path / "meshes")
     assert result.stdout.endswith(": 1 of 2 meshes\n")
     assert f"1 frames give no mesh; the first: {trip.images[0].stem}: " in result.stderr

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from tpifu.cli.options import NO_DRAW, Device, ModelFile, checked_params
-from tpifu.cli.render import FOLDERS
 from tpifu.cli.train import stored_pool
 
 
@@ -81,15 +80,13 @@ def evaluate_model(
     from tpifu.measures.names import HEADLINE
     from tpifu.model.folder import device_from, load_model
     from tpifu.parallel import cluster
+    from tpifu.shards.folder import DataFolder
 
     trained = load_model(model, device_from(device))
-    meshes, views, pool = (shards / name for name in FOLDERS[:3])
     with cluster(dask):
         metrics = evaluate(
             trained,
-            meshes,
-            views,
-            pool,
+            DataFolder(shards),
             params.evaluate,
             seed,
             out,
