@@ -19,7 +19,7 @@ END = re.compile(r"(?<!Sec)[.!?](?=\s)|\n\s*\n|\n(?=(?:[-#>|]|\d+\.) ?)| \| |\Z"
 
 
 def main(seed: int = 0, count: int = 60) -> None:
-    sentences = set()
+    sentences: set[tuple[Path, int, str]] = set()
     for folder in FOLDERS:
         for path in (ROOT / folder).rglob("*.py"):
             for line, text in python_texts(path.read_text()):
@@ -39,12 +39,8 @@ def python_texts(source: str) -> Iterator[tuple[int, str]]:
     for node in ast.walk(ast.parse(source)):  # f-strings come before their parts
         if isinstance(node, ast.JoinedStr):
             parts.update(node.values)
-            yield (
-                node.lineno,
-                "".join(
-                    part.value if isinstance(part, ast.Constant) else "{}" for part in node.values
-                ),
-            )
+            texts = [part.value if isinstance(part, ast.Constant) else "{}" for part in node.values]
+            yield node.lineno, "".join(map(str, texts))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in parts:
             yield node.lineno, node.value
     start, block = 0, ""
@@ -62,7 +58,7 @@ def split(line: int, text: str) -> Iterator[tuple[int, str]]:
     start = 0
     for end in END.finditer(text):
         sentence = " ".join(text[start : end.end()].split()).strip("|-# ")
-        if len(re.findall(r"[A-Za-z]{2,}", sentence)) >= 4:
+        if len(re.findall(r"[A-Za-z]{2,}", re.sub("`[^`]*`", "", sentence))) >= 4:
             begin = start + len(text[start:]) - len(text[start:].lstrip())
             yield line + text.count("\n", 0, begin), sentence
         start = end.end()
