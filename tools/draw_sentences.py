@@ -45,7 +45,7 @@ def python_texts(source: str) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value
     start, block = 0, ""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
+        if token.type == tokenize.COMMENT and not re.match("# (type|fmt):", token.string):
             if token.start[0] != start + block.count("\n"):
                 yield start, block
                 start, block = token.start[0], ""
