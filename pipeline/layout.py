@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from tpifu.config import Params, load
+from tpifu.config import Params
+from tpifu.params_file import load
 
 SURREAL = Path("data/surreal")
 MESHES = Path("data/meshes")
