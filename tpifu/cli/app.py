@@ -67,12 +67,13 @@ app.command()(reconstruct)
 app.command("params")(print_params)
 
 
-def _print_version(requested: bool) -> None:
+def _print_version(requested: bool) -> bool:
     if requested:
         from importlib.metadata import version
 
         print(f"tpifu {version('tpifu')}")
         raise typer.Exit
+    return requested
 
 
 @app.callback()

@@ -37,8 +37,9 @@ def print_params(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("key", "value", "meaning (allowed)", box=None)
+    table = Table("key", "value", "meaning (allowed)", box=None, pad_edge=False)
     table.columns[0].no_wrap = True
+    table.columns[1].max_width = 14
     for key, value, allowed, meaning in rows:
         text = value if isinstance(value, str) else json.dumps(value)
         table.add_row(key, Text(text), Text(f"{meaning} ({allowed})"))

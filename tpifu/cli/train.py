@@ -68,8 +68,8 @@ def train(
     from tpifu.model.folder import device_from, load_model
 
     first = load_model(start, device_from("cpu")).config if start else None
-    options = {"model.neighborhood": neighborhood}
-    chosen = options.read_params(params, profile, settings, options, model=first)
+    given = {"model.neighborhood": neighborhood}
+    chosen = options.read_params(params, profile, settings, given, model=first)
     arithmetic = check_precision(precision, "--precision")
 
     from tpifu.shards.folder import DataFolder
