@@ -7,11 +7,10 @@ from ruamel.yaml import YAML
 
 from tpifu.config import Params
 from tpifu.params_file import load
+from tpifu.shards.folder import DataFolder
 
 SURREAL = Path("data/surreal")
-MESHES = Path("data/meshes")
-VIEWS = Path("data/views")
-POINTS = Path("data/points")
+DATA = DataFolder(Path("data"))
 MODELS = Path("models")
 METRICS = Path("metrics")
 REPORTS = Path("reports")

@@ -66,6 +66,7 @@ PLUMBING = {
     "tpifu.parallel",
     "tpifu.params_file",
     "tpifu.resumable",
+    "tpifu.shards.folder",
     "tpifu.tracking",
 }
 

@@ -90,7 +90,7 @@ def test_files_that_are_too_large_are_refused(tmp_path, monkeypatch):
         read(tmp_path, bomb)
     assert tracemalloc.get_traced_memory()[1] < 10**6
     tracemalloc.stop()
-    monkeypatch.setattr("tpifu.body.arrays.MAX_BYTES", 10**6)
+    monkeypatch.setattr("tpifu.body.licensed.MAX_BYTES", 10**6)
     with pytest.raises(DataError, match="larger than 1000000 bytes"):
         read(tmp_path, bytes(10**6 + 1), "pkl")
 

@@ -87,7 +87,7 @@ def test_frames_without_a_mesh_are_reported(trip, tmp_path, monkeypatch):
         calls.append(1)
         return extract_surface(grid * (len(calls) > 1), half, level)
 
-    monkeypatch.setattr("tpifu.reconstruct.folder.extract_surface", first_is_empty)
+    monkeypatch.setattr("tpifu.reconstruct.surface.extract_surface", first_is_empty)
     result = done(*command, *trip.images[:2], "-o", tmp_path / "meshes")
     assert result.stdout.endswith(": 1 of 2 meshes\n")
     assert f"1 frames have no mesh; the first: {trip.images[0].stem}: " in result.stderr
@@ -112,8 +112,8 @@ def test_a_folder_in_use_is_rejected(trip, tmp_path, held_elsewhere):
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (lambda image: image.resize((SIZE, 48)), f"is 32 x 48 pixels, the model wants {SIZE} x 32"),
-        (lambda image: image.convert("RGB"), "the mask of the person must be its alpha channel"),
+        (lambda image: image.resize((SIZE, 48)), f"is 32 x 48 pixels, the model reads {SIZE} x 32"),
+        (lambda image: image.convert("RGB"), "store the person's mask there"),
         (lambda image: image.convert("L").convert("LA"), "the same everywhere"),
         (lambda image: Image.new("LA", image.size), "transparent everywhere"),
         (None, "not an image"),

@@ -50,9 +50,7 @@ def evaluate_model(
     with cluster(dask):
         metrics = evaluate(
             trained,
-            data.meshes,
-            data.views,
-            data.points,
+            data,
             chosen.evaluate,
             chosen.seed,
             out,
