@@ -235,7 +235,7 @@ class Train(Parameters):
     optimizer: Literal["adam", "muon", "rmsprop"] = "adam"
     """muon: Muon for all weights but the first and last layer's, Adam for those."""
     batch_size: Count = 2
-    """Windows a step, each of another mesh, except where an epoch ends within the step."""
+    """Windows a step, all of different meshes unless an epoch ends within the step."""
     windows_per_clip: Count = 1
     """Neighbouring windows of a clip that a step takes together, so that they share images. 1:
     windows are drawn independently."""
@@ -250,7 +250,7 @@ class Train(Parameters):
     steps: Count = 44600
     """Training steps. 44600 are 100 epochs of 892 meshes at batch size 2."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """Learning rate over the steps."""
+    """Course of the learning rate after the warm-up. cosine: falls to 0 at the last step."""
     warmup: Amount = 0
     """Steps over which the learning rate rises linearly."""
     checkpoint_every: Count = 500

@@ -30,21 +30,21 @@ def load(path: Path, profile: str | None = None) -> Params:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not a text file") from error
-    except YAMLError as error:
+    except (YAMLError, ValueError) as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: must hold parameters as `key: value` lines")
     profiles = document.pop("profiles", {"paper": {}})
     if profile is not None:
         document["profile"] = profile
-    base = parse(document, path.name)
+    base = _parse(document, path.name)
     if not isinstance(profiles, dict) or base.profile not in profiles:
         known = ", ".join(profiles) if isinstance(profiles, dict) else "none"
         raise ConfigError(f"{path.name}: profile is {base.profile!r}; profiles holds {known}")
     overlay = profiles[base.profile] or {}
     where = f"{path.name}: profiles.{base.profile}"
     _check_overlay(base.model_dump(), Params().model_dump(), overlay, where)
-    params = parse(_merge(base.model_dump(), overlay), where)
+    params = _parse(_merge(base.model_dump(), overlay), where)
     _check_together(params, path.name)
     return params
 
@@ -54,19 +54,19 @@ def override(params: Params, values: dict[str, Any], where: str) -> Params:
 
     Values are not checked against each other: a command may not use all of them.
     """
-    nested = params.model_dump()
+    keys, nested = dict(schemas()), params.model_dump()
     for key, value in values.items():
-        if key not in dict(schemas()):
+        if key not in keys:
             raise ConfigError(f"{where}: {_unknown(key)}")
-        section = nested
+        group = nested
         *path, name = key.split(".")
         for part in path:
-            section = section[part]
-        section[name] = value
-    return parse(nested, where)
+            group = group[part]
+        group[name] = value
+    return _parse(nested, where)
 
 
-def parse(values: dict[str, Any], where: str) -> Params:
+def _parse(values: dict[str, Any], where: str) -> Params:
     """Check nested values. ConfigError names the first wrong key, its value and what is allowed."""
     try:
         return Params.model_validate(values)

@@ -73,6 +73,7 @@ def test_a_profile_a_file_and_single_values(tmp_path):
         (settings("train=9"), "train: unknown parameter; the nearest are "),
         (settings("train.steps"), "--set train.steps: write KEY=VALUE, such as train.steps=100"),
         (settings("train.steps=[1"), "--set train.steps=[1: the value is not valid YAML"),
+        (settings("seed=2001-99-99"), "--set seed=2001-99-99: the value is not valid YAML"),
         (settings("train.steps=many"), "command line: train.steps: is 'many': input should be"),
         (settings("train.steps=0"), "train.steps: is 0: input should be greater than or equal"),
         (settings("profile=paper"), "choose a profile with --profile paper"),
@@ -82,13 +83,6 @@ def test_a_profile_a_file_and_single_values(tmp_path):
 )
 def test_a_wrong_parameter_is_one_line(options, words):
     assert words in refused("params", *options)
-
-
-@pytest.mark.parametrize("command", ["render", "train", "eval", "reconstruct", "params"])
-def test_commands_with_parameters_share_three_options(command):
-    page = done(command, "--help").stdout
-    for option in ("--params", "--profile", "--set"):
-        assert option in page
 
 
 def test_options_of_the_wrong_type_are_named(tmp_path):

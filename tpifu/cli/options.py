@@ -81,7 +81,7 @@ def read_params(
             raise ConfigError(f"--set {setting}: choose a profile with --profile {text}")
         try:
             values[key] = YAML(typ="safe", pure=True).load(text)
-        except YAMLError as error:
+        except (YAMLError, ValueError) as error:
             raise ConfigError(f"--set {setting}: the value is not valid YAML") from error
     return override(params, values, "command line")
 
