@@ -20,11 +20,12 @@ from pathlib import Path
 import psutil
 import torch
 
-from tpifu.config import Model, Params, load
+from tpifu.config import Model, Params
 from tpifu.dataset.augment import Augmentation
 from tpifu.dataset.steps import TrainingSteps
 from tpifu.dataset.windows import Windows
 from tpifu.model.pifu import PIFu
+from tpifu.params_file import load
 from tpifu.train.optimizers import optimizers
 from tpifu.train.step import training_step
 
@@ -83,7 +84,7 @@ def against_training(params: Params, model: Model, steps: TrainingSteps) -> dict
 def main(views: Path, points: Path) -> None:
     params = load(Path(__file__).parents[1] / "params.yaml")
     result: dict[str, float] = {}
-    for name, model in (("", params.model), ("_baseline", params.model.seeing(1))):
+    for name, model in (("", params.model), ("_baseline", params.model.with_window(1))):
         steps = training_steps(params, model, views, points)
         result |= {f"{key}{name}": value for key, value in read_epochs(steps).items()}
         seconds = against_training(params, model, steps)

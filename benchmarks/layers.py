@@ -20,12 +20,13 @@ import torch
 from torch import Tensor, nn
 from train_step import POINTS, WINDOWS, seconds_of
 
-from tpifu.config import Model, load
+from tpifu.config import Model
 from tpifu.model.hourglass import NormReLU
 from tpifu.model.kernels.lookup import lookup, plain_lookup
 from tpifu.model.kernels.norm import norm_relu_conv, plain_norm_relu_conv
 from tpifu.model.kernels.upsample import plain_upsample, upsample
 from tpifu.model.pifu import PIFu
+from tpifu.params_file import load
 from tpifu.train.optimizers import optimizers
 from tpifu.train.process import reuse_memory
 
@@ -50,7 +51,9 @@ TABLE_1 = Sizes(Model(neighborhood=1), images=WINDOWS, size=64, points=POINTS)
 def laptop() -> Sizes:
     params = load(Path(__file__).parents[1] / "params.yaml")
     train, size = params.train, params.render.size // 4
-    return Sizes(params.model.seeing(1), images=train.batch_size, size=size, points=train.points)
+    return Sizes(
+        params.model.with_window(1), images=train.batch_size, size=size, points=train.points
+    )
 
 
 def channels_last(*shape: int) -> Tensor:

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import torch
 
-from tpifu.config import Params, load
+from tpifu.config import Params
 from tpifu.dataset.windows import Batch
 from tpifu.model.pifu import PIFu
+from tpifu.params_file import load
 from tpifu.train.optimizers import optimizers
 from tpifu.train.process import reuse_memory
 from tpifu.train.step import training_step
@@ -56,7 +57,7 @@ def main() -> None:
     prepared = {}
     for name, (k, windows, together) in cases.items():
         torch.manual_seed(0)
-        network = PIFu(params.model.seeing(k), params.camera.window).train()
+        network = PIFu(params.model.with_window(k), params.camera.window).train()
         updaters = optimizers(params.train.optimizer, network)
         prepared[name] = (network, updaters, [draw_batch(params, k, windows, together)])
     seconds: dict[str, list[float]] = {name: [] for name in cases}

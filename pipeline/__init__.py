@@ -1,2 +1,1 @@
-"""This repository's DVC stages: one module each, run from the repository root as `python -m
-pipeline.STAGE`."""
+"""The DVC stages, one a module. DVC runs `python -m pipeline.STAGE` in the repository root."""

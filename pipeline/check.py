@@ -1,4 +1,4 @@
-"""What this machine offers the stages, in one line each. Run by set-up."""
+"""Print the renderer that this machine will use. `make` runs it after the installation."""
 
 from tpifu.render.backend import choose_backend, explain
 

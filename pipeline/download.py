@@ -1,4 +1,4 @@
-"""Stage `download`: body motion -> data/surreal, a SURREAL-shaped tree."""
+"""Stage `download`: body motion -> data/surreal, a folder tree in SURREAL's layout."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ from tpifu.sources.tree import write_tree
 
 def main() -> None:
     params = layout.params()
-    faults = write_tree(
+    errors = write_tree(
         SURREAL,
         params.data,
         params.seed,
@@ -21,8 +21,8 @@ def main() -> None:
         environment=os.environ,
         jobs=jobs(),
     )
-    if faults:
-        print(f"{len(faults)} files left out; the first: {faults[0]}", file=sys.stderr)
+    if errors:
+        print(f"{len(errors)} files skipped; the first: {errors[0]}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stages `evaluate@baseline` and `evaluate@temporal`: a model on held-out meshes ->
+"""Stages `evaluate@baseline` and `evaluate@temporal`: models/NAME, held-out data ->
 metrics/NAME.json, reports/NAME."""
 
 import sys

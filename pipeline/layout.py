@@ -5,7 +5,8 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from tpifu.config import Params, load
+from tpifu.config import Params
+from tpifu.params_file import load
 from tpifu.shards.folder import DataFolder
 
 SURREAL = Path("data/surreal")
@@ -22,7 +23,7 @@ def params() -> Params:
 
 
 def root() -> Path:
-    """The real repository: under `dvc exp run --temp` or `--queue` the stage runs in a throw-away
+    """The repository itself. Under `dvc exp run --temp` or `--queue` a stage runs in a temporary
     copy."""
     return Path(os.environ.get("DVC_ROOT", "."))
 
@@ -32,12 +33,12 @@ def scratch() -> Path:
 
 
 def downloads() -> Path:
-    """Outside the stages' outs, which DVC empties: a second run fetches only what is missing."""
+    """Cache of downloads, outside the stages' outs, which DVC deletes before each run."""
     return root() / ".cache" / "downloads"
 
 
 def data_tags() -> dict[str, str]:
-    """What dvc.lock knows of the data: leads from a tracked run back to the very shards."""
+    """Tags of a tracked run that identify its data: hashes from dvc.lock."""
     lock = Path("dvc.lock")
     stages = YAML(typ="safe", pure=True).load(lock.read_text())["stages"] if lock.exists() else {}
     return {
@@ -48,6 +49,6 @@ def data_tags() -> dict[str, str]:
 
 
 def model_tags(name: str) -> dict[str, str]:
-    """Which model a tracked run is about: the fingerprint is that of the run which trained it."""
+    """Tags of a tracked run that identify its model: name, and fingerprint of its training."""
     settings = YAML(typ="safe", pure=True).load((MODELS / name / "config.yaml").read_text())
     return {"model": name, "fingerprint": settings["fingerprint"]}

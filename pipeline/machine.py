@@ -1,58 +1,55 @@
-"""Machine settings, from the environment; they change no result."""
+"""Machine settings from environment variables. Only TPIFU_PRECISION, TPIFU_PARTS and TPIFU_COMPILE
+change results, by rounding."""
 
 import os
-from typing import cast, get_args
 
-from tpifu.config import Precision
+from tpifu.config import Precision, check_precision
 from tpifu.errors import ConfigError
 
 
 def jobs() -> int:
-    """Worker processes of the data stages: TPIFU_WORKERS, or one a core."""
-    return _number("TPIFU_WORKERS", "processes") or len(os.sched_getaffinity(0))
+    """TPIFU_JOBS: processes of the data stages and of evaluation; unset: one a core."""
+    return _number("TPIFU_JOBS", "processes") or len(os.sched_getaffinity(0))
 
 
 def scheduler() -> str | None:
-    """TPIFU_DASK: HOST:PORT of the Dask scheduler whose workers compute the data stages; unset
-    takes processes of this machine."""
+    """TPIFU_DASK: HOST:PORT of a Dask scheduler whose workers run the data stages; unset: processes
+    of this machine."""
     return os.environ.get("TPIFU_DASK")
 
 
 def readers() -> int:
-    """Processes that read training batches ahead: TPIFU_READERS; unset: a thread does."""
+    """TPIFU_READERS: processes that read training batches ahead; unset: a thread."""
     return _number("TPIFU_READERS", "processes") or 0
 
 
 def parts() -> int:
-    """Parts of a training batch that go through the network one after the other: TPIFU_PARTS."""
+    """TPIFU_PARTS: parts of a training batch that are processed one after the other."""
     return _number("TPIFU_PARTS", "parts of a batch") or 1
 
 
 def precision() -> Precision:
-    """Arithmetic of training steps: TPIFU_PRECISION."""
-    chosen = os.environ.get("TPIFU_PRECISION", "float32")
-    if chosen not in get_args(Precision):
-        raise ConfigError(f"TPIFU_PRECISION is {chosen!r}: use {', '.join(get_args(Precision))}")
-    return cast(Precision, chosen)
+    """TPIFU_PRECISION: arithmetic of training steps."""
+    return check_precision(os.environ.get("TPIFU_PRECISION", "float32"), "TPIFU_PRECISION")
 
 
 def compiled() -> bool:
-    """Whether torch.compile compiles training steps: TPIFU_COMPILE, 1 or 0."""
+    """TPIFU_COMPILE: whether torch.compile compiles training steps, 1 or 0."""
     chosen = os.environ.get("TPIFU_COMPILE", "0")
     if chosen not in ("0", "1"):
-        raise ConfigError(f"TPIFU_COMPILE is {chosen!r}: use 1, or 0")
+        raise ConfigError(f"TPIFU_COMPILE is {chosen!r}: use 1 or 0")
     return chosen == "1"
 
 
-def _number(name: str, what: str) -> int | None:
+def _number(name: str, unit: str) -> int | None:
     text = os.environ.get(name)
     if text is None:
         return None
     if not text.isdigit() or int(text) < 1:
-        raise ConfigError(f"{name} is {text!r}: a number of {what}, 1 or more")
+        raise ConfigError(f"{name} is {text!r}: a number of {unit}, 1 or more")
     return int(text)
 
 
 def device_name() -> str | None:
-    """TPIFU_DEVICE: cpu, cuda, cuda:1 ...; unset takes CUDA where there is one."""
+    """TPIFU_DEVICE: cpu, cuda or cuda:N; unset: CUDA if available."""
     return os.environ.get("TPIFU_DEVICE")

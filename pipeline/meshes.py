@@ -1,4 +1,4 @@
-"""Stage `meshes`: data/surreal -> data/meshes, posed SMPL meshes of the chosen frames."""
+"""Stage `meshes`: data/surreal -> data/meshes, posed meshes of the chosen frames."""
 
 import sys
 
@@ -19,11 +19,11 @@ def main() -> None:
             f"{SKIPPED_NAME}; the first: {choice.skipped[0]}",
             file=sys.stderr,
         )
-    kept = sum(kept for split, _, kept in choice.clips if split == "unseen_motion")
-    if kept < params.data.unseen_meshes:
+    unseen = sum(count for split, _, count in choice.clips if split == "unseen_motion")
+    if unseen < params.data.unseen_meshes:
         print(
-            f"unseen motion: {kept} of {params.data.unseen_meshes} meshes; the test subjects have "
-            "no more clips that match data.unseen",
+            f"unseen motion: {unseen} of {params.data.unseen_meshes} meshes; no more clips of the "
+            "test subjects match data.unseen",
             file=sys.stderr,
         )
 

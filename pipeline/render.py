@@ -1,4 +1,4 @@
-"""Stage `render`: data/meshes -> data/views, every yaw view of every mesh."""
+"""Stage `render`: data/meshes -> data/views, images of every mesh from all yaw angles."""
 
 import sys
 

@@ -1,5 +1,5 @@
-"""Stage `report`: both evaluations side by side -> reports/index.html, reports/comparison (Table 2,
-Figures 4 and 5), reports/tables."""
+"""Stage `report`: both evaluations side by side -> reports/index.html, reports/comparison, and
+reports/tables (Table 2, Figures 4 and 5)."""
 
 from pipeline import layout
 from pipeline.layout import DATA, METRICS, MODELS, NAMES, REPORTS, data_tags, root
@@ -26,8 +26,8 @@ def main() -> None:
         )
         write_json(METRICS / "difference.json", difference)
         tracker.log_metrics(flat(difference))
-        for made in ("comparison", "tables", PAGE_NAME):
-            tracker.log_artifact(REPORTS / made)
+        for name in ("comparison", "tables", PAGE_NAME):
+            tracker.log_artifact(REPORTS / name)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stage `sample`: data/meshes -> data/points, a pool of occupancy-labelled points of every mesh."""
+"""Stage `sample`: data/meshes -> data/points, labelled points of every mesh."""
 
 from pipeline import layout
 from pipeline.layout import DATA

@@ -22,7 +22,7 @@ def main(name: str, neighborhood: int, stride: int) -> None:
     run = Run(
         views=DATA.views,
         points=DATA.points,
-        model=params.model.seeing(neighborhood, stride),
+        model=params.model.with_window(neighborhood, stride),
         train=params.train,
         seed=params.seed,
     )

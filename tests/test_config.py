@@ -1,11 +1,17 @@
+import shutil
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from ruamel.yaml import YAML
 
-from tpifu import config
-from tpifu.config import Params, load
+from tpifu import params_file
+from tpifu.config import Params, flat
 from tpifu.errors import ConfigError
+from tpifu.params_file import default_file, load, override
 
 REPOSITORY = Path(__file__).parents[1] / "params.yaml"
 
@@ -17,7 +23,7 @@ def loaded(tmp_path):
     def load(text: str) -> Params:
         path = tmp_path / "params.yaml"
         path.write_text(text)
-        return config.load(path)
+        return params_file.load(path)
 
     return load
 
@@ -66,21 +72,12 @@ def test_the_laptop_profile_differs_only_where_its_overlay_says(loaded):
 
 
 def test_every_parameter_is_written_out_in_the_repository():
-    from ruamel.yaml import YAML
-
     document = YAML(typ="safe", pure=True).load(REPOSITORY.read_text())
     document.pop("profiles")
-
-    def keys(values, at=""):
-        for name, value in values.items():
-            yield at + name
-            if isinstance(value, dict):
-                yield from keys(value, f"{at}{name}.")
-
-    assert set(keys(document)) == set(keys(Params().model_dump()))
+    assert set(flat(document)) == set(flat(Params().model_dump()))
 
 
-def test_an_overlay_changes_what_it_names_and_keeps_the_rest(loaded):
+def test_an_overlay_changes_only_its_keys(loaded):
     params = loaded(
         "profile: small\nmodel: {neighborhood: 5}\n"
         "profiles: {small: {model: {hourglass: {dim: 64}}, train: {steps: 7}}}\n"
@@ -92,7 +89,7 @@ def test_an_overlay_changes_what_it_names_and_keeps_the_rest(loaded):
     assert params.train.learning_rate == 1e-4
 
 
-def test_without_profiles_there_is_the_paper(loaded):
+def test_a_file_without_profiles_has_the_profile_paper(loaded):
     assert loaded("seed: 3\n") == Params(seed=3)
 
 
@@ -106,10 +103,13 @@ def test_parameters_are_frozen():
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "words"),
     [
-        ("model: {neighbourhood: 3}\n", "model.neighbourhood: unknown parameter; known here: "),
-        ("modell: {}\n", "modell: unknown parameter"),
+        (
+            "model: {neighbourhood: 3}\n",
+            "model.neighbourhood: unknown parameter; the nearest are model.neighborhood, ",
+        ),
+        ("modell: {}\n", "modell: unknown parameter; the nearest are "),
         ("model: {neighborhood: 4}\n", "model.neighborhood: is 4: must be odd"),
         ("model: {neighborhood: 0}\n", "model.neighborhood: is 0: "),
         ("model: {neighborhood: '3'}\n", "model.neighborhood: is '3': "),
@@ -134,7 +134,7 @@ def test_parameters_are_frozen():
         ("seed: -1\n", "seed: is -1: "),
         ("profile: huge\nprofiles: {small: {}}\n", "profile is 'huge'; profiles holds small"),
         ("profile: a\nprofiles: {a: {train: 3}}\n", "profiles.a.train: must be `key: value`"),
-        ("profile: a\nprofiles: {a: {x: 3}}\n", "profiles.a.x: unknown parameter"),
+        ("profile: a\nprofiles: {a: {x: 3}}\n", "profiles.a: x: unknown parameter"),
         (
             "profile: a\nprofiles: {a: {model: {neighborhood: 5}}}\n",
             "profiles.a.model.neighborhood: set model.neighborhood at the top level",
@@ -151,19 +151,54 @@ def test_parameters_are_frozen():
         ("a: [1\n", "not valid YAML"),
     ],
 )
-def test_a_mistake_ends_in_one_line_that_names_it(loaded, text, told):
-    assert told in refused(loaded, text)
+def test_a_mistake_is_one_line_that_names_it(loaded, text, words):
+    assert words in refused(loaded, text)
 
 
-def test_a_value_that_an_overlay_would_hide_is_refused(loaded):
+def test_an_overlay_must_not_hide_a_changed_value(loaded):
     hidden = "profile: a\ntrain: {steps: 9}\nprofiles: {a: {train: {steps: 7}}}\n"
     message = refused(loaded, hidden)
     assert "train.steps=9 would be hidden by profile 'a'" in message
     assert "set profiles.a.train.steps instead" in message
-    # The same value in both hides nothing.
+    # An equal value hides nothing.
     assert loaded(hidden.replace("9", "7")).train.steps == 7
 
 
-def test_a_file_that_is_missing_is_named(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot be read"):
         load(tmp_path / "nowhere.yaml")
+
+
+def test_override_replaces_single_values_and_checks_them():
+    changed = override(Params(), {"train.steps": 9, "model.mlp": [8, 4]}, "here")
+    assert (changed.train.steps, changed.model.mlp) == (9, (8, 4))
+    assert changed.train.learning_rate == Params().train.learning_rate
+    # One command does not use all values: they are not checked against each other.
+    assert override(Params(), {"sample.near_surface": 1}, "here").sample.near_surface == 1
+    with pytest.raises(ConfigError, match=r"^here: train\.steps: is 0: "):
+        override(Params(), {"train.steps": 0}, "here")
+    with pytest.raises(ConfigError, match=r"^here: train\.step: unknown .* train\.steps, "):
+        override(Params(), {"train.step": 9}, "here")
+
+
+def test_a_checkout_reads_its_own_params_file():
+    assert default_file().samefile(REPOSITORY)
+
+
+def test_the_wheel_holds_the_params_file(tmp_path):
+    root, source = REPOSITORY.parent, tmp_path / "source"
+    shutil.copytree(root / "tpifu", source / "tpifu", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(root / "LICENSES", source / "LICENSES")
+    for name in ("LICENSE", "NOTICE", "README.md", "params.yaml", "pyproject.toml", "setup.py"):
+        shutil.copy(root / name, source)
+    pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "-w", tmp_path, source], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        assert archive.read("tpifu/params.yaml") == REPOSITORY.read_bytes()
+        archive.extractall(tmp_path / "installed")
+    code = "from tpifu.params_file import *; print(default_file(), load(default_file()).profile)"
+    installed = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path / "installed", capture_output=True, text=True
+    )
+    assert installed.stdout == f"{tmp_path / 'installed' / 'tpifu' / 'params.yaml'} laptop\n"

@@ -58,7 +58,7 @@ def alike(found, expected):
 @pytest.mark.parametrize("neighborhood", [1, 3])
 def test_occupancies_and_gradients_are_those_of_the_cpu(tiny_model, neighborhood):
     torch.manual_seed(0)
-    network = PIFu(tiny_model.seeing(neighborhood), 2.56)
+    network = PIFu(tiny_model.with_window(neighborhood), 2.56)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     images = torch.randint(0, 256, (5, 32, 32, 4), dtype=torch.uint8)

@@ -20,9 +20,10 @@ from helpers.http_server import serving
 from PIL import Image
 from ruamel.yaml import YAML
 
-from tpifu.config import Model, load
+from tpifu.config import Model
 from tpifu.model.folder import load_model
 from tpifu.model.pifu import PIFu
+from tpifu.params_file import load
 from tpifu.sources.cmu.takes import urls
 
 REPOSITORY = Path(__file__).parents[1]
@@ -63,7 +64,9 @@ PLUMBING = {
     "tpifu.errors",
     "tpifu.files",
     "tpifu.parallel",
+    "tpifu.params_file",
     "tpifu.resumable",
+    "tpifu.shards.folder",
     "tpifu.tracking",
 }
 
@@ -147,7 +150,7 @@ class Repository:
         settings = {
             "PATH": path,
             "OMP_NUM_THREADS": "1",
-            "TPIFU_WORKERS": "1",
+            "TPIFU_JOBS": "1",
             "DVC_NO_ANALYTICS": "1",
             **author,
             **environment,
@@ -253,7 +256,7 @@ def test_git_holds_metrics_and_lock_and_no_data(whole):
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_any_number_of_workers_writes_the_same_data(whole, workers):
     before = whole.run.lock()
-    output = whole.run("dvc", "repro", "-f", "render", "sample", TPIFU_WORKERS=workers)
+    output = whole.run("dvc", "repro", "-f", "render", "sample", TPIFU_JOBS=workers)
     assert set(ran(output)) == {"download", "meshes", "render", "sample"}
     assert whole.run.lock() == before
 
@@ -374,7 +377,7 @@ def test_the_network_of_the_paper_profile_takes_a_step(tmp_path):
     ("name", "value", "told"),
     [
         ("model.neighborhood", 4, "params.yaml: model.neighborhood: is 4: must be odd"),
-        ("model.neighbourhood", 3, "model.neighbourhood: unknown parameter; known here: "),
+        ("model.neighbourhood", 3, "model.neighbourhood: unknown parameter; the nearest are "),
         ("train.steps", 9, "would be hidden by profile 'laptop': set profiles.laptop.train.steps"),
         ("profiles.laptop.train.points", 9000, "train.points is 9000, but sample.near_surface"),
         ("model.neighborhood", 99, "neighborhood is 99, but the longest train clip has"),
@@ -403,8 +406,8 @@ def test_missing_data_and_wrong_machine_settings_are_named(whole):
     output = whole.run(*train, code=2, TPIFU_DEVICE="cuda:77", **quiet)
     assert output.startswith("error: device 'cuda:77': torch finds")
     render = [sys.executable, "-m", "pipeline.render"]
-    output = whole.run(*render, code=2, **{**quiet, "TPIFU_WORKERS": "many"})
-    assert output == "error: TPIFU_WORKERS is 'many': a number of processes, 1 or more\n"
+    output = whole.run(*render, code=2, **{**quiet, "TPIFU_JOBS": "many"})
+    assert output == "error: TPIFU_JOBS is 'many': a number of processes, 1 or more\n"
     hidden = whole.folder / "data" / "elsewhere"
     (whole.folder / "data" / "points").rename(hidden)
     try:

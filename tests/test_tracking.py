@@ -179,7 +179,7 @@ def test_a_resumed_training_is_one_run_and_writes_the_same_files(root, tiny, tin
     training = Training(
         views=tiny / "views",
         points=tiny / "points",
-        model=tiny_model.seeing(1),
+        model=tiny_model.with_window(1),
         train=Train(batch_size=2, points=20, steps=4, checkpoint_every=2),
         seed=0,
     )

@@ -40,8 +40,8 @@ def import_pifu(path: Path, *, window: float, size: int) -> TrainedModel:
     """
     state = _read(path)
     config = _configuration(path, state, window)
-    if fault := config.hourglass.fault(size):
-        raise ConfigError(f"render.size is {size}, but {path} has another network: {fault}")
+    if problem := config.hourglass.size_error(size):
+        raise ConfigError(f"render.size is {size}, but {path} has another network: {problem}")
     with torch.device("meta"):
         shapes = {name: value.shape for name, value in PIFu(config, window).state_dict().items()}
     modules = _modules(config)

@@ -8,7 +8,7 @@ from tpifu.cli.app import app
 
 
 def tpifu(*arguments):
-    """Run the command; a bug's exception goes through to the test."""
+    """Run the command; an exception that it does not handle reaches the test."""
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -16,19 +16,25 @@ def tpifu(*arguments):
 
 
 def done(*arguments):
+    """The result of a command that must succeed."""
     result = tpifu(*arguments)
     assert result.exit_code == 0, result.output
     return result
 
 
 def refused(*arguments) -> str:
-    """The one line of a command that must fail."""
+    """The one line that a failing command must print."""
     result = tpifu(*arguments)
     assert result.exit_code == 2, result.output
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()
     assert line.startswith("error: ")
     return line
+
+
+def settings(*pairs: str) -> list[str]:
+    """Each KEY=VALUE as an option --set."""
+    return [argument for pair in pairs for argument in ("--set", pair)]
 
 
 class Payload:

@@ -28,7 +28,7 @@ def run(tiny, model, neighborhood=3, train=SHORT, seed=0) -> Run:
     return Run(
         views=tiny / "views",
         points=tiny / "points",
-        model=model.seeing(neighborhood),
+        model=model.with_window(neighborhood),
         train=train,
         seed=seed,
     )

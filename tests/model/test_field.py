@@ -17,7 +17,7 @@ def test_a_windows_field_is_that_of_its_frames_each_filtered_once_and_forgotten(
 ):
     monkeypatch.setattr(field, "IMAGES", at_once)
     torch.manual_seed(0)
-    network = PIFu(tiny_model.seeing(neighborhood), 2.56).eval()
+    network = PIFu(tiny_model.with_window(neighborhood), 2.56).eval()
     images = torch.randint(0, 256, (9, 16, 16, 2), dtype=torch.uint8)
     frames = torch.from_numpy(window_frames(9, neighborhood, stride))
     calib = torch.stack([torch.from_numpy(calibration(10.0 * t, 2.56)) for t in range(9)])
@@ -48,7 +48,7 @@ def test_a_windows_field_is_that_of_its_frames_each_filtered_once_and_forgotten(
 
 def test_points_are_queried_in_pieces(tiny_model, monkeypatch):
     torch.manual_seed(0)
-    network = PIFu(tiny_model.seeing(1), 2.56).eval()
+    network = PIFu(tiny_model.with_window(1), 2.56).eval()
     images = torch.randint(0, 256, (1, 16, 16, 2), dtype=torch.uint8)
     calib = torch.from_numpy(calibration(0.0, 2.56))[None]
     (found,) = window_fields(network, images, torch.zeros(1, 1, dtype=torch.int64), calib)

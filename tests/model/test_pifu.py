@@ -19,7 +19,7 @@ TABLE_1 = Model()
 
 def network(config: Model, neighborhood: int, seed=0) -> PIFu:
     torch.manual_seed(seed)
-    return PIFu(config.seeing(neighborhood), WINDOW).eval()
+    return PIFu(config.with_window(neighborhood), WINDOW).eval()
 
 
 def parameters(module: torch.nn.Module) -> int:
@@ -41,13 +41,13 @@ def some_input(images=5, neighborhood=3, points=7, seed=0):
 # Table 1 and the counts that follow from it (PIFu's code has 16,640 more, without a gradient).
 @pytest.mark.parametrize(("neighborhood", "count"), [(1, 15_588_613), (3, 16_572_677)])
 def test_table_1_has_its_number_of_parameters(neighborhood, count):
-    assert parameters(PIFu(TABLE_1.seeing(neighborhood), WINDOW)) == count
+    assert parameters(PIFu(TABLE_1.with_window(neighborhood), WINDOW)) == count
 
 
 # Table 1, "PIFu MLP dimensions"; the last two: 5 * 256 + 1 and 7 * 256 + 1.
 @pytest.mark.parametrize(("neighborhood", "first"), [(1, 257), (3, 769), (5, 1281), (7, 1793)])
 def test_mlp_widths_are_those_of_table_1(neighborhood, first):
-    layers = PIFu(TABLE_1.seeing(neighborhood), WINDOW).classifier.layers
+    layers = PIFu(TABLE_1.with_window(neighborhood), WINDOW).classifier.layers
     widths = [1024, 512, 256, 129, 1]
     assert [layer.out_features for layer in layers] == widths
     # The input is fed again to every layer.

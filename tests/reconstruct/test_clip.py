@@ -72,7 +72,7 @@ def test_a_window_takes_frames_a_stride_apart(model, tiny_model):
         def query(self, features, frames, points, calib):
             return super().query(features, frames[:, -1:], points, calib)
 
-    config = tiny_model.seeing(3, stride=2)
+    config = tiny_model.with_window(3, stride=2)
     striding = replace(model, network=Last(config, 2.56).eval(), config=config)
     found = reconstruct_frame(striding, clip_of([250, 255, 230, 255, 255]), 0, SETTINGS)
     expected = reconstruct_frame(model, clip_of([230]), 0, SETTINGS)

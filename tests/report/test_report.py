@@ -28,7 +28,7 @@ def sides(tiny, tmp_path_factory) -> list[Side]:
     result = []
     for name, neighborhood in (("baseline", 1), ("temporal", 3)):
         torch.manual_seed(neighborhood)
-        own = config.seeing(neighborhood)
+        own = config.with_window(neighborhood)
         network = PIFu(own, 2.56).eval()
         with torch.no_grad():
             for parameter in network.parameters():

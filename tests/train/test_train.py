@@ -373,7 +373,7 @@ def test_reading_ahead_in_a_worker_changes_nothing(tiny, tiny_model, tmp_path):
 
 def test_the_temporal_model_of_neighborhood_1_is_the_baseline(tiny, tiny_model, tmp_path):
     """What windows the parameters ask for has no say: the run's own does."""
-    other = tiny_model.seeing(5, stride=2)
+    other = tiny_model.with_window(5, stride=2)
     fit(run(tiny, tiny_model, 1), tmp_path / "one", tmp_path / "scratch", CPU, ignore)
     fit(run(tiny, other, 1), tmp_path / "two", tmp_path / "scratch", CPU, ignore)
     assert outputs(tmp_path / "one") == outputs(tmp_path / "two")
@@ -618,7 +618,7 @@ def test_the_fastest_precision_is_measured(tiny, tiny_model, monkeypatch, factor
 
     monkeypatch.setattr("tpifu.train.step.add_gradients", timed)
     monkeypatch.setattr("tpifu.train.fit.time.perf_counter", lambda: clock[0])
-    network = PIFu(tiny_model.seeing(1), 2.56)
+    network = PIFu(tiny_model.with_window(1), 2.56)
     windows = Windows(tiny / "views", tiny / "points", "train", 1)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     assert fastest_precision(network, [TrainingSteps(windows, 2, 20, 0)[0]]) == chosen

@@ -1,6 +1,6 @@
-"""The `tpifu` command: the library on a person's own files, without DVC.
+"""The `tpifu` command: the library on a user's own files, without DVC.
 
-Heavy modules are imported inside the commands, so that `tpifu --help` answers at once.
+Commands import heavy modules when they run, so that `tpifu --help` is fast.
 """
 
 import errno
@@ -12,20 +12,21 @@ from typer.core import TyperGroup
 from tpifu.cli.evaluate import evaluate_model
 from tpifu.cli.import_pifu import import_weights
 from tpifu.cli.inspect import inspect_shards
+from tpifu.cli.params import print_params
 from tpifu.cli.reconstruct import reconstruct
 from tpifu.cli.render import render_clip
 from tpifu.cli.train import train
 from tpifu.errors import exit_on_error
 
-# Somebody's disk or permissions, not a bug.
-_NOT_OURS = (
+# Errors of the user's disk or permissions; any other OSError is a bug.
+_DISK_ERRORS = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
     *(errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG),
 )
 
 
 class _Commands(TyperGroup):
-    """A mistake ends in one line and exit code 2, an interruption in one line and 130.
+    """Prints one line and exits with 2 after a user's error, with 130 after an interruption.
 
     Bugs keep their traceback.
     """
@@ -38,7 +39,7 @@ class _Commands(TyperGroup):
             typer.echo("interrupted", err=True)
             raise typer.Exit(130) from None
         except OSError as error:
-            if error.errno not in _NOT_OURS:
+            if error.errno not in _DISK_ERRORS:
                 raise
             typer.echo(f"error: {error.filename or 'output'}: {error.strerror}", err=True)
             raise typer.Exit(2) from None
@@ -46,7 +47,7 @@ class _Commands(TyperGroup):
 
 app = typer.Typer(
     cls=_Commands,
-    help="PIFu and Temporal PIFu on your own files: pictures of a person in motion to 3D meshes.",
+    help="PIFu and Temporal PIFu on your own files: images of a moving person to 3D meshes.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -63,15 +64,16 @@ app.command()(train)
 app.command("import")(import_weights)
 app.command("eval")(evaluate_model)
 app.command()(reconstruct)
+app.command("params")(print_params)
 
 
-def _print_version(asked: bool) -> bool:
-    if asked:
+def _print_version(requested: bool) -> bool:
+    if requested:
         from importlib.metadata import version
 
         print(f"tpifu {version('tpifu')}")
         raise typer.Exit
-    return asked
+    return requested
 
 
 @app.callback()

@@ -5,50 +5,36 @@ from typing import Annotated
 
 import typer
 
-from tpifu.cli.options import checked_params
+from tpifu.cli.options import out_folder
 from tpifu.errors import DataError
 
 
 def import_weights(
     net: Annotated[
         Path,
-        typer.Argument(
-            metavar="NET_G", help="PIFu's shape network, as its authors publish it (not net_C)."
-        ),
+        typer.Argument(metavar="NET_G", help="PIFu's published shape network (not net_C)."),
     ],
     out: Annotated[
         Path,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="MODEL_DIR",
-            file_okay=False,
-            help="Where model.pt is written; must hold none.",
-        ),
+        out_folder("MODEL_DIR", "Folder for model.pt."),
     ],
     neighborhood: Annotated[
         int,
-        typer.Option(
-            help="Frames the model sees at once; odd. 1 is PIFu itself; more start as the average "
-            "of their frames."
-        ),
+        typer.Option(help="Frames in a window, odd. 1: PIFu. More: the average over the frames."),
     ] = 1,
     window: Annotated[
-        float,
-        typer.Option(
-            help="Width of the images it will see, metres; above 0, to 5.12. PIFu's own: 2.048."
-        ),
+        float, typer.Option(help="Width of the input images, metres, up to 5.12. PIFu: 2.048.")
     ] = 2.048,
     size: Annotated[
-        int,
-        typer.Option(help="Their width and height, pixels; a multiple of 16. PIFu's own: 512."),
+        int, typer.Option(help="Size of the input images, pixels, a multiple of 16. PIFu: 512.")
     ] = 512,
 ) -> None:
-    """PIFu's published weights -> a model for `tpifu eval` and `tpifu reconstruct`."""
-    checked_params(
-        "import",
-        {"camera.window": window, "render.size": size, "model.neighborhood": neighborhood},
-    )
+    """Convert PIFu's published weights to a model for `tpifu eval` and `tpifu reconstruct`."""
+    from tpifu.config import Params
+    from tpifu.params_file import override
+
+    given = {"camera.window": window, "render.size": size, "model.neighborhood": neighborhood}
+    override(Params(), given, "tpifu import")
 
     from tpifu.import_pifu import import_pifu
     from tpifu.model.folder import MODEL_NAME, save_model

@@ -1,13 +1,13 @@
-"""`tpifu inspect`: what shard folders hold, as a table or JSON, and a contact sheet."""
+"""`tpifu inspect`: contents of shard folders as tables or JSON, and a contact sheet."""
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from tpifu.cli import options
 from tpifu.errors import DataError
 
 
@@ -16,7 +16,7 @@ def inspect_shards(
         Path,
         typer.Argument(
             metavar="DATA_DIR",
-            help="A folder of shards (meshes, views or points), or the folder that holds such.",
+            help="A folder of shards (meshes, views or points), or the folder above them.",
         ),
     ],
     out: Annotated[
@@ -26,37 +26,36 @@ def inspect_shards(
             "-o",
             metavar="PICTURE.png",
             dir_okay=False,
-            help="Also write a contact sheet: a few frames of each split, all that is stored of "
-            "them.",
+            help="Also write a contact sheet: a few frames of each split.",
         ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON on stdout instead of the tables.")
-    ] = False,
+    as_json: options.AsJson = False,
 ) -> None:
-    """What shards hold: counts, sizes, provenance, and pictures of a few frames."""
+    """Show what shards hold: counts, sizes, provenance, and pictures of a few frames."""
     if out and out.suffix != ".png":
-        raise DataError(f"{out}: a contact sheet is written as .png only")
+        raise DataError(f"{out}: cannot write a contact sheet as {out.suffix}: use .png")
 
     from tpifu.pictures.contact_sheet import contact_sheet, describe, open_folder
 
     folders = open_folder(data)
-    found = [describe(stored) for stored in folders]
+    descriptions = [describe(stored) for stored in folders]
     if as_json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(descriptions, indent=2))
     else:
-        for description in found:
-            _print_shards(description)
+        for description in descriptions:
+            _print_tables(description)
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
         contact_sheet(folders, out)
         print(f"{out}: contact sheet", file=sys.stderr)
 
 
-def _print_shards(description: dict[str, Any]) -> None:
-    """One of `inspect.describe`: a table with a column a split, then the rest, a line a fact."""
+def _print_tables(description: dict[str, Any]) -> None:
+    """Print a result of `describe`: counts with a column a split, then one fact a line."""
     from rich.console import Console
     from rich.table import Table
+
+    from tpifu.config import flat
 
     splits = description["splits"]
     title = "{folder}: {kind}, schema version {version}, {bytes:,} bytes"
@@ -65,24 +64,19 @@ def _print_shards(description: dict[str, Any]) -> None:
     for split in splits:
         counts.add_column(split, justify="right")
     for name in next(iter(splits.values())):
-        counts.add_row(name.replace("_", " "), *(_number(own[name]) for own in splits.values()))
+        cells = [_text(values[name]) for values in splits.values()]
+        counts.add_row(name.replace("_", " "), *cells)
     facts = Table.grid(padding=(0, 2))
-    for name, text in _flat({"sampled": description["sampled"], **description["metadata"]}):
-        facts.add_row(name, text)
-    console = Console()
-    console.print(counts, facts, "")
+    for name, value in flat({"sampled": description["sampled"], **description["metadata"]}).items():
+        if value != "":
+            facts.add_row(name, _text(value))
+    Console().print(counts, facts, "")
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested values as text under dotted keys; a list is the least and the greatest of many."""
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        elif isinstance(value, list):
-            yield prefix + name, " to ".join(map(_number, value))
-        elif value != "":
-            yield prefix + name, value if isinstance(value, str) else _number(value)
-
-
-def _number(value: int | float) -> str:
+def _text(value: str | int | float | list[Any]) -> str:
+    """A value as text; a list is a minimum and a maximum."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return " to ".join(map(_text, value))
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

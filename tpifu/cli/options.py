@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Arguments and options that several commands share."""
 
 import sys
 from pathlib import Path
@@ -6,39 +6,94 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tpifu.errors import ConfigError
+
 if TYPE_CHECKING:
-    from tpifu.config import Lighting, Params
+    from tpifu.config import Lighting, Model, Params
     from tpifu.model.folder import TrainedModel
 
-
-NO_DRAW = {"train.points": 2, "evaluate.points": 2}
-"""For commands that draw no points: any pool is large enough."""
-
-Device = Annotated[
+ModelFile = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="A model.pt, or the folder that holds it.")
+]
+ShardFolder = Annotated[
+    Path,
+    typer.Argument(metavar="SHARDS", help="A folder with meshes/, views/ and points/."),
+]
+ParamsFile = Annotated[
+    Path | None,
+    typer.Option("--params", metavar="FILE", help="A params.yaml.", show_default="tpifu's own"),
+]
+Profile = Annotated[
     str | None,
+    typer.Option(metavar="NAME", help="Profile of the params.yaml.", show_default="the file's own"),
+]
+Settings = Annotated[
+    list[str] | None,
     typer.Option(
-        help="cpu, cuda or cuda:N.", metavar="NAME", show_default="CUDA where there is one"
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set a parameter, such as train.steps=100; repeatable. `tpifu params` lists all.",
     ),
 ]
-ModelFile = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="model.pt, or the folder that holds it.")
+Device = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="cpu, cuda or cuda:N.", show_default="CUDA if available"),
 ]
+Jobs = Annotated[
+    int | None,
+    typer.Option(min=1, help="Processes that share the work.", show_default="one a core"),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
-def checked_params(command: str, given: dict[str, Any], base: "Params | None" = None) -> "Params":
-    """`base` (Table 1) under the options given, by dotted key; checked as a params.yaml is."""
-    from tpifu.config import Params, parse
+def out_folder(metavar: str, help: str) -> Any:
+    """The option --out for a folder."""
+    return typer.Option("--out", "-o", metavar=metavar, file_okay=False, help=help)
 
-    values = (base or Params()).model_dump()
-    for key, value in given.items():
-        if value is None:
-            continue
-        section = values
-        *path, name = key.split(".")
-        for part in path:
-            section = section[part]
-        section[name] = value
-    return parse(values, f"tpifu {command}")
+
+def read_params(
+    file: Path | None,
+    profile: str | None,
+    settings: list[str] | None,
+    options: dict[str, Any] | None = None,
+    *,
+    model: "Model | None" = None,
+) -> "Params":
+    """Parameters of `file` under `profile`; then `model`, `options` and `settings` replace values.
+
+    `options` holds options that stand for a parameter, by dotted key; None is skipped. `settings`
+    are the KEY=VALUE of --set.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    from tpifu.params_file import default_file, load, override
+
+    params = load(file or default_file(), profile)
+    if model:
+        params = params.model_copy(update={"model": model})
+    values = {key: value for key, value in (options or {}).items() if value is not None}
+    for setting in settings or []:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {setting}: write KEY=VALUE, such as train.steps=100")
+        if key == "profile":
+            raise ConfigError(f"--set {setting}: choose a profile with --profile {text}")
+        try:
+            values[key] = YAML(typ="safe", pure=True).load(text)
+        except (YAMLError, ValueError) as error:
+            raise ConfigError(f"--set {setting}: the value is not valid YAML") from error
+    return override(params, values, "command line")
+
+
+def check_pool(points: Path, name: str, wanted: int) -> None:
+    """ConfigError if `wanted` points a mesh, the parameter `name`, are more than are stored."""
+    from tpifu.shards.reader import Shards
+
+    metadata = Shards(points, "points").metadata
+    stored = metadata["near_surface"] + metadata["uniform"]
+    if wanted > stored:
+        raise ConfigError(f"{name} is {wanted}, but {points} holds {stored} points a mesh")
 
 
 def warn_of_light(folder: Path, model: "TrainedModel", images: "Lighting | None") -> None:

@@ -24,7 +24,7 @@ def widen(model: TrainedModel, neighborhood: int) -> TrainedModel:
         raise ConfigError(
             f"neighborhood: is {neighborhood}: must be odd: the window is centred on one frame"
         )
-    config = model.config.seeing(neighborhood)
+    config = model.config.with_window(neighborhood)
     inputs = config.hourglass.dim + 1
     weights = model.network.state_dict()
     for name, value in weights.items():

@@ -73,8 +73,8 @@ def fit(
     if run.train.validate_every and has_split(run.points, "validation"):
         held_out = Windows(run.views, run.points, "validation", *sees)
     size = windows.views.metadata["size"]
-    if fault := run.model.hourglass.fault(size):
-        raise ConfigError(f"{run.views}: images of {size} px, but {fault}")
+    if problem := run.model.hourglass.size_error(size):
+        raise ConfigError(f"{run.views}: images of {size} px, but {problem}")
     if run.train.flip and windows.views.metadata["light"] == "fixed":
         raise ConfigError(
             f"train.flip is {run.train.flip:g}, but {run.views} has light fixed, which is not "

@@ -1,0 +1,147 @@
+import re
+
+import numpy as np
+import pytest
+import trimesh
+from helpers.clip import FRAMES, RECONSTRUCT, SIZE
+from helpers.command import done, refused, settings
+from PIL import Image
+
+
+def test_reconstruct_gives_the_meshes_of_eval(trip):
+    # The camera of view 0 is the world's, so meshes of its image files are those of its shards.
+    compared = 0
+    for path in sorted((trip.report / "meshes").glob("*_v0.glb")):
+        frame = int(re.search(r"_f(\d+)_", path.name).group(1))
+        ours = trimesh.load_mesh(trip.root / "all" / "meshes" / f"{trip.images[frame].stem}.glb")
+        theirs = trimesh.load_mesh(path)
+        np.testing.assert_array_equal(ours.faces, theirs.faces)
+        np.testing.assert_allclose(ours.vertices, theirs.vertices, atol=1e-4)
+        compared += 1
+    assert compared > 0
+    assert len(list((trip.root / "all" / "meshes").iterdir())) == FRAMES
+    names = sorted(path.name for path in (trip.root / "all").iterdir())
+    pictures = ["side_by_side.webp", "turntable.webp"]
+    assert names == ["clip.glb", "meshes", "reconstruct.json", *pictures]
+
+
+def test_a_file_gets_the_middle_frame(trip):
+    names = [trip.images[n].stem for n in (FRAMES // 2, 0)]
+    one = trimesh.load_mesh(trip.root / "one.obj")
+    middle, first = (trimesh.load_mesh(trip.root / "all" / "meshes" / f"{n}.glb") for n in names)
+    np.testing.assert_allclose(one.bounds, middle.bounds, atol=1e-4)
+    assert one.volume == pytest.approx(middle.volume, rel=1e-4)
+    assert first.volume != pytest.approx(middle.volume, rel=1e-4)
+
+
+def test_a_folder_of_images_is_a_clip(trip, tmp_path):
+    folder = trip.images[0].parent
+    done("reconstruct", trip.model, folder, "-o", tmp_path / "one.obj", *RECONSTRUCT)
+    assert (tmp_path / "one.obj").read_bytes() == (trip.root / "one.obj").read_bytes()
+
+
+def test_colour_images_give_the_same_mesh(trip, tmp_path):
+    Image.open(trip.images[0]).convert("RGBA").save(tmp_path / "colour.png")
+    one, two = tmp_path / "one.ply", tmp_path / "two.ply"
+    done("reconstruct", trip.model, trip.images[0], "-o", one, *RECONSTRUCT)
+    done("reconstruct", trip.model, tmp_path / "colour.png", "-o", two, *RECONSTRUCT)
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_the_clip_of_shards_is_printed(trip, tmp_path):
+    command = ["reconstruct", trip.model, trip.shards, "-o", tmp_path / "one.ply", *RECONSTRUCT]
+    for options in ([], ["--clip", "fall", "--view", 0]):
+        result = done(*command, *options)
+        assert result.stderr == f"{trip.shards}: clip fall (train), view 0\n"
+    assert "clip fall has no view 7" in refused(*command, "--view", 7)
+
+
+def test_clip_and_view_need_shards(trip, untouched):
+    for option in (["--clip", "fall"], ["--view", 0]):
+        line = refused("reconstruct", trip.model, *trip.images, "-o", untouched, *option)
+        assert f"--clip and --view need a folder of shards, which {trip.images[0]} is not" in line
+
+
+def test_a_higher_level_gives_a_thinner_body(trip, tmp_path):
+    volumes = []
+    for level in (0.3, 0.6):
+        out = tmp_path / f"{level}.ply"
+        done("reconstruct", trip.model, *trip.images, "-o", out, "--level", level, *RECONSTRUCT)
+        volumes.append(trimesh.load_mesh(out).volume)
+    assert volumes[0] > volumes[1] > 0
+
+
+def test_largest_keeps_one_part(trip, tmp_path):
+    out = tmp_path / "part.ply"
+    done("reconstruct", trip.model, trip.images[0], "-o", out, "--largest", *RECONSTRUCT)
+    assert trimesh.load_mesh(out).body_count == 1
+
+
+def test_frames_without_a_mesh_are_reported(trip, tmp_path, monkeypatch):
+    from tpifu.reconstruct.surface import extract_surface
+
+    command = ["reconstruct", trip.model, *RECONSTRUCT, "--no-pictures"]
+    calls = []
+
+    def first_is_empty(grid, half, level):
+        calls.append(1)
+        return extract_surface(grid * (len(calls) > 1), half, level)
+
+    monkeypatch.setattr("tpifu.reconstruct.surface.extract_surface", first_is_empty)
+    result = done(*command, *trip.images[:2], "-o", tmp_path / "meshes")
+    assert result.stdout.endswith(": 1 of 2 meshes\n")
+    assert f"1 frames have no mesh; the first: {trip.images[0].stem}: " in result.stderr
+    written = tmp_path / "meshes" / "meshes"
+    assert [path.stem for path in written.iterdir()] == [trip.images[1].stem]
+    calls.clear()
+    line = refused(*command, trip.images[0], "-o", tmp_path / "mesh.glb")
+    assert "predicts nothing inside" in line
+    assert not (tmp_path / "mesh.glb").exists()
+
+
+def test_a_folder_in_use_is_rejected(trip, tmp_path, held_elsewhere):
+    command = ["reconstruct", trip.model, trip.images[0], "-o", tmp_path, "--no-pictures"]
+    (tmp_path / ".lock").mkdir()
+    with held_elsewhere(tmp_path / ".lock" / "lock"):
+        line = refused(*command, *RECONSTRUCT)
+        assert "another process reconstructs into this folder; wait" in line
+        assert not (tmp_path / "reconstruct.json").exists()
+    done(*command, *RECONSTRUCT)
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (lambda image: image.resize((SIZE, 48)), f"is 32 x 48 pixels, the model reads {SIZE} x 32"),
+        (lambda image: image.convert("RGB"), "store the person's mask there"),
+        (lambda image: image.convert("L").convert("LA"), "the same everywhere"),
+        (lambda image: Image.new("LA", image.size), "transparent everywhere"),
+        (None, "not an image"),
+    ],
+)
+def test_one_bad_image_stops_the_command(edit, words, trip, tmp_path_factory, untouched):
+    bad = tmp_path_factory.mktemp("bad") / "bad.png"
+    if edit is None:
+        bad.write_bytes(b"\x89PNG, but not really")
+    else:
+        edit(Image.open(trip.images[0]).copy()).save(bad)
+    for out in (untouched, untouched.with_suffix(".glb")):
+        line = refused("reconstruct", trip.model, trip.images[0], bad, "-o", out)
+        assert line.startswith(f"error: {bad}: ")
+        assert words in line
+
+
+def test_wrong_options_of_reconstruct(trip, untouched):
+    command, image = ["reconstruct", trip.model], trip.images[0]
+    line = refused(*command, image, "-o", untouched.with_suffix(".fbx"))
+    assert ".glb, .obj, .ply, .stl" in line
+    assert "the same name" in refused(*command, image, image, "-o", untouched)
+    line = refused(*command, image, "-o", trip.model / "loss.csv")
+    assert "cannot write a mesh as .csv" in line
+    line = refused(*command, image, "-o", untouched, "--resolution", 4)
+    assert "evaluate.resolution: is 4" in line
+    line = refused(*command, image, "-o", untouched, *settings("evaluate.start=0"))
+    assert "evaluate.start: is 0" in line
+    for level in (0, 1, "nan"):
+        line = refused(*command, image, "-o", untouched, "--level", level)
+        assert "--level: is " in line

@@ -1,0 +1,152 @@
+import re
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+from helpers.command import done, refused, settings, tpifu
+from ruamel.yaml import YAML
+
+from tpifu.tracking import NullRun
+
+TINY_NETWORK = settings(
+    *("model.hourglass.stacks=1", "model.hourglass.depth=1", "model.hourglass.dim=8"),
+    *("train.batch_size=2", "train.windows_per_clip=1", "train.points=16", "train.steps=3"),
+)
+
+
+def test_train_uses_the_profile_of_the_params_file(trip):
+    lines = (trip.model / "loss.csv").read_text().splitlines()
+    assert len(lines) == 1 + 40
+    assert "40 steps, last loss " in trip.trained
+    assert f"{float(lines[-1].split(',')[1]):.4g}" in trip.trained
+    assert not (trip.model.parent / ".tpifu-train").exists()  # nothing is left to resume
+
+
+def test_settings_override_the_params_file(trip, tmp_path):
+    command = ["train", trip.shards, "-o", tmp_path, "--params", trip.root / "tiny.yaml"]
+    changed = settings("model.stride=2", "train.steps=2", "seed=7")
+    done(*command, "--device", "cpu", "--neighborhood", 1, *changed)
+    text = (tmp_path / "config.yaml").read_text()
+    for line in ("neighborhood: 1", "stride: 2", "steps: 2", "seed: 7", "batch_size: 4"):
+        assert line in text
+
+
+def test_an_interrupted_training_resumes(trip, tmp_path, monkeypatch):
+    from tpifu.train.step import training_step
+
+    command = ["train", trip.shards, "--params", trip.root / "tiny.yaml", "--device", "cpu"]
+    command += settings("train.steps=6", "train.checkpoint_every=2")
+    done(*command, "-o", tmp_path / "whole")
+    calls = []
+
+    def interrupt_fifth(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return training_step(*arguments, **options)
+
+    monkeypatch.setattr("tpifu.train.fit.training_step", interrupt_fifth)
+    result = tpifu(*command, "-o", tmp_path / "resumed")
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (130, "interrupted")
+    assert not (tmp_path / "resumed" / "model.pt").exists()
+    assert (tmp_path / ".tpifu-train").is_dir()
+    done(*command, "-o", tmp_path / "resumed")
+    assert len(calls) == 5 + 2  # steps 0 to 3 were saved
+    whole, resumed = (tmp_path / name / "model.pt" for name in ("whole", "resumed"))
+    assert whole.read_bytes() == resumed.read_bytes()
+
+
+def test_training_is_tracked_only_with_the_option(trip, tmp_path, monkeypatch):
+    runs, steps = [], []
+
+    class Recorder(NullRun):
+        def log_metrics(self, metrics, step=None):
+            steps.append(step)
+
+    @contextmanager
+    def start_run(name, *, root, params, tags, memory, recorded):
+        if recorded:
+            runs.append((name, params, tags, memory))
+        yield Recorder() if recorded else NullRun()
+
+    monkeypatch.setattr("tpifu.tracking.start_run", start_run)
+    command = ["train", trip.shards, "--params", trip.root / "tiny.yaml", "--device", "cpu"]
+    command += settings("train.steps=2")
+    done(*command, "-o", tmp_path / "one")
+    assert runs == []
+    done(*command, "-o", tmp_path / "two", "--track")
+    ((name, params, tags, memory),) = runs
+    assert name == "train two"
+    config = YAML(typ="safe").load((tmp_path / "two" / "config.yaml").read_text())
+    assert tags == {"fingerprint": config["fingerprint"]}
+    assert memory.parent == tmp_path / ".tpifu-train"
+    assert memory.name.startswith(f"{tags['fingerprint']}-")
+    assert params["train"]["steps"] == 2
+    assert steps == [0, 1]
+
+
+def test_training_starts_from_a_model_and_takes_its_network(trip, tmp_path):
+    command = ["train", trip.shards, "--device", "cpu", "--start", trip.model]
+    command += settings("train.steps=2", "train.batch_size=2", "train.windows_per_clip=1")
+    command += settings("train.points=20")
+    done(*command, "-o", tmp_path / "started")
+    text = (tmp_path / "started" / "config.yaml").read_text()
+    assert "start: " in text
+    (dim,) = re.findall(r"dim: \d+", (trip.model / "config.yaml").read_text())
+    assert dim in text
+    stacked = settings("model.hourglass.stacks=3")
+    line = refused(*command, "-o", tmp_path / "no", *stacked)
+    assert "cannot start from it: its hourglass is" in line
+    line = refused(*command, "-o", tmp_path / "no", "--start", tmp_path / "nothing")
+    assert "nothing" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--neighborhood", 4], "model.neighborhood: is 4: must be odd"),
+        (["--neighborhood", 7], "the longest train clip has 5 frames"),
+        (settings("model.stride=3"), "together 7 frames, but the longest train clip"),
+        (settings("train.batch_size=9"), "train.batch_size is 9, the data has 5 meshes"),
+        (settings("model.hourglass.dim=6"), "model.hourglass.dim: is 6"),
+        (settings("train.points=202"), "train.points is 202, but"),
+        (settings("train.schedule=linear"), "train.schedule: is 'linear'"),
+        (["--device", "abacus"], "device 'abacus' is unknown"),
+        (["--precision", "float8"], "--precision is 'float8': use float32, bfloat16, fastest"),
+    ],
+)
+def test_wrong_options_of_train(options, words, trip, untouched):
+    command = ["train", trip.shards, "-o", untouched / "model", "--scratch", untouched]
+    assert words in refused(*command, "--device", "cpu", *TINY_NETWORK, *options)
+
+
+COMPILED = """
+import torch
+from torch._dynamo.utils import counters
+from tpifu.cli.app import main
+compile = torch.nn.Module.compile
+# Trace the graphs only: generating machine code takes minutes.
+torch.nn.Module.compile = lambda module: compile(module, backend="aot_eager")
+try:
+    main()
+finally:
+    print(counters["stats"]["unique_graphs"], sum(counters["graph_break"].values()))
+"""
+
+
+@pytest.mark.slow
+def test_compiled_steps_are_whole_graphs_with_the_same_losses(tiny, tmp_path):
+    losses = []
+    for name, flags in {"eager": [], "compiled": ["--compile"]}.items():
+        # A separate process: the compiler cannot follow the shape checks of the tests.
+        command = [sys.executable, "-c", COMPILED, "train", tiny, "-o", tmp_path / name]
+        command += ["--device", "cpu", *TINY_NETWORK, *flags]
+        process = subprocess.run(command, check=True, capture_output=True)
+        graphs, breaks = map(int, process.stdout.split()[-2:])
+        rows = (tmp_path / name / "loss.csv").read_text().splitlines()[1:]
+        losses.append([float(row.split(",")[1]) for row in rows])
+        assert graphs == len(flags)  # one for any number of images
+        assert breaks == 0
+        done("eval", tmp_path / name, tiny, *settings("evaluate.points=20"))  # a usual model file
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
