@@ -8,8 +8,8 @@ from tpifu.errors import ConfigError
 
 
 def jobs() -> int:
-    """Worker processes of the data stages: TPIFU_WORKERS, or one a core."""
-    return _number("TPIFU_WORKERS", "processes") or len(os.sched_getaffinity(0))
+    """Worker processes of the data stages: TPIFU_JOBS, or one a core."""
+    return _number("TPIFU_JOBS", "processes") or len(os.sched_getaffinity(0))
 
 
 def scheduler() -> str | None:

@@ -3,7 +3,7 @@ Figures 4 and 5), reports/tables."""
 
 from pipeline import layout
 from pipeline.layout import MESHES, METRICS, MODELS, NAMES, POINTS, REPORTS, VIEWS, data_tags, root
-from tpifu.config import flat
+from tpifu.config import flatten
 from tpifu.errors import exit_on_error
 from tpifu.files import write_json
 from tpifu.report.compare import PAGE_NAME, compare
@@ -27,7 +27,7 @@ def main() -> None:
             profile=params.profile,
         )
         write_json(METRICS / "difference.json", difference)
-        tracker.log_metrics(flat(difference))
+        tracker.log_metrics(flatten(difference))
         for made in ("comparison", "tables", PAGE_NAME):
             tracker.log_artifact(REPORTS / made)
 

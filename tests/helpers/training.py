@@ -5,6 +5,7 @@ import csv
 import torch
 
 from tpifu.config import Train
+from tpifu.shards.folder import DataFolder
 from tpifu.train.run import Machine, Run
 
 CPU = Machine(device=torch.device("cpu"))
@@ -26,8 +27,7 @@ class Interrupted(Exception):
 
 def run(tiny, model, neighborhood=3, train=SHORT, seed=0) -> Run:
     return Run(
-        views=tiny / "views",
-        points=tiny / "points",
+        data=DataFolder(tiny),
         model=model.seeing(neighborhood),
         train=train,
         seed=seed,

@@ -20,7 +20,7 @@ class Share:
     and, in each, over `parts` that follow each other."""
 
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
     parts: int = 1
 
 
@@ -58,10 +58,10 @@ class TrainingSteps(Dataset[Batch]):
             raise ConfigError(
                 f"train.batch_size is {batch_size}, the data has {len(windows)} meshes"
             )
-        if batch_size % (share.world * share.parts):
+        if batch_size % (share.world_size * share.parts):
             raise ConfigError(
                 f"train.batch_size is {batch_size}: it cannot be split evenly into "
-                f"{share.world * share.parts} parts"
+                f"{share.world_size * share.parts} parts"
             )
         self.windows, self.batch_size, self.points, self.seed = windows, batch_size, points, seed
         self.windows_per_clip, self.augmentation = windows_per_clip, augmentation
@@ -71,8 +71,8 @@ class TrainingSteps(Dataset[Batch]):
     def __getitem__(self, item: int) -> Batch:
         windows, share = self.windows, self.share
         step, part = divmod(item, share.parts)
-        size = self.batch_size // (share.world * share.parts)
-        first = step * self.batch_size + (part * share.world + share.rank) * size
+        size = self.batch_size // (share.world_size * share.parts)
+        first = step * self.batch_size + (part * share.world_size + share.rank) * size
         positions = range(first, first + size)
         images, frames, calibs, points, labels = [], [], [], [], []
         offset = 0
