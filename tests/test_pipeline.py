@@ -147,7 +147,7 @@ class Repository:
         settings = {
             "PATH": path,
             "OMP_NUM_THREADS": "1",
-            "TPIFU_WORKERS": "1",
+            "TPIFU_JOBS": "1",
             "DVC_NO_ANALYTICS": "1",
             **author,
             **environment,
@@ -253,7 +253,7 @@ def test_git_holds_metrics_and_lock_and_no_data(whole):
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_any_number_of_workers_writes_the_same_data(whole, workers):
     before = whole.run.lock()
-    output = whole.run("dvc", "repro", "-f", "render", "sample", TPIFU_WORKERS=workers)
+    output = whole.run("dvc", "repro", "-f", "render", "sample", TPIFU_JOBS=workers)
     assert set(ran(output)) == {"download", "meshes", "render", "sample"}
     assert whole.run.lock() == before
 
@@ -403,8 +403,8 @@ def test_missing_data_and_wrong_machine_settings_are_named(whole):
     output = whole.run(*train, code=2, TPIFU_DEVICE="cuda:77", **quiet)
     assert output.startswith("error: device 'cuda:77': torch finds")
     render = [sys.executable, "-m", "pipeline.render"]
-    output = whole.run(*render, code=2, **{**quiet, "TPIFU_WORKERS": "many"})
-    assert output == "error: TPIFU_WORKERS is 'many': a number of processes, 1 or more\n"
+    output = whole.run(*render, code=2, **{**quiet, "TPIFU_JOBS": "many"})
+    assert output == "error: TPIFU_JOBS is 'many': a number of processes, 1 or more\n"
     hidden = whole.folder / "data" / "elsewhere"
     (whole.folder / "data" / "points").rename(hidden)
     try:

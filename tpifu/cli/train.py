@@ -178,14 +178,14 @@ def train(
     chosen = checked_params("train", given, base)
 
     from tpifu.model.folder import device_from
+    from tpifu.shards.folder import DataFolder
     from tpifu.tracking import start_run
-    from tpifu.train.distributed import assembled
+    from tpifu.train.distributed import start_distributed
     from tpifu.train.fit import fit
     from tpifu.train.run import Machine, Run
 
     run = Run(
-        views=shards / "views",
-        points=shards / "points",
+        data=DataFolder(shards),
         model=chosen.model,
         train=chosen.train,
         seed=chosen.seed,
@@ -195,14 +195,14 @@ def train(
     name = f"train {out.resolve().name}"
     last: dict[str, float] = {}
     with (
-        assembled(device_from(device)) as (team, own),
+        start_distributed(device_from(device)) as (processes, own),
         start_run(
             name,
             root=Path(),
             params=run.settings(),
             tags={"fingerprint": run.fingerprint},
             memory=run.folder(scratch),
-            recorded=track and team.leads,
+            recorded=track and processes.is_main,
         ) as tracker,
     ):
 
@@ -212,14 +212,14 @@ def train(
 
         machine = Machine(
             device=own,
-            workers=workers,
+            readers=workers,
             parts=parts,
-            team=team,
+            processes=processes,
             precision=precision.value,
             compiled=compile,
         )
         fit(run, out, scratch, machine, log)
-    if team.leads:
+    if processes.is_main:
         with suppress(OSError):  # other runs may have checkpoints there
             scratch.rmdir()
         loss = f", last loss {last['loss']:.4g}" if last else ""

@@ -124,9 +124,7 @@ def _manifest(model: TrainedModel, clip: Clip, settings: Settings) -> dict[str, 
     """What the meshes follow from."""
     weights = [value.cpu().numpy().tobytes() for value in model.network.state_dict().values()]
     network = digest(f"{model.config.model_dump_json()} {model.window}".encode(), *weights)
-    pictures = digest(
-        clip.images.tobytes(), json.dumps([list(clip.names), clip.yaw]).encode()
-    )
+    pictures = digest(clip.images.tobytes(), json.dumps([list(clip.names), clip.yaw]).encode())
     return {
         "model": network[:16],
         "neighborhood": model.config.neighborhood,

@@ -102,9 +102,7 @@ class Trainer:
         assert self.held_out is not None
         self.check_weights()
         run, processes = self.run, self.machine.processes
-        found = validate(
-            self.network, self.held_out, run.train.points, run.seed, processes, stop
-        )
+        found = validate(self.network, self.held_out, run.train.points, run.seed, processes, stop)
         if found is None:
             return None
         if found["iou"] > max([row["iou"] for row in self.validations], default=-1.0):
