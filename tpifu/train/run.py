@@ -20,7 +20,7 @@ CODE = (
     "geometry/camera.py",
     "measures/points.py",
     "model",
-    *(f"shards/{name}.py" for name in ("coding", "folder", "reader", "schema")),
+    *("shards/coding.py", "shards/reader.py", "shards/schema.py"),
     "train",
 )
 """Code that the results of training depend on, below `tpifu/`."""
