@@ -191,11 +191,11 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
         write(tmp_path / "file" / "points")
 
 
-def test_a_second_process_is_refused(tmp_path, held_elsewhere):
+def test_a_second_process_is_refused(tmp_path, locked_elsewhere):
     part = tmp_path / ".points.part"
     part.mkdir()
     with (
-        held_elsewhere(part / "lock"),
+        locked_elsewhere(part / "lock"),
         pytest.raises(DataError, match="another process writes this folder"),
     ):
         write(tmp_path / "points")

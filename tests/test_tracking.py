@@ -156,12 +156,12 @@ def test_an_interrupted_run_goes_on_until_its_memory_is_emptied(root, tmp_path, 
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_second_trainer_leaves_the_run_of_the_first_alone(root, tmp_path, capfd, held_elsewhere):
+def test_a_second_trainer_leaves_the_run_of_the_first_alone(root, tmp_path, capfd, locked_elsewhere):
     memory = tmp_path / "memory"
     first = interrupted(root, memory)
     client_of(root).update_run(first.id, status="RUNNING")
     [note] = memory.iterdir()
-    with held_elsewhere(note):
+    with locked_elsewhere(note):
         assert interrupted(root, memory).id is None
     assert "another process records this very run" in capfd.readouterr().err
     assert only_run(root).info.status == "RUNNING"

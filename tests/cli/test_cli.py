@@ -363,11 +363,11 @@ def test_a_network_that_sees_nobody_says_so(trip, tmp_path, monkeypatch):
     assert not (tmp_path / "mesh.glb").exists()
 
 
-def test_a_folder_that_is_reconstructed_into_is_refused(trip, tmp_path, held_elsewhere):
+def test_a_folder_that_is_reconstructed_into_is_refused(trip, tmp_path, locked_elsewhere):
     command = ["reconstruct", trip.model, trip.images[0], "-o", tmp_path, "--no-pictures"]
     command += ["--resolution", 16, "--device", "cpu"]
     (tmp_path / ".lock").mkdir()
-    with held_elsewhere(tmp_path / ".lock" / "lock"):
+    with locked_elsewhere(tmp_path / ".lock" / "lock"):
         assert "another process reconstructs into this folder; wait" in refused(*command)
         assert not (tmp_path / "reconstruct.json").exists()
     done(*command)
