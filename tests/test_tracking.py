@@ -156,7 +156,9 @@ def test_an_interrupted_run_goes_on_until_its_memory_is_emptied(root, tmp_path, 
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_second_trainer_leaves_the_run_of_the_first_alone(root, tmp_path, capfd, locked_elsewhere):
+def test_a_second_trainer_leaves_the_run_of_the_first_alone(
+    root, tmp_path, capfd, locked_elsewhere
+):
     memory = tmp_path / "memory"
     first = interrupted(root, memory)
     client_of(root).update_run(first.id, status="RUNNING")
