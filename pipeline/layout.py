@@ -22,8 +22,7 @@ def params() -> Params:
 
 
 def root() -> Path:
-    """The real repository: under `dvc exp run --temp` or `--queue` the stage runs in a throw-away
-    copy."""
+    """The repository itself, also when `dvc exp run --temp` or `--queue` runs a stage in a copy."""
     return Path(os.environ.get("DVC_ROOT", "."))
 
 
@@ -32,12 +31,12 @@ def scratch() -> Path:
 
 
 def downloads() -> Path:
-    """Outside the stages' outs, which DVC empties: a second run fetches only what is missing."""
+    """Outside the outputs of stages, which DVC empties, so that a second run resumes downloads."""
     return root() / ".cache" / "downloads"
 
 
 def data_tags() -> dict[str, str]:
-    """What dvc.lock knows of the data: leads from a tracked run back to the very shards."""
+    """Tags that name the shards of a tracked run, by their hashes in dvc.lock."""
     lock = Path("dvc.lock")
     stages = YAML(typ="safe", pure=True).load(lock.read_text())["stages"] if lock.exists() else {}
     return {
@@ -48,6 +47,6 @@ def data_tags() -> dict[str, str]:
 
 
 def model_tags(name: str) -> dict[str, str]:
-    """Which model a tracked run is about: the fingerprint is that of the run which trained it."""
+    """Tags that name a model and the fingerprint of the run that trained it."""
     settings = YAML(typ="safe", pure=True).load((MODELS / name / "config.yaml").read_text())
     return {"model": name, "fingerprint": settings["fingerprint"]}

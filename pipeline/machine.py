@@ -1,4 +1,4 @@
-"""Machine settings, from the environment; they change no result."""
+"""Machine settings, from environment variables. They change results by rounding at most."""
 
 import os
 from typing import cast, get_args
@@ -8,28 +8,27 @@ from tpifu.errors import ConfigError
 
 
 def jobs() -> int:
-    """Worker processes of the data stages: TPIFU_JOBS, or one a core."""
+    """TPIFU_JOBS: processes of the data stages and of evaluation; by default one a core."""
     return _number("TPIFU_JOBS", "processes") or len(os.sched_getaffinity(0))
 
 
 def scheduler() -> str | None:
-    """TPIFU_DASK: HOST:PORT of the Dask scheduler whose workers compute the data stages; unset
-    takes processes of this machine."""
+    """TPIFU_DASK: HOST:PORT of a Dask scheduler for the data stages; by default none."""
     return os.environ.get("TPIFU_DASK")
 
 
 def readers() -> int:
-    """Processes that read training batches ahead: TPIFU_READERS; unset: a thread does."""
+    """TPIFU_READERS: processes that read training batches ahead; by default 0, a thread."""
     return _number("TPIFU_READERS", "processes") or 0
 
 
 def parts() -> int:
-    """Parts of a training batch that go through the network one after the other: TPIFU_PARTS."""
+    """TPIFU_PARTS: parts of a training batch, computed one after the other; by default 1."""
     return _number("TPIFU_PARTS", "parts of a batch") or 1
 
 
 def precision() -> Precision:
-    """Arithmetic of training steps: TPIFU_PRECISION."""
+    """TPIFU_PRECISION: arithmetic of training steps; by default float32."""
     chosen = os.environ.get("TPIFU_PRECISION", "float32")
     if chosen not in get_args(Precision):
         raise ConfigError(f"TPIFU_PRECISION is {chosen!r}: use {', '.join(get_args(Precision))}")
@@ -37,10 +36,10 @@ def precision() -> Precision:
 
 
 def compiled() -> bool:
-    """Whether torch.compile compiles training steps: TPIFU_COMPILE, 1 or 0."""
+    """TPIFU_COMPILE: 1 compiles training steps with torch.compile; by default 0."""
     chosen = os.environ.get("TPIFU_COMPILE", "0")
     if chosen not in ("0", "1"):
-        raise ConfigError(f"TPIFU_COMPILE is {chosen!r}: use 1, or 0")
+        raise ConfigError(f"TPIFU_COMPILE is {chosen!r}: use 1 or 0")
     return chosen == "1"
 
 
@@ -54,5 +53,5 @@ def _number(name: str, what: str) -> int | None:
 
 
 def device_name() -> str | None:
-    """TPIFU_DEVICE: cpu, cuda, cuda:1 ...; unset takes CUDA where there is one."""
+    """TPIFU_DEVICE: cpu, cuda, cuda:1 ...; by default CUDA if available."""
     return os.environ.get("TPIFU_DEVICE")

@@ -278,7 +278,7 @@ def test_an_interrupted_training_goes_on_when_repeated(trip, tmp_path, monkeypat
             raise KeyboardInterrupt
         return step(*arguments, **options)
 
-    monkeypatch.setattr("tpifu.train.fit.training_step", interrupted)
+    monkeypatch.setattr("tpifu.train.trainer.training_step", interrupted)
     result = tpifu(*command, "-o", tmp_path / "again")
     assert (result.exit_code, result.stderr.splitlines()[-1]) == (130, "interrupted")
     assert not (tmp_path / "again" / "model.pt").exists()
