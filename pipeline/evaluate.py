@@ -14,7 +14,7 @@ from pipeline.layout import (
     root,
 )
 from pipeline.machine import device_name, jobs, scheduler
-from tpifu.config import flat
+from tpifu.config import flatten
 from tpifu.errors import exit_on_error
 from tpifu.evaluate.evaluate import evaluate
 from tpifu.files import write_json
@@ -39,7 +39,7 @@ def main(name: str) -> None:
             jobs=jobs(),
         )
         write_json(METRICS / f"{name}.json", metrics)
-        tracker.log_metrics(flat(metrics))
+        tracker.log_metrics(flatten(metrics))
 
 
 if __name__ == "__main__":

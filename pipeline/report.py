@@ -3,7 +3,7 @@ reports/tables (Table 2, Figures 4 and 5)."""
 
 from pipeline import layout
 from pipeline.layout import DATA, METRICS, MODELS, NAMES, REPORTS, data_tags, root
-from tpifu.config import flat
+from tpifu.config import flatten
 from tpifu.errors import exit_on_error
 from tpifu.files import write_json
 from tpifu.report.compare import PAGE_NAME, compare
@@ -25,7 +25,7 @@ def main() -> None:
             profile=params.profile,
         )
         write_json(METRICS / "difference.json", difference)
-        tracker.log_metrics(flat(difference))
+        tracker.log_metrics(flatten(difference))
         for name in ("comparison", "tables", PAGE_NAME):
             tracker.log_artifact(REPORTS / name)
 

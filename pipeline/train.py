@@ -12,7 +12,7 @@ from pipeline.machine import compiled, device_name, parts, precision, readers
 from tpifu.errors import exit_on_error
 from tpifu.model.folder import device_from
 from tpifu.tracking import start_run
-from tpifu.train.distributed import assembled
+from tpifu.train.distributed import start_distributed
 from tpifu.train.fit import fit
 from tpifu.train.run import Machine, Run
 
@@ -20,24 +20,18 @@ from tpifu.train.run import Machine, Run
 def main(name: str, neighborhood: int, stride: int) -> None:
     params = layout.params()
     run = Run(
-        views=DATA.views,
-        points=DATA.points,
+        data=DATA,
         model=params.model.with_window(neighborhood, stride),
         train=params.train,
         seed=params.seed,
     )
-    tags = {
-        "profile": params.profile,
-        "model": name,
-        "fingerprint": run.fingerprint,
-        **data_tags(),
-    }
-    with assembled(device_from(device_name())) as (team, device):
+    tags = {"profile": params.profile, "model": name, "fingerprint": run.fingerprint, **data_tags()}
+    with start_distributed(device_from(device_name())) as (processes, device):
         machine = Machine(
             device=device,
-            workers=readers(),
+            readers=readers(),
             parts=parts(),
-            team=team,
+            processes=processes,
             precision=precision(),
             compiled=compiled(),
         )
@@ -47,7 +41,7 @@ def main(name: str, neighborhood: int, stride: int) -> None:
             params=run.settings(),
             tags=tags,
             memory=run.folder(scratch()),
-            recorded=team.leads,
+            recorded=processes.is_main,
         ) as tracker:
             fit(run, MODELS / name, scratch(), machine, tracker.log_metrics)
 

@@ -35,29 +35,29 @@ def ends():
     signal.signal(signal.SIGALRM, before)
 
 
-_HOLDER = """
+_LOCKER = """
 import sys
-from tpifu.files import hold
+from tpifu.files import lock_file
 with open(sys.argv[1], "a") as file:
-    hold(file)
-    print("held", flush=True)
+    lock_file(file)
+    print("locked", flush=True)
     sys.stdin.read()
 """
 
 
 @pytest.fixture
-def held_elsewhere():
-    """`with held_elsewhere(path):` another process holds that lock; yields the process."""
+def locked_elsewhere():
+    """`with locked_elsewhere(path):` another process has locked the file; yields that process."""
 
     @contextmanager
-    def hold(path: Path):
+    def lock(path: Path):
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        with subprocess.Popen([sys.executable, "-c", _HOLDER, path], **pipes) as process:
-            assert process.stdout.readline() == "held\n"
+        with subprocess.Popen([sys.executable, "-c", _LOCKER, path], **pipes) as process:
+            assert process.stdout.readline() == "locked\n"
             yield process
             process.stdin.close()
 
-    return hold
+    return lock
 
 
 # SMPL joints, axis-angle in radians.

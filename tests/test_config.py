@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from tpifu import params_file
-from tpifu.config import Params, flat
+from tpifu.config import Params, flatten
 from tpifu.errors import ConfigError
 from tpifu.params_file import default_file, load, override
 
@@ -74,7 +74,7 @@ def test_the_laptop_profile_differs_only_where_its_overlay_says(loaded):
 def test_every_parameter_is_written_out_in_the_repository():
     document = YAML(typ="safe", pure=True).load(REPOSITORY.read_text())
     document.pop("profiles")
-    assert set(flat(document)) == set(flat(Params().model_dump()))
+    assert set(flatten(document)) == set(flatten(Params().model_dump()))
 
 
 def test_an_overlay_changes_only_its_keys(loaded):

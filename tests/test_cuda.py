@@ -1,4 +1,4 @@
-"""What only a GPU can show: the same results as on the CPU. Skipped where torch finds none."""
+"""Results on a GPU are those on the CPU. Skipped if torch finds no GPU."""
 
 import copy
 from dataclasses import replace
@@ -6,15 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers.training import CPU, Interrupted, ignore, losses, run, stop_at
+from helpers.training import CPU, Interrupted, losses, run, stop_at, train, windows
 
 from tpifu.config import Train
-from tpifu.dataset.windows import Windows
 from tpifu.model.field import window_fields
 from tpifu.model.folder import load_model
 from tpifu.model.pifu import PIFu
 from tpifu.reconstruct.grid import evaluate_grid
-from tpifu.train.fit import fit
 from tpifu.train.run import Machine
 
 pytestmark = [
@@ -30,7 +28,7 @@ TRAIN = Train(
 
 @pytest.fixture(autouse=True)
 def _float32_alone():
-    """TF32, which convolutions take by default, rounds to ten bits."""
+    """Disable TF32, which convolutions use by default; it has ten bits."""
     torch.set_num_threads(1)
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
@@ -38,10 +36,9 @@ def _float32_alone():
     torch.backends.cudnn.allow_tf32 = before
 
 
-def trained(tiny, model, folder, machine, neighborhood=3, train=TRAIN):
+def trained(tiny, model, folder, machine, neighborhood=3, **changes):
     """The losses of a run."""
-    settings = run(tiny, model, neighborhood, train)
-    fit(settings, folder, folder.parent / "scratch", machine, ignore)
+    train(run(tiny, model, neighborhood, TRAIN, **changes), folder, machine)
     return losses(folder)
 
 
@@ -49,8 +46,8 @@ def length(gradients):
     return float(torch.cat([slope.flatten() for slope in gradients.values()]).norm())
 
 
-def alike(found, expected):
-    """Losses of two trainings that round another way: equal at first, similar in the end."""
+def assert_similar(found, expected):
+    """Losses with different rounding are equal at first and similar at the end."""
     assert found[:3] == pytest.approx(expected[:3], rel=2e-3)
     assert np.mean(found[-10:]) == pytest.approx(np.mean(expected[-10:]), rel=0.1)
 
@@ -81,31 +78,30 @@ def test_occupancies_and_gradients_are_those_of_the_cpu(tiny_model, neighborhood
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
 @pytest.mark.parametrize("neighborhood", [1, 3])
 def test_losses_are_those_of_the_cpu(tiny, tiny_model, tmp_path, neighborhood, optimizer):
-    train = TRAIN.model_copy(update={"optimizer": optimizer})
     cpu, gpu = (
-        trained(tiny, tiny_model, tmp_path / machine.device.type, machine, neighborhood, train)
-        for machine in (CPU, GPU)
+        trained(tiny, tiny_model, tmp_path / name, machine, neighborhood, optimizer=optimizer)
+        for name, machine in (("cpu", CPU), ("gpu", GPU))
     )
-    alike(gpu, cpu)
+    assert_similar(gpu, cpu)
 
 
 @pytest.mark.parametrize(("first", "then"), [(CPU, GPU), (GPU, CPU)])
-def test_a_run_goes_on_on_the_other_device(tiny, tiny_model, tmp_path, first, then):
+def test_a_run_can_resume_on_the_other_device(tiny, tiny_model, tmp_path, first, then):
     whole = trained(tiny, tiny_model, tmp_path / "whole", CPU)
     settings = run(tiny, tiny_model, train=TRAIN)
     with pytest.raises(Interrupted):
-        fit(settings, tmp_path / "moved", tmp_path / "scratch", first, stop_at(14))
+        train(settings, tmp_path / "moved", first, stop_at(14))
     moved = trained(tiny, tiny_model, tmp_path / "moved", then)
-    alike(moved, whole)
+    assert_similar(moved, whole)
 
 
-def test_workers_and_parts_change_nothing_but_rounding(tiny, tiny_model, tmp_path):
+def test_readers_and_parts_change_losses_by_rounding_only(tiny, tiny_model, tmp_path):
     whole = trained(tiny, tiny_model, tmp_path / "whole", GPU)
-    read = trained(tiny, tiny_model, tmp_path / "read", replace(GPU, workers=2, parts=2))
-    alike(read, whole)
+    read = trained(tiny, tiny_model, tmp_path / "read", replace(GPU, readers=2, parts=2))
+    assert_similar(read, whole)
 
 
-def test_bfloat16_trains_alike(tiny, tiny_model, tmp_path):
+def test_bfloat16_has_similar_losses(tiny, tiny_model, tmp_path):
     whole = trained(tiny, tiny_model, tmp_path / "whole", GPU)
     half = trained(tiny, tiny_model, tmp_path / "half", replace(GPU, precision="bfloat16"))
     assert half != whole
@@ -113,12 +109,11 @@ def test_bfloat16_trains_alike(tiny, tiny_model, tmp_path):
 
 
 def test_reconstructions_are_those_of_the_cpu(tiny, tiny_model, tmp_path):
-    trained(tiny, tiny_model, tmp_path / "m", GPU, train=TRAIN.model_copy(update={"steps": 150}))
+    trained(tiny, tiny_model, tmp_path / "m", GPU, steps=150)
     grids = []
     for machine in (CPU, GPU):
         model = load_model(tmp_path / "m", machine.device)
-        windows = Windows(tiny / "views", tiny / "points", "test", model.config.neighborhood)
-        batch = windows.clip_batch(0, 0, 2, 0)
+        batch = windows(tiny, "test", model.config.neighborhood).clip_batch(0, 0, 2, 0)
         fields = window_fields(model.network, batch.images, batch.frames, batch.calib)
         grids.append([evaluate_grid(field, 48, 1.28, level=model.level) for field in fields])
     ours, theirs = (np.stack(found) > model.level for found in grids)

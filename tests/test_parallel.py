@@ -20,12 +20,12 @@ def square(number: int) -> int:
     return number * number
 
 
-def noted(number: int, *, folder: Path) -> int:
+def touch(number: int, *, folder: Path) -> int:
     (folder / str(number)).touch()
     return number
 
 
-def faulty(number: int) -> int:
+def fail_at_3(number: int) -> int:
     if number == 3:
         raise DataError("clip 3: broken")
     return number
@@ -33,29 +33,29 @@ def faulty(number: int) -> int:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize("done", [0, 4, 10])
-def test_results_come_in_order_without_those_already_done(jobs, done, monkeypatch):
-    monkeypatch.setattr("tpifu.parallel._ROUND", 2)
+def test_results_are_in_order_without_the_items_done(jobs, done, monkeypatch):
+    monkeypatch.setattr("tpifu.parallel._ROUND_ITEMS", 2)
     found = list(parallel_map(square, list(range(10)), jobs=jobs, label="x", done=done))
     assert found == [number**2 for number in range(done, 10)]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_workers_do_not_run_ahead_of_a_slow_consumer(jobs, tmp_path, monkeypatch):
-    monkeypatch.setattr("tpifu.parallel._ROUND", 4)
-    results = parallel_map(partial(noted, folder=tmp_path), list(range(100)), jobs=jobs, label="x")
+def test_a_slow_consumer_bounds_the_results_in_memory(jobs, tmp_path, monkeypatch):
+    monkeypatch.setattr("tpifu.parallel._ROUND_ITEMS", 4)
+    results = parallel_map(partial(touch, folder=tmp_path), list(range(100)), jobs=jobs, label="x")
     for taken, _ in enumerate(results, start=1):
         time.sleep(0.01)
         assert len(list(tmp_path.iterdir())) < taken + 4 * jobs + 1
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_an_error_for_people_comes_through(jobs):
+def test_an_error_of_one_item_is_raised(jobs):
     with pytest.raises(DataError, match="clip 3: broken"):
-        list(parallel_map(faulty, list(range(6)), jobs=jobs, label="x"))
+        list(parallel_map(fail_at_3, list(range(6)), jobs=jobs, label="x"))
 
 
 class Cluster:
-    """A Dask scheduler, and workers that come and go: processes of this machine."""
+    """A Dask scheduler and workers on this machine."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -123,7 +123,7 @@ def slow(number: int, *, folder: Path) -> int:
     return number**2
 
 
-def test_a_worker_that_dies_costs_no_result(dask, tmp_path):
+def test_results_are_complete_when_a_worker_dies(dask, tmp_path):
     first = dask.worker()
     dask.worker()
     folder = tmp_path / "log"
@@ -137,29 +137,29 @@ def test_a_worker_that_dies_costs_no_result(dask, tmp_path):
             if len(found) == 8:
                 first.kill()
     assert found == [number**2 for number in range(30)]
-    # Both took part, in processes other than this one.
+    # Both workers computed.
     pids = {int(path.name.split("-")[1]) for path in folder.iterdir()}
     assert len(pids) == 2
     assert first.pid in pids
 
 
-def test_a_cluster_passes_on_an_error_for_people(dask):
+def test_a_cluster_raises_the_error_of_one_item(dask):
     dask.worker()
     with cluster(dask.address), pytest.raises(DataError, match="clip 3: broken"):
-        list(parallel_map(faulty, list(range(6)), jobs=1, label="x"))
+        list(parallel_map(fail_at_3, list(range(6)), jobs=1, label="x"))
 
 
-def test_a_cluster_that_cannot_work_is_refused_in_one_line(dask, monkeypatch):
-    def refused(address, told):
-        with pytest.raises(ConfigError, match=told) as caught, cluster(address):
+def test_unusable_clusters_are_rejected_in_one_line(dask, monkeypatch):
+    def rejected(address, message):
+        with pytest.raises(ConfigError, match=message) as caught, cluster(address):
             pass
         assert "\n" not in str(caught.value)
 
-    refused(dask.address, "has no workers; start some with dask worker")
+    rejected(dask.address, "has no workers; start some with dask worker")
     dask.worker(threads=2)
-    refused(dask.address, "has workers of several threads")
-    monkeypatch.setattr("tpifu.parallel._PATIENCE", 1)
-    refused("tcp://127.0.0.1:9", "does not answer; is it running")
-    refused("nonsense", "does not answer|is no address")
+    rejected(dask.address, "has workers with several threads")
+    monkeypatch.setattr("tpifu.parallel._TIMEOUT", 1)
+    rejected("tcp://127.0.0.1:9", "no answer; is it running")
+    rejected("nonsense", "no answer")
     monkeypatch.setitem(sys.modules, "distributed", None)
-    refused(dask.address, r"pip install '\.\[dask\]'")
+    rejected(dask.address, r"pip install '\.\[dask\]'")

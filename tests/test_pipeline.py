@@ -54,7 +54,7 @@ TINY = {
 }
 STAGES = YAML(typ="safe", pure=True).load((REPOSITORY / "dvc.yaml").read_text())["stages"]
 # Code that changes no result: the parameters it reads are named apart, tracking and progress bars
-# only watch, and layout names folders that are outs and deps anyway.
+# only watch, and layout and DataFolder name folders that are outs and deps anyway.
 PLUMBING = {
     "pipeline",
     "pipeline.layout",

@@ -27,7 +27,7 @@ def _small_shards(monkeypatch):
 
 
 def rows(clip: tuple[str, str], log: Path | None = None, stop_at: str = "", pause: float = 0):
-    """Two frames of a clip, a row group each; notes the call in `log`, breaks at clip `stop_at`."""
+    """Two frames of a clip, one row group each; appends the name to `log`, raises at `stop_at`."""
     split, name = clip
     if name == stop_at:
         raise KeyboardInterrupt
@@ -71,12 +71,12 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def whole(tmp_path) -> dict[str, bytes]:
-    """What an uninterrupted call writes."""
+    """The files of an uninterrupted call."""
     write(tmp_path / "whole")
     return contents(tmp_path / "whole")
 
 
-def test_workers_and_shard_sizes_change_no_row(tmp_path, whole, monkeypatch):
+def test_rows_depend_neither_on_jobs_nor_on_the_shard_size(tmp_path, whole, monkeypatch):
     assert len(whole) > 4
     write(tmp_path / "points", jobs=2)
     assert contents(tmp_path / "points") == whole
@@ -90,7 +90,7 @@ def test_workers_and_shard_sizes_change_no_row(tmp_path, whole, monkeypatch):
     assert large.read(everything, ["points"]) == stored.read(everything, ["points"])
 
 
-def test_after_a_stop_only_what_is_missing_is_computed(tmp_path, whole):
+def test_a_resumed_call_computes_only_missing_items(tmp_path, whole):
     folder, log = tmp_path / "points", tmp_path / "log"
     with pytest.raises(KeyboardInterrupt):
         write(folder, log=log, stop_at="clip07")
@@ -106,7 +106,7 @@ def test_after_a_stop_only_what_is_missing_is_computed(tmp_path, whole):
 
 
 @pytest.mark.parametrize("changed", [{"metadata": {"sigma": 1}}, {"inputs": {"seed": 1}}])
-def test_what_was_finished_under_other_settings_is_dropped(tmp_path, changed):
+def test_a_call_with_other_settings_starts_over(tmp_path, changed):
     folder, log = tmp_path / "points", tmp_path / "log"
     with pytest.raises(KeyboardInterrupt):
         write(folder, stop_at="clip07")
@@ -114,7 +114,7 @@ def test_what_was_finished_under_other_settings_is_dropped(tmp_path, changed):
     assert log.read_text().split() == [name for _, name in CLIPS]
 
 
-def test_a_finished_shard_that_was_cut_off_is_written_anew(tmp_path, whole):
+def test_a_truncated_shard_is_written_again(tmp_path, whole):
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path / "points", stop_at="clip07")
     shard = tmp_path / ".points.part" / "shards" / "train-00000.parquet"
@@ -123,14 +123,14 @@ def test_a_finished_shard_that_was_cut_off_is_written_anew(tmp_path, whole):
     assert contents(tmp_path / "points") == whole
 
 
-def test_a_stop_before_the_first_shard_leaves_nothing_behind(tmp_path):
+def test_a_stop_before_the_first_shard_leaves_no_file(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path / "points", stop_at="clip00")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path, whole, ends):
+def test_a_call_that_is_killed_ten_times_ends_with_the_same_bytes(tmp_path, whole, ends):
     log = tmp_path / "log"
     call = (
         "import sys; sys.path.insert(0, 'tests'); from pathlib import Path; "
@@ -156,12 +156,12 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path, whole, ends)
             break
         process.wait()
     assert process.returncode == 0
-    assert computed() > len(CLIPS)  # what a kill interrupted was done again
+    assert computed() > len(CLIPS)  # killed items are computed again
     assert contents(tmp_path / "points") == whole
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "points", "whole"]
 
 
-def test_a_full_disk_is_one_line_and_costs_no_finished_shard(tmp_path, whole, monkeypatch):
+def test_a_full_disk_is_one_line_and_keeps_finished_shards(tmp_path, whole, monkeypatch):
     written = pq.ParquetWriter.write_table
     calls = iter(range(1000))
 
@@ -173,10 +173,10 @@ def test_a_full_disk_is_one_line_and_costs_no_finished_shard(tmp_path, whole, mo
     monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
     with pytest.raises(DataError) as caught:
         write(tmp_path / "points")
-    told = str(caught.value)
-    assert "points: cannot be written (No space left on device)" in told
-    assert ".points.part keeps what is finished" in told
-    assert "\n" not in told
+    message = str(caught.value)
+    assert "points: cannot be written (No space left on device)" in message
+    assert "finished shards are kept in " in message
+    assert "\n" not in message
     monkeypatch.undo()
     monkeypatch.setattr("tpifu.shards.writer.SHARD_BYTES", 20_000)
     log = tmp_path / "log"
@@ -185,17 +185,17 @@ def test_a_full_disk_is_one_line_and_costs_no_finished_shard(tmp_path, whole, mo
     assert contents(tmp_path / "points") == whole
 
 
-def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+def test_a_folder_that_cannot_be_created_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"points: cannot be written \(Not a directory\)"):
         write(tmp_path / "file" / "points")
 
 
-def test_a_second_process_is_refused(tmp_path, held_elsewhere):
+def test_a_second_process_is_rejected(tmp_path, locked_elsewhere):
     part = tmp_path / ".points.part"
     part.mkdir()
     with (
-        held_elsewhere(part / "lock"),
+        locked_elsewhere(part / "lock"),
         pytest.raises(DataError, match="another process writes this folder"),
     ):
         write(tmp_path / "points")

@@ -12,12 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from tpifu.errors import ConfigError
 
 
-def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested values under dotted names."""
     result: dict[str, Any] = {}
     for name, value in nested.items():
         if isinstance(value, dict):
-            result |= flat(value, f"{prefix}{name}.")
+            result |= flatten(value, f"{prefix}{name}.")
         else:
             result[prefix + name] = value
     return result

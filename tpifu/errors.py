@@ -1,5 +1,7 @@
-"""Errors for people: one line that says what, where, and what to do. Entry points print it and exit
-2."""
+"""Errors for people: one line that says what is wrong, where, and what to do.
+
+Entry points print the line and exit with 2.
+"""
 
 import signal
 import sys
@@ -8,33 +10,36 @@ from contextlib import contextmanager
 
 
 class TpifuError(Exception):
-    """A user's mistake or a broken input; `str(error)` is the one line a person reads."""
+    """A user's mistake or a broken input; `str(error)` is the line to print."""
 
 
 class ConfigError(TpifuError):
-    """A parameter or option that cannot be used as given."""
+    """A parameter or option that cannot be used."""
 
 
 class LicenceError(TpifuError):
-    """Licensed data that was asked for without a login, or with one that the server refused."""
+    """Licensed data without a login, or with a login that the server refused."""
 
 
 class DataError(TpifuError):
-    """A file or folder that is missing, unreadable, or not what it should be."""
+    """A file or folder that is missing, unreadable, or has wrong contents."""
 
 
 class Stopped(TpifuError):
-    """Asked to stop by SIGTERM, after saving; the same call goes on."""
+    """Training was stopped by SIGTERM and saved; repeating the call resumes it."""
 
 
 @contextmanager
 def exit_on_error() -> Iterator[None]:
-    """Turn a TpifuError into its one line on stderr and exit code 2; bugs keep their traceback."""
+    """Print a TpifuError to stderr and exit with 2, or with 143 for Stopped.
+
+    Other exceptions are bugs and keep their traceback.
+    """
     try:
         yield
     except Stopped as stopped:
         sys.stderr.write(f"{stopped}\n")
-        sys.exit(128 + signal.SIGTERM)  # as a shell reports it
+        sys.exit(128 + signal.SIGTERM)  # as shells report it
     except TpifuError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)

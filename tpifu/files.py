@@ -1,4 +1,4 @@
-"""Files written whole, digests of files and code, and locks between processes."""
+"""Atomic writes, digests of files and code, and locks between processes."""
 
 import fcntl
 import hashlib
@@ -16,10 +16,27 @@ from tpifu.errors import DataError
 PACKAGE = Path(__file__).parent
 
 
-def code_digest(*paths: str) -> str:
-    """SHA-256 of Python code: files and folders by their paths below `tpifu/`, "." for all of it.
+def digest(*contents: Path | bytes) -> str:
+    """SHA-256 of files, bytes and whole folders, in this order. File names do not count.
 
-    Raises FileNotFoundError for a path that is not there.
+    A path that does not exist counts as an empty folder.
+    """
+    total = hashlib.sha256()
+    for content in contents:
+        if isinstance(content, bytes):
+            total.update(hashlib.sha256(content).digest())
+            continue
+        for path in [content] if content.is_file() else sorted(content.rglob("*")):
+            if path.is_file():
+                with path.open("rb") as file:
+                    total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
+
+
+def code_digest(*paths: str) -> str:
+    """SHA-256 of Python files: files and folders by their paths below `tpifu/`, "." for all.
+
+    Raises FileNotFoundError for a path that does not exist.
     """
     total = hashlib.sha256()
     for path in paths:
@@ -30,66 +47,78 @@ def code_digest(*paths: str) -> str:
     return total.hexdigest()
 
 
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write a JSON file whole."""
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that replaces `path` at the end of the block, or is deleted if the
+    block raises. Creates missing parent folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(values, indent=2) + "\n")
-    os.replace(part, path)
+    part = path.with_name(f"{path.name}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """A scratch folder that takes `folder`'s place when the block ends well, and vanishes when it
-    does not."""
-    scratch = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
+    """Yield a temporary folder that replaces `folder` at the end of the block, or is deleted if
+    the block raises."""
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
     try:
-        yield scratch
+        yield part
     except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
         raise
     shutil.rmtree(folder, ignore_errors=True)
-    os.replace(scratch, folder)
+    os.replace(part, folder)
 
 
 def write_text(path: Path, text: str) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(text)
-    os.replace(part, path)
+    """Write a UTF-8 text file atomically."""
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write a JSON file atomically."""
+    write_text(path, json.dumps(values, indent=2) + "\n")
 
 
 @contextmanager
-def locked(folder: Path, what: str) -> Iterator[None]:
-    """Hold `folder`/lock for this process; a dead process holds no lock.
+def locked(folder: Path, activity: str) -> Iterator[None]:
+    """Lock `folder`/lock for this process. The lock of a process that died is free.
 
-    Raises DataError, which says that another process does `what`, if it is held.
+    Raises DataError if another process has the lock; `activity` says what that process does.
     """
     with (folder / "lock").open("w") as file:
         try:
-            hold(file)
+            lock_file(file)
         except BlockingIOError as error:
-            raise DataError(f"{folder}: another process {what}; wait for it or stop it") from error
+            raise DataError(
+                f"{folder}: another process {activity}; wait for it or stop it"
+            ) from error
         yield
 
 
-_held: "weakref.WeakSet[IO[Any]]" = weakref.WeakSet()
+_locked_files: "weakref.WeakSet[IO[Any]]" = weakref.WeakSet()
 
 
-def hold(file: IO[Any]) -> None:
-    """Lock an open file until it is closed. Raises BlockingIOError if it is locked already.
+def lock_file(file: IO[Any]) -> None:
+    """Lock an open file until it is closed. Raises BlockingIOError if it is already locked.
 
-    Processes that this one forks, as a DataLoader does, do not hold it on after its death.
+    Forked children, such as the processes of a DataLoader, do not keep the lock.
     """
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    _held.add(file)
+    _locked_files.add(file)
 
 
-def _let_go() -> None:
-    """Close what a parent holds; it goes on holding it."""
-    for file in _held:
+def _close_locked_files() -> None:
+    """Close a forked child's copies; the parent keeps its locks."""
+    for file in _locked_files:
         file.close()
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_close_locked_files)

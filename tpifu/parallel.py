@@ -1,4 +1,5 @@
-"""An ordered parallel map: the same results in the same order on one worker, many, or a cluster."""
+"""An ordered parallel map. Results and their order depend neither on the number of processes nor on
+the machines."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,10 +14,10 @@ from tpifu.errors import ConfigError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_ROUND = 32
-"""Items a worker that are under way or wait for the consumer, at most."""
-_PATIENCE = 20
-"""Seconds in which a Dask scheduler must answer."""
+_ROUND_ITEMS = 32
+"""Most items per process that are computed or wait to be consumed."""
+_TIMEOUT = 20
+"""Seconds to wait for a Dask scheduler."""
 
 
 def parallel_map(
@@ -27,20 +28,21 @@ def parallel_map(
     label: str,
     done: int = 0,
 ) -> Iterator[Result]:
-    """Results of `function` in the order of `items`, without the first `done`; a progress bar on a
-    terminal. Computed by `jobs` processes, or inside `cluster` by its workers."""
-    left = items[done:]
-    # joblib computes on, however few results have been taken. In rounds, memory stays flat.
-    size = _ROUND * joblib.effective_n_jobs(jobs)
+    """Results of `function` in the order of `items`; the first `done` items are skipped.
+
+    Runs in `jobs` processes, or on the workers of `cluster`. Shows a progress bar on terminals.
+    """
+    remaining = items[done:]
+    # joblib does not wait for the consumer. Rounds bound the results in memory.
+    size = _ROUND_ITEMS * joblib.effective_n_jobs(jobs)
     with (
-        # disable=None: quiet where stderr is not a terminal.
         tqdm.tqdm(desc=label, initial=done, total=len(items), unit="clip", disable=None) as bar,
         joblib.Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="4*n_jobs") as pool,
     ):
-        for start in range(0, len(left), size):
+        for start in range(0, len(remaining), size):
             for result in pool(
                 joblib.delayed(_single_threaded)(function, item)
-                for item in left[start : start + size]
+                for item in remaining[start : start + size]
             ):
                 yield result
                 bar.update()
@@ -48,11 +50,11 @@ def parallel_map(
 
 @contextmanager
 def cluster(scheduler: str | None) -> Iterator[None]:
-    """Let the workers of the Dask scheduler at `scheduler` (HOST:PORT) compute every `parallel_map`
-    of the block; None: processes of this machine do.
+    """Run each `parallel_map` in the block on the Dask cluster at `scheduler`, HOST:PORT; with
+    None, on this machine.
 
     The workers must see the same folders under the same paths. Raises ConfigError if Dask is not
-    installed, if the scheduler does not answer, or if its workers are none or run threads.
+    installed, the scheduler does not answer, or the cluster has no workers or multi-threaded ones.
     """
     if scheduler is None:
         yield
@@ -60,20 +62,18 @@ def cluster(scheduler: str | None) -> Iterator[None]:
     try:
         from distributed import Client
     except ImportError as error:
-        raise ConfigError(
-            "a Dask cluster was asked for, but Dask is missing: pip install '.[dask]' here"
-        ) from error
+        raise ConfigError("Dask is not installed; run pip install '.[dask]'") from error
     try:
-        client = Client(scheduler, timeout=_PATIENCE)
+        client = Client(scheduler, timeout=_TIMEOUT)
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"Dask scheduler {scheduler}: does not answer; is it running? (dask scheduler)"
+            f"Dask scheduler {scheduler}: no answer; is it running? (dask scheduler)"
         ) from error
     with client:
         threads = client.nthreads().values()
-        # Neither OpenGL's context nor a limit on threads can be shared by a worker's threads.
+        # Threads of one worker cannot share an OpenGL context or a limit on native threads.
         if set(threads) != {1}:
-            found = "workers of several threads" if threads else "no workers"
+            found = "workers with several threads" if threads else "no workers"
             raise ConfigError(
                 f"Dask scheduler {scheduler}: has {found}; start some with dask worker {scheduler} "
                 "--nthreads 1 --nworkers -1"
@@ -83,7 +83,6 @@ def cluster(scheduler: str | None) -> Iterator[None]:
 
 
 def _single_threaded(function: Callable[[Item], Result], item: Item) -> Result:
-    # One thread a worker inside native libraries: both levels of parallelism together oversubscribe
-    # the cores.
+    # Native threads inside every process would oversubscribe the cores.
     with threadpool_limits(1):
         return function(item)

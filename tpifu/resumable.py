@@ -1,8 +1,8 @@
-"""Clips -> a shard folder, by many workers, and again after a stop from where it stopped.
+"""Clips to a folder of shards in parallel. An interrupted call resumes from the last whole shard.
 
-Finished shards wait in `.NAME.part` beside the folder, outside what DVC empties before a stage
-runs. A repeated call whose settings, input and code are the same takes them over; any other drops
-them. The folder itself appears whole, byte-equal to one that was written without a stop.
+Finished shards wait in `.NAME.part` beside the folder, because DVC empties outputs before a stage
+runs. A repeated call reuses them if its settings, inputs and code are equal, else deletes them. The
+folder appears whole, with the same bytes as without an interruption.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tpifu.errors import DataError
-from tpifu.files import code_digest, locked
+from tpifu.files import code_digest, locked, write_json
 from tpifu.parallel import parallel_map
 from tpifu.shards.schema import Group, Kind
 from tpifu.shards.writer import ShardWriter
@@ -35,58 +35,54 @@ def build(
     *,
     jobs: int,
     label: str,
-    beside: Callable[[Path], None] | None = None,
+    write_extras: Callable[[Path], None] | None = None,
 ) -> None:
-    """Write `task`'s row groups of every item to shards, and what `beside` puts next to them.
+    """Write the row groups that `task` returns for each item; `write_extras` adds other files.
 
-    The results must depend on `metadata` and `inputs` alone (as JSON). Raises DataError if there
-    are no items, if another process writes this folder, or if the disk refuses.
+    Results may depend only on the code and on `metadata` and `inputs`, which must be JSON. Raises
+    DataError if there are no items, another process writes the folder, or the disk refuses.
     """
     if not items:
         raise DataError(f"{folder}: nothing to write")
     part = folder.with_name(f".{folder.name}.part")
-    finished = part / "shards"
-    run = _fingerprint({"kind": kind, "metadata": metadata, "inputs": inputs})
-    with _told(folder, part):
+    shards = part / "shards"
+    settings = {"kind": kind, "metadata": metadata, "inputs": inputs, "code": code_digest(".")}
+    run = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    with _disk_errors(folder, part):
         part.mkdir(parents=True, exist_ok=True)
-    with locked(part, "writes this folder"), _tidied(part):
-        with _told(folder, part):
-            done = _resumed(part, run)
-            writer = ShardWriter(finished, kind, metadata)
+    with locked(part, "writes this folder"), _delete_if_empty(part):
+        with _disk_errors(folder, part):
+            done = _resume(part, run)
+            writer = ShardWriter(shards, kind, metadata)
         results = parallel_map(task, items, jobs=jobs, label=label, done=done)
         try:
             for number, groups in enumerate(results, start=done):
-                with _told(folder, part):
+                with _disk_errors(folder, part):
                     if writer.add(groups):
-                        _note(part, run, number)
-            with _told(folder, part):
+                        _save_progress(part, run, number)
+            with _disk_errors(folder, part):
                 writer.close()
-                _note(part, run, len(items))
-                if beside:
-                    beside(finished)
+                _save_progress(part, run, len(items))
+                if write_extras:
+                    write_extras(shards)
         finally:
             writer.give_up()
-        with _told(folder, part):
+        with _disk_errors(folder, part):
             shutil.rmtree(folder, ignore_errors=True)
-            os.replace(finished, folder)
+            os.replace(shards, folder)
 
 
-def _fingerprint(settings: dict[str, Any]) -> str:
-    text = json.dumps({**settings, "code": code_digest(".")}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _resumed(part: Path, run: str) -> int:
-    """How many items the finished shards of this very run hold; of any other they are dropped."""
+def _resume(part: Path, run: str) -> int:
+    """Number of items in the finished shards of this run. Deletes all other shards."""
     try:
         progress = json.loads((part / _PROGRESS).read_text())
     except (OSError, ValueError):
         progress = {}
     shards = part / "shards"
-    kept, found = progress.get("shards", {}), _sizes(shards)
-    if progress.get("run") == run and all(found.get(name) == kept[name] for name in kept):
+    finished, sizes = progress.get("shards", {}), _sizes(shards)
+    if progress.get("run") == run and finished.items() <= sizes.items():
         for path in shards.iterdir():
-            if path.name not in kept:  # half a shard, or a whole one that was not noted any more
+            if path.name not in finished:
                 path.unlink()
         return progress["items"]
     shutil.rmtree(shards, ignore_errors=True)
@@ -94,12 +90,10 @@ def _resumed(part: Path, run: str) -> int:
     return 0
 
 
-def _note(part: Path, run: str, items: int) -> None:
-    """Remember that the finished shards hold the first `items` items."""
-    fresh = part / f"{_PROGRESS}.part"
-    shards = _sizes(part / "shards")
-    fresh.write_text(json.dumps({"run": run, "items": items, "shards": shards}))
-    os.replace(fresh, part / _PROGRESS)
+def _save_progress(part: Path, run: str, items: int) -> None:
+    """Record that the finished shards hold the first `items` items."""
+    progress = {"run": run, "items": items, "shards": _sizes(part / "shards")}
+    write_json(part / _PROGRESS, progress)
 
 
 def _sizes(shards: Path) -> dict[str, int]:
@@ -107,8 +101,7 @@ def _sizes(shards: Path) -> dict[str, int]:
 
 
 @contextmanager
-def _tidied(part: Path) -> Iterator[None]:
-    """Leave `part` behind only if it keeps finished shards."""
+def _delete_if_empty(part: Path) -> Iterator[None]:
     try:
         yield
     finally:
@@ -117,13 +110,12 @@ def _tidied(part: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _told(folder: Path, part: Path) -> Iterator[None]:
+def _disk_errors(folder: Path, part: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        kept = _sizes(part / "shards")
-        told = f"; {part} keeps what is finished" if kept else ""
+        finished = f"; finished shards are kept in {part}" if _sizes(part / "shards") else ""
         raise DataError(
-            f"{folder}: cannot be written ({error.strerror or error}){told}: make room, or make it "
-            "writable, and repeat"
+            f"{folder}: cannot be written ({error.strerror or error}){finished}; free space or fix "
+            "permissions, then repeat the command"
         ) from error

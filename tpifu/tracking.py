@@ -1,8 +1,8 @@
-"""MLflow runs: the only module that imports mlflow, and only once a run starts (it takes seconds).
+"""MLflow runs. No other module imports mlflow, and this one imports it only when a run starts.
 
-Tracking never stops the work it describes: the first failure prints one warning, and no more is
-recorded. The store is MLFLOW_TRACKING_URI, else `root`/mlflow.db with artifacts in `root`/mlruns.
-TPIFU_TRACKING=off records nothing, =system the machine's load as well.
+Tracking never stops the work that it records: after the first error it prints one warning and
+records nothing more. The store is MLFLOW_TRACKING_URI, by default `root`/mlflow.db with artifacts
+in `root`/mlruns. TPIFU_TRACKING=off records nothing; =system also records the machine's load.
 """
 
 import fcntl
@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TextIO, runtime_checkable
+from typing import TYPE_CHECKING, Any, TextIO
 
+from tpifu.config import flatten
 from tpifu.errors import ConfigError, Stopped
-from tpifu.files import hold
+from tpifu.files import lock_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,36 +29,14 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "tpifu"
 FLUSH_CALLS = 50
-"""Calls of `log_metrics` that are written together: a single one costs as much as a batch."""
+"""Calls of `log_metrics` that are written together; one request costs the same for all of them."""
 FLUSH_SECONDS = 30.0
-"""Metrics wait no longer than this, if more are logged: slow steps show up in the browser too."""
+"""Longest time between two writes while metrics are logged."""
 LOAD_SECONDS = 5.0
-"""Between two readings of the machine's load."""
+"""Time between two readings of the machine's load."""
 _CHOICES = ("on", "off", "system")
-_BATCH = {"metrics": 1000, "params": 100}
-"""What MLflow takes in one request."""
-
-
-@runtime_checkable
-class Run(Protocol):
-    """A run that is being recorded, or only seems to be: none of its methods raises."""
-
-    @property
-    def id(self) -> str | None:
-        """None if nothing is recorded."""
-
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None: ...
-
-    def log_params(self, params: dict[str, Any]) -> None:
-        """Flat parameters; see `flatten`."""
-
-    def log_artifact(self, path: Path) -> None:
-        """A file or a folder, copied."""
-
-    def set_tags(self, tags: dict[str, str]) -> None: ...
-
-    def close(self, status: str = "FINISHED") -> None:
-        """Write what is buffered and set the status; `start_run` does it."""
+_REQUEST_METRICS, _REQUEST_PARAMS = 1000, 100
+"""MLflow's limits for one request."""
 
 
 class NullRun:
@@ -65,24 +44,14 @@ class NullRun:
 
     id = None
 
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+    def _ignore(self, *args: Any, **kwargs: Any) -> None:
         pass
 
-    def log_params(self, params: dict[str, Any]) -> None:
-        pass
-
-    def log_artifact(self, path: Path) -> None:
-        pass
-
-    def set_tags(self, tags: dict[str, str]) -> None:
-        pass
-
-    def close(self, status: str = "FINISHED") -> None:
-        pass
+    log_metrics = log_params = log_artifact = set_tags = close = _ignore
 
 
 class MlflowRun:
-    """A run in an MLflow store, until the first error; from then on it does nothing."""
+    """A run in an MLflow store. Its methods never raise; after an error they do nothing."""
 
     def __init__(self, client: "MlflowClient", run_id: str, load: "_Load | None" = None) -> None:
         self.id = run_id
@@ -91,27 +60,29 @@ class MlflowRun:
         self._step = 0
         self._working = True
         self._calls = 0
-        self._written = time.monotonic()
+        self._flushed = time.monotonic()
         self._metrics: list[tuple[str, float, int, int]] = []
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         self._step = step or 0
-        self._keep(metrics)
+        self._buffer(metrics)
         if self._load and self._load.due:
-            self._keep(self._load.read())
+            self._buffer(self._load.read())
         self._calls += 1
-        late = time.monotonic() - self._written > FLUSH_SECONDS
+        late = time.monotonic() - self._flushed > FLUSH_SECONDS
         if late or self._calls >= FLUSH_CALLS:
             self._attempt(self._flush)
 
     def log_params(self, params: dict[str, Any]) -> None:
+        """Log parameters under dotted names, such as model.mlp."""
         from mlflow.entities import Param
 
-        rows = [Param(key, str(value)) for key, value in params.items()]
-        for some in _batches(rows, _BATCH["params"]):
-            self._attempt(partial(self._client.log_batch, self.id, params=some))
+        rows = [Param(key, str(value)) for key, value in flatten(params).items()]
+        for batch in _batches(rows, _REQUEST_PARAMS):
+            self._attempt(partial(self._client.log_batch, self.id, params=batch))
 
     def log_artifact(self, path: Path) -> None:
+        """Copy a file or a folder to the store."""
         self._attempt(partial(self._client.log_artifact, self.id, str(path)))
 
     def set_tags(self, tags: dict[str, str]) -> None:
@@ -120,13 +91,14 @@ class MlflowRun:
         rows = [RunTag(key, value) for key, value in tags.items()]
         self._attempt(partial(self._client.log_batch, self.id, tags=rows))
 
-    def close(self, status: str = "FINISHED") -> None:
+    def close(self, status: str) -> None:
+        """Write buffered metrics and set the run's status."""
         if self._load:
-            self._keep(self._load.read())
+            self._buffer(self._load.read())
         self._attempt(self._flush)
         self._attempt(partial(self._client.set_terminated, self.id, status))
 
-    def _keep(self, metrics: dict[str, float]) -> None:
+    def _buffer(self, metrics: dict[str, float]) -> None:
         now = int(time.time() * 1000)
         self._metrics += [(key, float(value), now, self._step) for key, value in metrics.items()]
 
@@ -134,9 +106,9 @@ class MlflowRun:
         from mlflow.entities import Metric
 
         rows = [Metric(*row) for row in self._metrics]
-        self._metrics, self._calls, self._written = [], 0, time.monotonic()
-        for some in _batches(rows, _BATCH["metrics"]):
-            self._client.log_batch(self.id, metrics=some)
+        self._metrics, self._calls, self._flushed = [], 0, time.monotonic()
+        for batch in _batches(rows, _REQUEST_METRICS):
+            self._client.log_batch(self.id, metrics=batch)
 
     def _attempt(self, action: Callable[[], Any]) -> None:
         if not self._working:
@@ -144,36 +116,35 @@ class MlflowRun:
             return
         try:
             action()
-        except Exception as error:  # a store fails in the ways of its database, server or disk
+        except Exception as error:  # databases, servers and disks raise many kinds
             self._working = False
             _warn("nothing", error)
 
 
 class _Load:
-    """Load of CPU, memory, disk, network and GPUs, as MLflow's own monitor measures it.
+    """Load of CPU, memory, disk, network and GPUs, measured by MLflow's own monitor.
 
-    That monitor's thread asks the store before each reading, and the end of a run waits for it:
-    here the readings are written with the metrics of the work.
+    The monitor's thread would delay the end of a run, so readings are taken between steps.
     """
 
     def __init__(self, run_id: str, uri: str) -> None:
         self._monitor: SystemMetricsMonitor | None = None
         self._run = {"run_id": run_id, "tracking_uri": uri}
         self._working = True
-        self.read()  # CPU load is the mean since the reading before
+        self.read()  # CPU load is a mean since the previous reading
 
     @property
     def due(self) -> bool:
         return time.monotonic() - self._last >= LOAD_SECONDS
 
     def read(self) -> dict[str, float]:
-        """Named as MLflow's pages expect; nothing, after one warning, if it cannot be measured."""
+        """Metrics named as MLflow's pages expect. After an error: one warning, then always {}."""
         self._last = time.monotonic()
         if not self._working:
             return {}
         try:
             return {f"system/{name}": value for name, value in self._measure().items()}
-        except Exception as error:  # psutil and the GPUs' libraries fail in the ways of the machine
+        except Exception as error:  # psutil and GPU libraries raise many kinds
             self._working = False
             _warn("no system metrics", error)
             return {}
@@ -198,23 +169,22 @@ def start_run(
     tags: dict[str, str],
     memory: Path | None = None,
     recorded: bool = True,
-) -> Iterator[Run]:
-    """Record what happens inside, if `recorded`: it ends FINISHED, KILLED if interrupted (Ctrl-C,
-    SIGTERM), or FAILED.
+) -> Iterator[MlflowRun | NullRun]:
+    """Record the block as an MLflow run, unless `recorded` is False.
 
-    `params` may be nested. The tags git.commit and git.dirty (of `root`), dvc.stage and dvc.exp are
-    added where they are known. `memory` is a folder that keeps the run's id: as long as nobody
-    empties it, the next call goes on with that run, or with a new one if the store does not know
-    it. Raises ConfigError for an unknown TPIFU_TRACKING.
+    The run ends as FINISHED, as KILLED after Ctrl-C or SIGTERM, or as FAILED. `params` may be
+    nested. Tags of the git commit of `root` and of the DVC stage and experiment are added.
+    `memory` is a folder for the run's id: a call with the same folder resumes the run. Raises
+    ConfigError for an unknown TPIFU_TRACKING.
     """
     choice = os.environ.get("TPIFU_TRACKING", "on")
     if choice not in _CHOICES:
-        raise ConfigError(f"TPIFU_TRACKING is {choice!r}: one of {', '.join(_CHOICES)}")
-    with ExitStack() as held:
-        run: Run = NullRun()
+        raise ConfigError(f"TPIFU_TRACKING is {choice!r}: use {', '.join(_CHOICES)}")
+    with ExitStack() as resources:
+        run: MlflowRun | NullRun = NullRun()
         if recorded and choice != "off":
-            run = _open_run(name, root.resolve(), tags, memory, held, load=choice == "system")
-        run.log_params(flatten(params))
+            run = _open_run(name, root.resolve(), tags, memory, resources, load=choice == "system")
+        run.log_params(params)
         status = "FINISHED"
         try:
             yield run
@@ -228,60 +198,57 @@ def start_run(
             run.close(status)
 
 
-def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"model": {"mlp": [1]}} -> {"model.mlp": [1]}."""
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        name = f"{prefix}{key}"
-        flat |= flatten(value, f"{name}.") if isinstance(value, dict) else {name: value}
-    return flat
-
-
 def _open_run(
-    name: str, root: Path, tags: dict[str, str], memory: Path | None, held: ExitStack, *, load: bool
-) -> Run:
+    name: str,
+    root: Path,
+    tags: dict[str, str],
+    memory: Path | None,
+    resources: ExitStack,
+    *,
+    load: bool,
+) -> MlflowRun | NullRun:
     if chosen := os.environ.get("MLFLOW_TRACKING_URI"):
-        uri, artifacts = chosen, None  # a server has its own place for artifacts
+        uri, artifacts = chosen, None  # a server chooses the place of artifacts
     else:
         uri, artifacts = f"sqlite:///{root / 'mlflow.db'}", (root / "mlruns").as_uri()
     try:
         client, experiment = _connect(uri, artifacts)
-        note = held.enter_context(_note(memory)) if memory else None
-        known = note.read() if note else ""
-        run_id = _reopen(client, known) if known else None
+        id_file = resources.enter_context(_open_id_file(memory)) if memory else None
+        previous = id_file.read() if id_file else ""
+        run_id = _reopen(client, previous) if previous else None
         if run_id is None:
             run_id = client.create_run(experiment, run_name=name).info.run_id
-            if note:
-                note.truncate(0)
-                note.write(run_id)
-                note.flush()
+            if id_file:
+                id_file.truncate(0)
+                id_file.write(run_id)
+                id_file.flush()
         run = MlflowRun(client, run_id, _Load(run_id, uri) if load else None)
         run.set_tags(_origin(root) | tags)
         return run
-    except Exception as error:  # see MlflowRun._attempt; and mlflow itself may not import
+    except Exception as error:  # as in MlflowRun._attempt; mlflow's import may fail, too
         _warn("nothing", error)
         return NullRun()
 
 
 @contextmanager
-def _note(folder: Path) -> Iterator[TextIO]:
-    """The file with the run's id, for this process alone: a second trainer, which is refused its
-    work, must not end the run of the first."""
+def _open_id_file(folder: Path) -> Iterator[TextIO]:
+    """The locked file with the run's id. A second trainer of the same run, which will be refused,
+    must not end the first trainer's MLflow run."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "mlflow-run").open("a+") as file:
         try:
-            hold(file)
+            lock_file(file)
         except BlockingIOError as error:
-            raise BlockingIOError(f"{folder}: another process records this very run") from error
+            raise BlockingIOError(f"{folder}: another process records this run") from error
         file.seek(0)
         yield file
 
 
 def _connect(uri: str, artifacts: str | None) -> tuple["MlflowClient", str]:
-    """A client and the id of the experiment, created at first use."""
+    """A client, and the id of the experiment, which is created on first use."""
     for key, value in {
-        # mlflow alone tries for minutes. So a server that is silent costs the work 20 s, once:
-        # less than the processes of a team wait for each other (tpifu.team.PATIENCE).
+        # By default mlflow retries for minutes. These settings limit the wait to 20 s, less than
+        # other ranks wait for the main process (tpifu.train.distributed.TIMEOUT).
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
         "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
@@ -293,8 +260,8 @@ def _connect(uri: str, artifacts: str | None) -> tuple["MlflowClient", str]:
     with _store_lock(uri):
         from mlflow import MlflowClient
 
-        for chatter in ("mlflow", "alembic"):
-            logging.getLogger(chatter).setLevel(logging.CRITICAL)
+        for logger in ("mlflow", "alembic"):
+            logging.getLogger(logger).setLevel(logging.CRITICAL)
         client = MlflowClient(uri)
         experiment = client.get_experiment_by_name(EXPERIMENT)
         if experiment:
@@ -304,7 +271,7 @@ def _connect(uri: str, artifacts: str | None) -> tuple["MlflowClient", str]:
 
 @contextmanager
 def _store_lock(uri: str) -> Iterator[None]:
-    """Let one process at a time create an SQLite store: two would race in its migrations."""
+    """Let one process at a time create an SQLite store; its migrations are not safe otherwise."""
     if not uri.startswith("sqlite:///"):
         yield
         return
@@ -312,14 +279,14 @@ def _store_lock(uri: str) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(path.name + ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        # mlflow tries a file that is no database for minutes; this fails at once.
+        # Fails at once if the file is not a database; mlflow would retry for minutes.
         with closing(sqlite3.connect(path)) as database:
             database.execute("PRAGMA schema_version")
         yield
 
 
 def _reopen(client: "MlflowClient", run_id: str) -> str | None:
-    """Set a run going again; None if the store has lost it."""
+    """Set a run's status to running; None if the store does not have the run."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -332,7 +299,7 @@ def _reopen(client: "MlflowClient", run_id: str) -> str | None:
 
 
 def _origin(root: Path) -> dict[str, str]:
-    """The tags that lead from a run back to the code and the experiment."""
+    """Tags that identify the code, the stage and the experiment of a run."""
     tags = {"dvc.stage": os.environ.get("DVC_STAGE"), "dvc.exp": os.environ.get("DVC_EXP_NAME")}
     tags["git.commit"] = _git(root, "rev-parse", "HEAD")
     changes = _git(root, "status", "--porcelain")
@@ -342,7 +309,7 @@ def _origin(root: Path) -> dict[str, str]:
 
 
 def _git(root: Path, *command: str) -> str | None:
-    """What git says in `root`; None where there is no repository, or no git."""
+    """Output of git in `root`; None if there is no repository or no git."""
     try:
         done = subprocess.run(
             ["git", "-C", str(root), *command], capture_output=True, text=True, check=False
@@ -356,9 +323,9 @@ def _batches(rows: list[Any], size: int) -> Iterator[list[Any]]:
     return (rows[first : first + size] for first in range(0, len(rows), size))
 
 
-def _warn(what: str, error: Exception) -> None:
+def _warn(recorded: str, error: Exception) -> None:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     sys.stderr.write(
-        f"warning: MLflow records {what} from here on ({lines[0][:200]}); the results do not "
-        "depend on it, TPIFU_TRACKING=off leaves it out\n"
+        f"warning: MLflow records {recorded} from here on ({lines[0][:200]}); results do not "
+        "depend on it, and TPIFU_TRACKING=off turns it off\n"
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from helpers.command import done, refused, settings, tpifu
 
-from tpifu.config import Params, flat
+from tpifu.config import Params, flatten
 from tpifu.params_file import load
 
 REPOSITORY = Path(__file__).parents[2]
@@ -22,12 +22,12 @@ def shown(*options) -> dict[str, dict]:
 
 def test_params_shows_the_values_of_the_repository():
     values = {key: row["value"] for key, row in shown().items()}
-    assert values == flat(load(REPOSITORY / "params.yaml").model_dump(mode="json"))
+    assert values == flatten(load(REPOSITORY / "params.yaml").model_dump(mode="json"))
 
 
 def test_params_shows_the_meaning_and_limits_of_every_key():
     rows = shown()
-    assert set(rows) == set(flat(Params().model_dump()))
+    assert set(rows) == set(flatten(Params().model_dump()))
     for key, row in rows.items():
         assert re.fullmatch(r"\S.*[.)]", row["meaning"]), key
     allowed = {key: row["allowed"] for key, row in rows.items()}
@@ -43,7 +43,7 @@ def test_params_shows_the_meaning_and_limits_of_every_key():
 def test_the_table_has_a_row_for_every_key():
     lines = done("params", "--profile", "paper").stdout.splitlines()
     keys = [line.split()[0] for line in lines if line and not line[0].isspace()]
-    assert keys[1:] == list(flat(Params().model_dump()))
+    assert keys[1:] == list(flatten(Params().model_dump()))
     assert any(line.split()[:2] == ["train.steps", "44600"] for line in lines)
 
 

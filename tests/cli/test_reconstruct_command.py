@@ -99,10 +99,10 @@ def test_frames_without_a_mesh_are_reported(trip, tmp_path, monkeypatch):
     assert not (tmp_path / "mesh.glb").exists()
 
 
-def test_a_folder_in_use_is_rejected(trip, tmp_path, held_elsewhere):
+def test_a_folder_in_use_is_rejected(trip, tmp_path, locked_elsewhere):
     command = ["reconstruct", trip.model, trip.images[0], "-o", tmp_path, "--no-pictures"]
     (tmp_path / ".lock").mkdir()
-    with held_elsewhere(tmp_path / ".lock" / "lock"):
+    with locked_elsewhere(tmp_path / ".lock" / "lock"):
         line = refused(*command, *RECONSTRUCT)
         assert "another process reconstructs into this folder; wait" in line
         assert not (tmp_path / "reconstruct.json").exists()

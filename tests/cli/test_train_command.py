@@ -46,7 +46,7 @@ def test_an_interrupted_training_resumes(trip, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return training_step(*arguments, **options)
 
-    monkeypatch.setattr("tpifu.train.fit.training_step", interrupt_fifth)
+    monkeypatch.setattr("tpifu.train.trainer.training_step", interrupt_fifth)
     result = tpifu(*command, "-o", tmp_path / "resumed")
     assert (result.exit_code, result.stderr.splitlines()[-1]) == (130, "interrupted")
     assert not (tmp_path / "resumed" / "model.pt").exists()

@@ -32,8 +32,8 @@ def pictures(draw, least_margin=0):
     return images
 
 
-def seen_at(points, calib, images):
-    """What the images show where `points` project to; 0 beside the images."""
+def pixels_at(points, calib, images):
+    """The pixels that `points` project to; 0 outside the images."""
     pixels = ndc_to_pixel(project(calib.astype(float), points), SIZE, SIZE)
     u, v = np.floor(pixels).astype(int).T
     within = (u >= 0) & (u < SIZE) & (v >= 0) & (v < SIZE)
@@ -49,10 +49,10 @@ def world_of_pixels(z=0.3):
 
 
 @given(pictures())
-def test_a_mirrored_camera_sees_each_point_at_its_own_pixel(images):
+def test_a_mirrored_camera_projects_each_point_onto_its_pixel(images):
     points = world_of_pixels()
     other, calib = mirrored(images, CALIB)
-    np.testing.assert_array_equal(seen_at(points, calib, other), seen_at(points, CALIB, images))
+    np.testing.assert_array_equal(pixels_at(points, calib, other), pixels_at(points, CALIB, images))
     np.testing.assert_array_equal(project(calib, points)[:, 1:], project(CALIB, points)[:, 1:])
     assert not np.array_equal(calib, CALIB)
     back, again = mirrored(other, calib)
@@ -61,10 +61,10 @@ def test_a_mirrored_camera_sees_each_point_at_its_own_pixel(images):
 
 
 @given(pictures(least_margin=3), st.integers(-3, 3), st.integers(-3, 3))
-def test_a_shifted_camera_sees_each_point_at_its_own_pixel(images, right, up):
+def test_a_shifted_camera_projects_each_point_onto_its_pixel(images, right, up):
     points = world_of_pixels()
     other, calib = shifted(images, CALIB, right, up)
-    np.testing.assert_array_equal(seen_at(points, calib, other), seen_at(points, CALIB, images))
+    np.testing.assert_array_equal(pixels_at(points, calib, other), pixels_at(points, CALIB, images))
     moved = project(calib, points) - project(CALIB, points)
     # 24 pixels are 2 ndc wide.
     np.testing.assert_allclose(
@@ -74,7 +74,7 @@ def test_a_shifted_camera_sees_each_point_at_its_own_pixel(images, right, up):
     assert (after.left - before.left, after.above - before.above) == (right, -up)
 
 
-def test_what_is_shifted_out_of_the_image_is_lost_and_nothing_comes_in_from_the_other_side():
+def test_pixels_shifted_in_from_outside_are_empty():
     images = np.full((1, SIZE, SIZE, 2), 9, np.uint8)
     moved, _ = shifted(images, CALIB, 5, -2)
     assert margin_of(moved) == replace(margin_of(images), left=5, above=2)
@@ -82,25 +82,24 @@ def test_what_is_shifted_out_of_the_image_is_lost_and_nothing_comes_in_from_the_
 
 @settings(deadline=None)  # torch's first call takes long
 @given(pictures(), FACTORS)
-def test_a_scaled_image_is_the_networks_input_interpolated(images, factor):
-    """Compares with torch's interpolation of what the network sees: no halo at the outline."""
+def test_scaling_interpolates_the_networks_input(images, factor):
+    """Equals torch's interpolation, without a halo at the outline."""
     other, calib = scaled(images, CALIB, factor)
     np.testing.assert_allclose(calib, CALIB * factor, rtol=1e-6)  # depth too
     theta = torch.tensor([[1 / factor, 0.0, 0.0], [0.0, 1 / factor, 0.0]]).expand(2, 2, 3)
     grid = F.affine_grid(theta, [2, 3, SIZE, SIZE], align_corners=False)
-    # Pillow repeats the image's edge where torch fades to 0: a pixel's width, where the body is
-    # never moved to.
+    # Within a pixel of the image's edge, Pillow repeats the edge. The body never gets there.
     expected = F.grid_sample(
         network_input(torch.from_numpy(images)), grid, align_corners=False, padding_mode="border"
     )
     expected *= ((grid.abs() <= 1).all(dim=-1))[:, None]
     found = network_input(torch.from_numpy(other))
-    # Grey and mask are cut to 8 bits at each of four steps.
+    # Grey and mask are rounded down to 8 bits four times.
     torch.testing.assert_close(found, expected, atol=6 / 255, rtol=0)
 
 
 @given(st.tuples(FACTORS, st.floats(-0.4, 0.4), st.floats(-0.4, 0.4)))
-def test_a_scaled_camera_sees_a_spot_within_a_pixel(drawn):
+def test_a_scaled_camera_projects_a_spot_within_a_pixel(drawn):
     factor, x, y = drawn
     ndc = np.array([[x, y, 0.2]])
     images = np.zeros((1, SIZE, SIZE, 2), np.uint8)
@@ -114,9 +113,9 @@ def test_a_scaled_camera_sees_a_spot_within_a_pixel(drawn):
     assert np.abs(away).max() < 1
 
 
-def shown_beyond_the_image(images, calib):
-    """The images on a canvas with room for everything, changed as `calib` says, without the part
-    that is the image; and that part."""
+def split_canvas(images, calib):
+    """The images on a large canvas, changed as `calib` says: the part outside the image, and the
+    part inside."""
     canvas = np.pad(images, ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0)))
     factor = float(np.linalg.norm(calib[1, :3]) / np.linalg.norm(CALIB[1, :3]))
     if calib[0, 0] < 0:
@@ -138,16 +137,16 @@ def shown_beyond_the_image(images, calib):
 def test_the_body_stays_in_the_image(images, how, seed):
     margin = margin_of(images)
     other, calib = augmented(images, CALIB, lambda: margin, how, np.random.default_rng(seed))
-    beyond, within = shown_beyond_the_image(images, calib)
+    beyond, within = split_canvas(images, calib)
     assert beyond[..., -1].max() <= 1  # the factor is known to single precision
     if min(astuple(margin)) == 0:
-        # It may go on beyond the edge, which must not come into the image.
+        # The image may crop the body.
         assert np.array_equal(np.abs(calib), np.abs(CALIB))
     if not how.scale:
         np.testing.assert_array_equal(other, within)
 
 
-def test_a_scaled_body_reaches_every_edge_and_goes_no_further():
+def test_a_scaled_body_reaches_every_edge_and_never_crosses_it():
     images = np.zeros((1, SIZE, SIZE, 2), np.uint8)
     images[0, 6:20, 8:18] = 255
     how = Augmentation(flip=0.5, scale=0.5, shift=1.0)
@@ -155,13 +154,13 @@ def test_a_scaled_body_reaches_every_edge_and_goes_no_further():
     for seed in range(300):
         rng = np.random.default_rng(seed)
         other, calib = augmented(images, CALIB, partial(margin_of, images), how, rng)
-        beyond, _ = shown_beyond_the_image(images, calib)
+        beyond, _ = split_canvas(images, calib)
         assert beyond[..., -1].max() <= 1
         reached |= {side for side, free in vars(margin_of(other)).items() if free == 0}
     assert reached == {"left", "right", "above", "below"}
 
 
-def test_each_change_is_as_frequent_and_as_large_as_asked():
+def test_changes_have_the_configured_frequency_and_range():
     images = np.zeros((1, SIZE, SIZE, 2), np.uint8)
     images[0, 8:20, 10:18] = 255
     margin = margin_of(images)
@@ -188,7 +187,7 @@ def test_each_change_is_as_frequent_and_as_large_as_asked():
     assert np.allclose(right, np.rint(right), atol=1e-5)
 
 
-def test_one_setting_does_not_change_what_another_does():
+def test_settings_are_independent():
     images = np.zeros((1, SIZE, SIZE, 2), np.uint8)
     images[0, 8:16, 8:16] = 255
     margin = partial(margin_of, images)
@@ -210,7 +209,7 @@ def test_an_image_without_a_body_has_no_margin():
     assert astuple(margin_of(np.zeros((1, SIZE, SIZE, 2), np.uint8))) == (0, 0, 0, 0)
 
 
-def test_mirroring_alone_asks_for_no_margin():
+def test_mirroring_needs_no_margin():
     def margin():
         raise AssertionError
 

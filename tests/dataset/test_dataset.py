@@ -3,9 +3,9 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from helpers.training import windows
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader
 
 from tpifu.dataset.augment import Augmentation
 from tpifu.dataset.steps import Share, TrainingSteps
@@ -21,25 +21,20 @@ UNCHANGED = Augmentation()
 CHANGED = Augmentation(flip=0.5, scale=0.3, shift=1.0)
 
 
-def windows(tiny, neighborhood=3, split="train", stride=1) -> Windows:
-    return Windows(tiny / "views", tiny / "points", split, neighborhood, stride)
-
-
 @given(length=st.integers(1, 12), reach=st.integers(0, 4), stride=st.integers(1, 3))
-def test_a_window_is_its_centre_and_its_neighbours_and_ends_repeat(length, reach, stride):
+def test_a_window_holds_its_centre_and_neighbours_and_repeats_the_ends(length, reach, stride):
     frames = window_frames(length, 2 * reach + 1, stride)
     for centre, row in enumerate(frames.tolist()):
         steps = range(-reach, reach + 1)
         assert row == [min(max(centre + stride * s, 0), length - 1) for s in steps]  # oldest first
 
 
-def test_a_stride_takes_frames_farther_apart_of_the_same_shards(tiny):
-    near, far = (windows(tiny, 3, "train", stride) for stride in (1, 2))
+def test_a_stride_changes_the_frames_of_windows_and_nothing_else(tiny):
+    near, far = (windows(tiny, stride=stride) for stride in (1, 2))
     whole, apart = (found.clip_batch(0, 1, 10, seed=0) for found in (near, far))
     assert apart.frames.tolist() == [[0, 0, 2], [0, 1, 3], [0, 2, 4], [1, 3, 4], [2, 4, 4]]
     assert torch.equal(whole.images, apart.images)
     assert torch.equal(whole.points, apart.points)
-    # Neighbouring windows of a step share what they can.
     steps = TrainingSteps(far, 8, 10, seed=0, windows_per_clip=8)
     batch = steps[0]
     assert len(batch.images) == 5 + 3
@@ -53,7 +48,7 @@ def test_a_stride_takes_frames_farther_apart_of_the_same_shards(tiny):
     inside=st.lists(st.booleans(), min_size=6, max_size=40).map(np.array),
     seed=st.integers(0, 9),
 )
-def test_a_draw_is_half_inside_unless_one_kind_is_too_few(inside, seed):
+def test_half_of_a_draw_is_inside_unless_there_are_too_few_points(inside, seed):
     chosen = balanced_draw(inside, 6, np.random.default_rng(seed))
     assert len(set(chosen.tolist())) == 6
     expected = min(inside.sum(), max(3, 6 - (~inside).sum()))
@@ -62,14 +57,14 @@ def test_a_draw_is_half_inside_unless_one_kind_is_too_few(inside, seed):
 
 def test_every_kept_frame_is_a_centre(tiny):
     found = windows(tiny)
-    assert len(found) == 5 + 3  # of conftest.CLIPS
+    assert len(found) == 5 + 3  # helpers.data.CLIPS
     assert [name for name, _ in found.clips] == ["run0/a_walk_c0001", "run0/b_run_c0001"]
     assert found.centres == [(0, t) for t in range(5)] + [(1, t) for t in range(3)]
     assert len(windows(tiny, split="unseen_motion")) == 3
 
 
 def test_points_images_and_camera_belong_to_the_frame(tiny):
-    """A point is in its mesh, by the slow winding number, and pixels show it where it projects."""
+    """Labels equal the slow winding number, and points inside project onto the body."""
     found = windows(tiny, split="test")
     reader = MeshReader(tiny / "meshes")
     index = reader.shards.index
@@ -91,10 +86,10 @@ def test_points_images_and_camera_belong_to_the_frame(tiny):
 
 
 @pytest.mark.parametrize("augmentation", [UNCHANGED, CHANGED])
-def test_training_steps_depend_on_seed_and_step_alone(tiny, augmentation):
+def test_a_batch_depends_only_on_seed_and_step(tiny, augmentation):
     one = TrainingSteps(windows(tiny), 4, 20, seed=0, augmentation=augmentation)
     other = TrainingSteps(windows(tiny), 4, 20, seed=0, augmentation=augmentation)
-    late = other[7]  # out of order, as a worker or a resumed run asks
+    late = other[7]  # out of order, as for a reader or a resumed run
     for step in range(8):
         batch = one[step]
     for name, value in vars(batch).items():
@@ -103,7 +98,7 @@ def test_training_steps_depend_on_seed_and_step_alone(tiny, augmentation):
     assert not torch.equal(batch.points, one[6].points)
 
 
-def test_an_epoch_visits_every_centre_once_and_the_next_in_another_order(tiny):
+def test_every_epoch_visits_every_centre_once_in_another_order(tiny):
     steps = TrainingSteps(windows(tiny), 2, 4, seed=0)
     visits = [steps._centre(position)[0] for position in range(16)]
     assert sorted(visits[:8]) == sorted(visits[8:]) == list(range(8))
@@ -111,64 +106,43 @@ def test_an_epoch_visits_every_centre_once_and_the_next_in_another_order(tiny):
 
 
 @pytest.mark.parametrize("width", [2, 3, 4, 9])
-def test_neighbouring_windows_share_their_images(tiny, width):
+def test_runs_of_neighbouring_windows_share_their_images(tiny, width):
     found = windows(tiny)  # clips of 5 and 3 frames
     steps = TrainingSteps(found, 8, 20, seed=0, windows_per_clip=width)
-    begins = set()
+    starts = set()
     for epoch in range(4):
         visits = [steps._centre(8 * epoch + place) for place in range(8)]
         assert sorted(centre for centre, _ in visits) == list(range(8))
-        for place, (centre, leader) in enumerate(visits):
-            ahead = 8 * epoch + place - leader
+        for place, (centre, start) in enumerate(visits):
+            ahead = 8 * epoch + place - start
             assert 0 <= ahead < width
-            # A run is neighbours of one clip.
             first = visits[place - ahead][0]
             assert centre == first + ahead
             assert found.centres[centre][0] == found.centres[first][0]
-        begins.add(tuple(sorted(leader - 8 * epoch for _, leader in visits)))
+        starts.add(tuple(sorted(start - 8 * epoch for _, start in visits)))
         batch = steps[epoch]
         needed = set()
-        for (centre, leader), frames in zip(visits, batch.frames.tolist(), strict=True):
+        for (centre, start), frames in zip(visits, batch.frames.tolist(), strict=True):
             clip, frame = found.centres[centre]
             expected = window_frames(len(found.clips[clip][1]), 3)[frame]
-            needed |= {(leader, int(t)) for t in expected}
+            needed |= {(start, int(t)) for t in expected}
             assert frames == sorted(frames)
             assert len(set(frames)) == len(set(expected.tolist()))
         assert len(batch.images) == len(needed)
-    assert len(begins) > 1  # runs begin elsewhere in other epochs
-
-
-def test_shared_images_are_those_of_the_windows_alone(tiny):
-    found = windows(tiny)
-    batch = TrainingSteps(found, 8, 20, seed=0, windows_per_clip=3)[0]
-    steps = TrainingSteps(found, 8, 20, seed=0, windows_per_clip=3)
-    for window, frames in enumerate(batch.frames):
-        clip, frame = found.centres[steps._centre(window)[0]]
-        pictures = [
-            found.pixels(clip, view, window_frames(len(found.clips[clip][1]), 3)[frame])
-            for view in range(found.view_count(clip))
-        ]
-        own = batch.images[frames].numpy()
-        matching = [
-            np.array_equal(own, pixels) and np.array_equal(batch.calib[window].numpy(), calib)
-            for pixels, calib in pictures
-        ]
-        assert sum(matching) == 1
+    assert len(starts) > 1  # epochs cut clips at different places
 
 
 @pytest.mark.parametrize("width", [1, 3])
-def test_a_batch_is_what_is_stored_drawn_window_by_window(tiny, width):
-    """Compares with the slow obvious version: each window's images and whole pool read apart, and
-    nothing drawn but views and points."""
+def test_a_batch_equals_windows_read_one_by_one(tiny, width):
     found = windows(tiny)
     steps = TrainingSteps(found, 4, 20, seed=3, windows_per_clip=width)
     stored = Shards(tiny / "points", "points")
     for position in range(20):
-        centre, leader = steps._centre(position)
+        centre, start = steps._centre(position)
         clip, frame = found.centres[centre]
-        rng = np.random.default_rng([3, 1, leader])
+        rng = np.random.default_rng([3, 1, start])
         view = int(rng.integers(found.view_count(clip)))
-        if position != leader:
+        if position != start:
             rng = np.random.default_rng([3, 1, position])
         (row,) = stored.read([int(found.clips[clip][1][frame])], ["points", "inside"])
         pool = dequantise(unpack_codes(row["points"]))
@@ -187,14 +161,14 @@ def test_a_batch_is_what_is_stored_drawn_window_by_window(tiny, width):
 @pytest.mark.parametrize(
     "setting", [{}, {"windows_per_clip": 3}, {"windows_per_clip": 3, "augmentation": CHANGED}]
 )
-@pytest.mark.parametrize(("world", "parts"), [(2, 1), (1, 2), (2, 2), (4, 1)])
-def test_shares_make_up_the_batch(tiny, world, parts, setting):
+@pytest.mark.parametrize(("world_size", "parts"), [(2, 1), (1, 2), (2, 2), (4, 1)])
+def test_the_shares_of_all_ranks_are_the_batch(tiny, world_size, parts, setting):
     whole = TrainingSteps(windows(tiny), 4, 20, seed=0, **setting)
     for step in range(3):
         pieces = []
         for part in range(parts):
-            for rank in range(world):
-                share = Share(rank=rank, world=world, parts=parts)
+            for rank in range(world_size):
+                share = Share(rank=rank, world_size=world_size, parts=parts)
                 own = TrainingSteps(windows(tiny), 4, 20, seed=0, share=share, **setting)
                 pieces.append(own[step * parts + part])
         for name in ("points", "labels", "calib"):
@@ -208,9 +182,9 @@ def test_shares_make_up_the_batch(tiny, world, parts, setting):
     "setting", [{}, {"augmentation": CHANGED}, {"augmentation": CHANGED, "windows_per_clip": 2}]
 )
 @pytest.mark.parametrize("neighborhood", [3, 5])
-def test_both_models_see_the_same_centres_views_and_points(tiny, neighborhood, setting):
-    single = TrainingSteps(windows(tiny, 1), 4, 20, seed=5, **setting)
-    temporal = TrainingSteps(windows(tiny, neighborhood), 4, 20, seed=5, **setting)
+def test_all_models_train_on_the_same_centres_views_and_points(tiny, neighborhood, setting):
+    single = TrainingSteps(windows(tiny, neighborhood=1), 4, 20, seed=5, **setting)
+    temporal = TrainingSteps(windows(tiny, neighborhood=neighborhood), 4, 20, seed=5, **setting)
     for step in range(4):
         one, many = single[step], temporal[step]
         assert torch.equal(one.points, many.points)
@@ -220,7 +194,7 @@ def test_both_models_see_the_same_centres_views_and_points(tiny, neighborhood, s
         assert torch.equal(one.images[one.frames[:, 0]], many.images[centre])
 
 
-def test_a_changed_batch_shows_the_same_points_where_its_cameras_put_them(tiny):
+def test_augmented_cameras_project_the_same_points_onto_the_body(tiny):
     found = windows(tiny)
     plain = TrainingSteps(found, 8, 100, seed=0, windows_per_clip=2)
     steps = TrainingSteps(found, 8, 100, seed=0, windows_per_clip=2, augmentation=CHANGED)
@@ -229,10 +203,9 @@ def test_a_changed_batch_shows_the_same_points_where_its_cameras_put_them(tiny):
         batch, before = steps[step], plain[step]
         for name in ("points", "labels", "frames"):
             assert torch.equal(getattr(batch, name), getattr(before, name))
-        leaders = [steps._centre(8 * step + place)[1] for place in range(8)]
-        for place, leader in enumerate(leaders):
-            # The windows of a run move together.
-            assert torch.equal(batch.calib[place], batch.calib[leaders.index(leader)])
+        starts = [steps._centre(8 * step + place)[1] for place in range(8)]
+        for place, start in enumerate(starts):  # windows of a run have one camera
+            assert torch.equal(batch.calib[place], batch.calib[starts.index(start)])
         masks = batch.images[batch.frames[:, 1], :, :, 1]
         for mask, calib, points, labels in zip(
             masks, batch.calib, batch.points, batch.labels, strict=True
@@ -242,25 +215,10 @@ def test_a_changed_batch_shows_the_same_points_where_its_cameras_put_them(tiny):
             v = ((1 - ndc[:, 1]) * 16).long()
             assert (mask[v, u] > 0).float().mean() > 0.9  # edge pixels may miss
         cameras |= {tuple(calib.flatten().tolist()) for calib in batch.calib}
-    assert len(cameras) > 8  # each run its own
+    assert len(cameras) > 8  # runs differ
 
 
-def test_workers_read_the_same_changed_batches(tiny):
-    steps = TrainingSteps(windows(tiny), 4, 20, seed=0, augmentation=CHANGED)
-    loader = DataLoader(
-        steps,
-        batch_size=None,
-        sampler=range(4),
-        num_workers=2,
-        collate_fn=lambda batch: batch,
-        multiprocessing_context="fork",
-    )
-    for step, batch in enumerate(loader):
-        for name, value in vars(batch).items():
-            assert torch.equal(value, getattr(steps[step], name))
-
-
-def test_a_clip_end_repeats_its_image_and_stores_it_once(tiny):
+def test_the_repeated_image_at_a_clip_end_is_stored_once(tiny):
     batch = windows(tiny).clip_batch(1, 0, 4, seed=0)
     assert batch.frames.tolist() == [[0, 0, 1], [0, 1, 2], [1, 2, 2]]
     assert len(batch.images) == 3
@@ -271,24 +229,24 @@ def test_a_clip_end_repeats_its_image_and_stores_it_once(tiny):
     assert sorted(distinct) == [2] * 4 + [3] * 4  # two ends a clip
 
 
-def test_test_points_are_the_same_for_every_view_and_neighborhood(tiny):
-    one = windows(tiny, 1, "test").clip_batch(0, 0, 30, seed=4)
-    other = windows(tiny, 3, "test").clip_batch(0, 1, 30, seed=4)
+def test_points_of_a_clip_do_not_depend_on_view_or_neighborhood(tiny):
+    one = windows(tiny, "test", 1).clip_batch(0, 0, 30, seed=4)
+    other = windows(tiny, "test").clip_batch(0, 1, 30, seed=4)
     assert torch.equal(one.points, other.points)
     assert torch.equal(one.labels, other.labels)
 
 
-def test_what_the_data_cannot_give_is_refused(tiny, tmp_path):
+def test_unsuitable_data_is_rejected(tiny, tmp_path):
     with pytest.raises(ConfigError, match=r"neighborhood is 7, but the longest train clip has 5"):
-        windows(tiny, 7)
-    message = "is 3 and model.stride 3, together 7 frames, but the longest train clip has 5"
+        windows(tiny, neighborhood=7)
+    message = r"is 3, .* has 5 frames, and a window spans 7 \(model.stride is 3\)"
     with pytest.raises(ConfigError, match=message):
-        windows(tiny, 3, stride=3)
-    with pytest.raises(ConfigError, match=r"batch_size is 9, the data has 8 meshes"):
+        windows(tiny, stride=3)
+    with pytest.raises(ConfigError, match=r"batch_size is 9, but the data has 8 meshes"):
         TrainingSteps(windows(tiny), 9, 4, seed=0)
-    with pytest.raises(ConfigError, match=r"batch_size is 4: .* split evenly into 3 parts"):
-        TrainingSteps(windows(tiny), 4, 4, seed=0, share=Share(world=3))
-    with pytest.raises(ConfigError, match=r"500 points a mesh asked for, .* has 400"):
+    with pytest.raises(ConfigError, match="batch_size is 4; it must be divisible by 3"):
+        TrainingSteps(windows(tiny), 4, 4, seed=0, share=Share(world_size=3))
+    with pytest.raises(ConfigError, match=r"500 points a mesh are too many: .* has 400"):
         TrainingSteps(windows(tiny), 1, 500, seed=0)[0]
     with pytest.raises(DataError, match="no rows of split 'val'"):
         windows(tiny, split="val")

@@ -8,7 +8,7 @@ import pytest
 import torch
 import trimesh
 
-from tpifu.config import Evaluate, Lighting, flat
+from tpifu.config import Evaluate, Lighting, flatten
 from tpifu.errors import DataError
 from tpifu.evaluate.evaluate import evaluate, open_windows
 from tpifu.evaluate.measure import MeasuredClip, measure, measure_clip
@@ -259,4 +259,4 @@ def test_a_summary_averages_views_then_meshes_and_leaves_out_what_was_not_measur
     write_json(tmp_path / "metrics" / "m.json", {**found, "unseen": {"iou": 0.5}})
     assert json.loads((tmp_path / "metrics" / "m.json").read_text())["unseen"] == {"iou": 0.5}
     assert [path.name for path in (tmp_path / "metrics").iterdir()] == ["m.json"]
-    assert flat({"iou": 0.5, "unseen": {"iou": 0.25}}) == {"iou": 0.5, "unseen.iou": 0.25}
+    assert flatten({"iou": 0.5, "unseen": {"iou": 0.25}}) == {"iou": 0.5, "unseen.iou": 0.25}

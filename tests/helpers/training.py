@@ -5,6 +5,9 @@ import csv
 import torch
 
 from tpifu.config import Train
+from tpifu.dataset.windows import Windows
+from tpifu.shards.folder import DataFolder
+from tpifu.train.fit import fit
 from tpifu.train.run import Machine, Run
 
 CPU = Machine(device=torch.device("cpu"))
@@ -21,15 +24,15 @@ SHORT = Train(
 
 
 class Interrupted(Exception):
-    """What a kill looks like from inside."""
+    """Ends a training as abruptly as a kill."""
 
 
-def run(tiny, model, neighborhood=3, train=SHORT, seed=0) -> Run:
+def run(tiny, model, neighborhood=3, train=SHORT, seed=0, **changes) -> Run:
+    """A run on the tiny data; `changes` replace values of `train`."""
     return Run(
-        views=tiny / "views",
-        points=tiny / "points",
+        data=DataFolder(tiny),
         model=model.with_window(neighborhood),
-        train=train,
+        train=train.model_copy(update=changes),
         seed=seed,
     )
 
@@ -38,9 +41,29 @@ def ignore(metrics, step):
     pass
 
 
+def train(settings, out, machine=CPU, log=ignore) -> list[int]:
+    """Train into `out`, with checkpoints in `scratch` beside it. Returns every logged step."""
+    steps = []
+
+    def record(metrics, step):
+        steps.append(step)
+        log(metrics, step)
+
+    fit(settings, out, out.parent / "scratch", machine, record)
+    return steps
+
+
+def windows(tiny, split="train", neighborhood=3, stride=1) -> Windows:
+    return Windows(tiny / "views", tiny / "points", split, neighborhood, stride)
+
+
 def losses(folder):
     with (folder / "loss.csv").open() as file:
         return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+def outputs(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def stop_at(wanted):

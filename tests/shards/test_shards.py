@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tpifu.errors import DataError
-from tpifu.files import whole_folder
+from tpifu.files import digest, whole_folder
 from tpifu.geometry.mesh import Mesh
 from tpifu.shards.coding import (
     POINT_HALF,
@@ -24,7 +24,7 @@ from tpifu.shards.coding import (
     unpack_codes,
 )
 from tpifu.shards.meshes import MeshFrame, MeshReader, write_meshes
-from tpifu.shards.reader import Shards, digest
+from tpifu.shards.reader import Shards
 from tpifu.shards.schema import SCHEMAS, VERSION, item_seed
 from tpifu.shards.writer import write
 
@@ -145,9 +145,9 @@ def test_shards_written_twice_are_byte_equal(tmp_path):
         write_meshes(tmp_path / name, mesh_clips(np.random.default_rng(0)), {"a": 1})
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
-    assert digest([tmp_path / "one"]) == digest([tmp_path / "two"])
+    assert digest(tmp_path / "one") == digest(tmp_path / "two")
     write_meshes(tmp_path / "two", mesh_clips(np.random.default_rng(1)), {"a": 1})
-    assert digest([tmp_path / "one"]) != digest([tmp_path / "two"])
+    assert digest(tmp_path / "one") != digest(tmp_path / "two")
 
 
 def test_meshes_come_back_as_written(tmp_path):
@@ -190,7 +190,7 @@ def test_a_reader_sent_to_another_process_reads_there(tmp_path):
 def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     folder = tmp_path / "points"
     write(folder, "points", [point_rows("train", "a", 2)], {})
-    before = digest([folder])
+    before = digest(folder)
 
     def broken():
         yield point_rows("train", "b", 2)
@@ -198,7 +198,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         write(folder, "points", broken(), {})
-    assert digest([folder]) == before
+    assert digest(folder) == before
     assert [path.name for path in tmp_path.iterdir()] == ["points"]
 
 

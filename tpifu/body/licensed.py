@@ -3,11 +3,11 @@
 No code in a file runs, and nothing is unpacked to disk.
 """
 
-import os
 import re
 import warnings
 import zipfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from tpifu.body.arrays import MAX_BYTES, fault, read_npz, shown, unpack
 from tpifu.body.pickles import read_pickle
 from tpifu.body.skeleton import GENDERS
 from tpifu.errors import DataError
+from tpifu.files import whole_file
 
 
 @dataclass(frozen=True)
@@ -124,18 +125,12 @@ def export_bodies(source: Path, folder: Path) -> dict[str, dict[str, str]]:
     """
     models = find_models(source)
     bodies = {gender: model.read() for gender, model in models.items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    parts = {gender: folder / f"{gender}.npz.part" for gender in bodies}
-    try:
+    with ExitStack() as whole:
         for gender, arrays in bodies.items():
+            part = whole.enter_context(whole_file(folder / f"{gender}.npz"))
             # A file object: np.savez would append .npz to a name. It stores no time of writing.
-            with parts[gender].open("wb") as file:
+            with part.open("wb") as file:
                 np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub
-        for gender, part in parts.items():
-            os.replace(part, folder / f"{gender}.npz")
-    finally:
-        for part in parts.values():
-            part.unlink(missing_ok=True)
     base = source if source.is_dir() else source.parent
     return {
         gender: {

@@ -55,7 +55,7 @@ def _print_tables(description: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from tpifu.config import flat
+    from tpifu.config import flatten
 
     splits = description["splits"]
     title = "{folder}: {kind}, schema version {version}, {bytes:,} bytes"
@@ -67,7 +67,9 @@ def _print_tables(description: dict[str, Any]) -> None:
         cells = [_text(values[name]) for values in splits.values()]
         counts.add_row(name.replace("_", " "), *cells)
     facts = Table.grid(padding=(0, 2))
-    for name, value in flat({"sampled": description["sampled"], **description["metadata"]}).items():
+    for name, value in flatten(
+        {"sampled": description["sampled"], **description["metadata"]}
+    ).items():
         if value != "":
             facts.add_row(name, _text(value))
     Console().print(counts, facts, "")

@@ -21,9 +21,9 @@ def print_params(
     as_json: options.AsJson = False,
 ) -> None:
     """Print every parameter: key, value, what is allowed, and meaning."""
-    from tpifu.config import flat, schemas
+    from tpifu.config import flatten, schemas
 
-    values = flat(options.read_params(params, profile, settings).model_dump(mode="json"))
+    values = flatten(options.read_params(params, profile, settings).model_dump(mode="json"))
     rows = [
         (key, values[key], _allowed(schema), " ".join(schema["description"].split()))
         for key, schema in schemas()

@@ -74,15 +74,14 @@ def train(
 
     from tpifu.shards.folder import DataFolder
     from tpifu.tracking import start_run
-    from tpifu.train.distributed import assembled
+    from tpifu.train.distributed import start_distributed
     from tpifu.train.fit import fit
     from tpifu.train.run import Machine, Run
 
     data = DataFolder(shards)
     options.check_pool(data.points, "train.points", chosen.train.points)
     run = Run(
-        views=data.views,
-        points=data.points,
+        data=data,
         model=chosen.model,
         train=chosen.train,
         seed=chosen.seed,
@@ -91,14 +90,14 @@ def train(
     scratch = scratch or out.resolve().parent / ".tpifu-train"
     last: dict[str, float] = {}
     with (
-        assembled(device_from(device)) as (team, own),
+        start_distributed(device_from(device)) as (processes, own),
         start_run(
             f"train {out.resolve().name}",
             root=Path(),
             params=run.settings(),
             tags={"fingerprint": run.fingerprint},
             memory=run.folder(scratch),
-            recorded=track and team.leads,
+            recorded=track and processes.is_main,
         ) as tracker,
     ):
 
@@ -108,15 +107,15 @@ def train(
 
         machine = Machine(
             device=own,
-            workers=readers,
+            readers=readers,
             parts=parts,
-            team=team,
+            processes=processes,
             precision=arithmetic,
             compiled=compile,
         )
         fit(run, out, scratch, machine, log)
-    if team.leads:
-        with suppress(OSError):  # another run may keep checkpoints there
+    if processes.is_main:
+        with suppress(OSError):  # other runs may have checkpoints there
             scratch.rmdir()
         loss = f", last loss {last['loss']:.4g}" if last else ""
         print(f"{out}/model.pt: {chosen.train.steps} steps{loss}")

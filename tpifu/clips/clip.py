@@ -7,7 +7,6 @@ joints in a y-down world, and gender as 0 (female) or 1 (male); MATLAB drops tra
 """
 
 import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from scipy.spatial.transform import Rotation
 from tpifu.body.skeleton import GENDERS
 from tpifu.clips.matfile import LARGEST, UnusableClip, read_fields
 from tpifu.errors import DataError
+from tpifu.files import whole_file
 
 # SURREAL's code of a gender is its index in GENDERS: 0 female, 1 male.
 MAX_BETA = 5.0
@@ -92,14 +92,11 @@ def write_clip(path: Path, clip: Clip, *, zrot: float, camera_distance: float) -
         "bg": text,
         "cloth": text,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
+    with whole_file(path) as part, part.open("wb") as file:
         scipy.io.savemat(file, fields)
-    # scipy writes the date into the first 116 bytes, as MATLAB does.
-    with part.open("r+b") as file:
+        # scipy writes the date into the first 116 bytes, as MATLAB does.
+        file.seek(0)
         file.write(b"MATLAB 5.0 MAT-file, Platform: posix".ljust(116))
-    os.replace(part, path)
 
 
 def read_clip(path: Path) -> Clip:

@@ -1,8 +1,8 @@
-"""Changed training images whose camera stays exact: what is done to the pixels is done to `calib`,
-so a world point still projects onto the same part of the body, and points and labels stay.
+"""Augmentation of training images. `calib` changes with the pixels, so that every world point still
+projects onto the same part of the body; points and labels stay the same.
 
-Images are (grey, mask) or (r, g, b, mask), 0 beside the body; image and ndc are those of
-`tpifu.camera`. A mirrored camera is left-handed.
+Images are (grey, mask) or (r, g, b, mask) and 0 outside the body; image and ndc coordinates are
+those of `tpifu.geometry.camera`. A mirrored camera is left-handed.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from PIL import Image
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """How much windows are changed; 0 is not at all. What `config.Train` says of each."""
+    """Augmentation strengths, see `config.Train`; 0 disables."""
 
     flip: float = 0.0
     scale: float = 0.0
@@ -33,7 +33,7 @@ class Margin:
 
 
 def margin_of(images: UInt8[np.ndarray, "m h w c"]) -> Margin:
-    """The margin that all of the images leave free; none where they show no body."""
+    """The smallest margin in any of the images; 0 on all sides if they show no body."""
     mask = images[..., -1].max(axis=0)
     columns, rows = mask.max(axis=0) > 0, mask.max(axis=1) > 0
     return Margin(
@@ -47,20 +47,20 @@ def margin_of(images: UInt8[np.ndarray, "m h w c"]) -> Margin:
 def mirrored(
     images: UInt8[np.ndarray, "m h w c"], calib: Float[np.ndarray, "3 4"]
 ) -> tuple[UInt8[np.ndarray, "m h w c"], Float[np.ndarray, "3 4"]]:
-    """Left and right exchanged."""
+    """Swap left and right."""
     return images[:, :, ::-1], calib * np.array([[-1], [1], [1]], calib.dtype)
 
 
 def scaled(
     images: UInt8[np.ndarray, "m h w c"], calib: Float[np.ndarray, "3 4"], factor: float
 ) -> tuple[UInt8[np.ndarray, "m h w c"], Float[np.ndarray, "3 4"]]:
-    """A body `factor` times as large, in depth too, about the centre of the image; bilinear."""
+    """Scale the body about the image centre, bilinearly, and its depth with it."""
     height, width = images.shape[1:3]
-    # Pillow asks where an output pixel comes from.
+    # Pillow's transform maps output pixels to input pixels.
     shrink = 1 / factor
     source = (shrink, 0, width / 2 * (1 - shrink), 0, shrink, height / 2 * (1 - shrink))
-    # Pillow interpolates colour times mask and divides by the mask again. So the network's input,
-    # (2 colour - 1) mask, is interpolated too: nothing dark or bright appears at the outline.
+    # Pillow interpolates colour * mask and divides by the interpolated mask, so the network's
+    # input, (2 colour - 1) * mask, is interpolated without dark or bright pixels at the outline.
     resized = [
         Image.fromarray(image).transform(
             (width, height), Image.Transform.AFFINE, source, Image.Resampling.BILINEAR
@@ -73,15 +73,15 @@ def scaled(
 def shifted(
     images: UInt8[np.ndarray, "m h w c"], calib: Float[np.ndarray, "3 4"], right: int, up: int
 ) -> tuple[UInt8[np.ndarray, "m h w c"], Float[np.ndarray, "3 4"]]:
-    """Everything moved by whole pixels; what leaves the image is lost, what comes in is empty."""
+    """Move the body by whole pixels. Pixels that leave the image are lost; new ones are 0."""
     height, width = images.shape[1:3]
-    across, along = abs(right), abs(up)
-    framed = np.pad(images, ((0, 0), (along, along), (across, across), (0, 0)))
-    top, left = along + up, across - right
+    x, y = abs(right), abs(up)
+    padded = np.pad(images, ((0, 0), (y, y), (x, x), (0, 0)))
+    top, left = y + up, x - right
     moved = calib.copy()
     moved[0, 3] += 2 * right / width
     moved[1, 3] += 2 * up / height
-    return framed[:, top : top + height, left : left + width], moved
+    return padded[:, top : top + height, left : left + width], moved
 
 
 def augmented(
@@ -91,13 +91,13 @@ def augmented(
     how: Augmentation,
     rng: np.random.Generator,
 ) -> tuple[UInt8[np.ndarray, "m h w c"], Float[np.ndarray, "3 4"]]:
-    """A random mirroring, size and place, one for all images, that keeps the body in the image.
+    """Mirror, scale and shift all images alike, at random, and keep the body inside the image.
 
-    `margin` tells what is free in all of the images; it is asked only where they are moved or
-    scaled. What is drawn depends on it and not on the images.
+    `margin` returns the free margin of all images; it is called only to scale or shift. The drawn
+    values depend on the margin, not on the images.
     """
-    # All four are always drawn, so that no setting changes what another one does.
-    flip, size, across, along = rng.random(4).tolist()
+    # Always draw all four, so that one setting does not change the effect of another.
+    flip, size, x, y = rng.random(4).tolist()
     if flip < how.flip:
         images, calib = mirrored(images, calib)
     if not (how.scale or how.shift):
@@ -106,41 +106,40 @@ def augmented(
     if flip < how.flip:
         free = replace(free, left=free.right, right=free.left)
     if 0 in astuple(free):
-        # Perhaps the body goes on beyond the edge: moved or made smaller, it would end in the
-        # middle of the image.
+        # The image may crop the body here. Moved or smaller, it would end inside the image.
         return images, calib
     if how.scale:
         low, high = 1 - how.scale, min(1 + how.scale, _largest_factor(free, images.shape[1:3]))
         factor = low + size * (high - low)
         images, calib = scaled(images, calib, factor)
         free = _scaled_margin(free, images.shape[1:3], factor)
-    right = _between(-int(how.shift * free.left), int(how.shift * free.right), across)
-    up = _between(-int(how.shift * free.below), int(how.shift * free.above), along)
+    right = _integer(-int(how.shift * free.left), int(how.shift * free.right), x)
+    up = _integer(-int(how.shift * free.below), int(how.shift * free.above), y)
     return shifted(images, calib, right, up)
 
 
 def _largest_factor(margin: Margin, size: tuple[int, ...]) -> float:
-    """The enlargement at which the first pixel of the body would be cut off."""
+    """The largest factor that keeps the body inside the image."""
     height, width = size
     sides = ((min(margin.left, margin.right), width), (min(margin.above, margin.below), height))
-    # Interpolation takes a pixel half a pixel beyond its edge, and shows at pixel centres.
+    # Interpolation spreads a pixel by half a pixel; the image is sampled at pixel centres.
     return min((length + 1) / (length - 2 * free + 1) for free, length in sides)
 
 
 def _scaled_margin(margin: Margin, size: tuple[int, ...], factor: float) -> Margin:
     height, width = size
 
-    def left_of(free: int, length: int) -> int:
+    def scale(free: int, length: int) -> int:
         return int((length + 1 - factor * (length - 2 * free + 1)) / 2)
 
     return Margin(
-        left=left_of(margin.left, width),
-        right=left_of(margin.right, width),
-        above=left_of(margin.above, height),
-        below=left_of(margin.below, height),
+        left=scale(margin.left, width),
+        right=scale(margin.right, width),
+        above=scale(margin.above, height),
+        below=scale(margin.below, height),
     )
 
 
-def _between(lowest: int, highest: int, unit: float) -> int:
-    """The whole number that `unit` in [0, 1) chooses, each as often."""
-    return lowest + int(unit * (highest - lowest + 1))
+def _integer(lowest: int, highest: int, uniform: float) -> int:
+    """Map `uniform` in [0, 1) to an integer in lowest .. highest."""
+    return lowest + int(uniform * (highest - lowest + 1))

@@ -1,12 +1,12 @@
 """Mesh files: read, checked, written."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tpifu.errors import DataError
+from tpifu.files import whole_file
 from tpifu.geometry.mesh import Mesh, watertight_fault
 
 if TYPE_CHECKING:
@@ -55,10 +55,8 @@ def save_mesh(mesh: Mesh, path: Path) -> None:
             f"{path}: cannot tell the mesh format from the suffix '{suffix}': "
             f"use {', '.join(SUFFIXES)}"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    mesh.trimesh().export(part, file_type=suffix[1:])
-    os.replace(part, path)
+    with whole_file(path) as part:
+        mesh.trimesh().export(part, file_type=suffix[1:])
 
 
 def read_mesh(path: Path) -> Mesh:

@@ -6,7 +6,6 @@ is seen during its time.
 """
 
 import json
-import os
 import shutil
 import struct
 import tempfile
@@ -17,6 +16,7 @@ from typing import IO, Any
 import numpy as np
 
 from tpifu.errors import DataError
+from tpifu.files import whole_file
 from tpifu.geometry.mesh import Mesh
 
 LARGEST = 2**32 - 1
@@ -131,14 +131,12 @@ def _write_container(document: dict[str, Any], binary: IO[bytes], path: Path) ->
     length = binary.tell()  # numbers of 4 bytes alone: needs no padding
     size = 12 + 8 + len(text) + 8 + length
     _require_room(size, path)
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
+    with whole_file(path) as part, part.open("wb") as file:
         file.write(struct.pack("<III", 0x46546C67, 2, size))
         file.write(struct.pack("<II", len(text), 0x4E4F534A) + text)
         file.write(struct.pack("<II", length, 0x004E4942))
         binary.seek(0)
         shutil.copyfileobj(binary, file)
-    os.replace(part, path)
 
 
 def _require_room(size: int, path: Path) -> None:

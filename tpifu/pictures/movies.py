@@ -1,6 +1,5 @@
 """WebP animations of a reconstructed clip: a turntable, and input beside meshes."""
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from tpifu.files import whole_file
 from tpifu.geometry.mesh_files import read_mesh
 from tpifu.pictures.gltf import write_animation
 from tpifu.pictures.tiles import ANGLES, draw_mesh, on_white
@@ -78,15 +78,14 @@ def write_webp(frames: Iterable[Image.Image], count: int, path: Path, ms: int) -
     """Write `count` frames as an animation of `ms` milliseconds a frame, holding few at a time."""
     rest = iter(frames)
     first = next(rest)
-    part = path.with_name(path.name + ".part")
-    first.save(
-        part,
-        "WEBP",
-        save_all=True,
-        append_images=[_Film(rest, count - 1)],
-        duration=ms,
-        loop=0,
-        quality=85,
-        method=4,
-    )
-    os.replace(part, path)
+    with whole_file(path) as part:
+        first.save(
+            part,
+            "WEBP",
+            save_all=True,
+            append_images=[_Film(rest, count - 1)],
+            duration=ms,
+            loop=0,
+            quality=85,
+            method=4,
+        )

@@ -1,7 +1,6 @@
 """The `meshes` stage: a SURREAL-shaped tree -> shards of posed, centred meshes."""
 
 import csv
-import hashlib
 import io
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from tpifu.clips.clip import clip_name, read_clip, read_source
 from tpifu.clips.matfile import UnusableClip
 from tpifu.clips.splits import Choice, choose_clips
 from tpifu.config import Data
+from tpifu.files import digest
 from tpifu.geometry.mesh import Mesh
 from tpifu.resumable import build
 from tpifu.shards.meshes import MeshFrame, Topologies, mesh_row
@@ -51,21 +51,27 @@ def export_meshes(tree: Path, out: Path, data: Data, seed: int, *, jobs: int) ->
         "skipped_clips": dict(sorted(Counter(clip.reason for clip in choice.skipped).items())),
     }
     inputs = {
-        "clips": [(split, str(path), kept, _digest(path)) for split, path, kept in clips],
-        "bodies": [_digest(path) for path in bodies.values()],
+        "clips": [(split, str(path), kept, digest(path)) for split, path, kept in clips],
+        "bodies": [digest(path) for path in bodies.values()],
     }
 
-    def beside(folder: Path) -> None:
+    def write_tables(folder: Path) -> None:
         topologies.write(folder)
         (folder / SKIPPED_NAME).write_text(_skipped_table(tree, choice.skipped))
 
     task = partial(_pose_clip, bodies=bodies, topologies=numbers, step=data.frame_step)
-    build(out, "meshes", task, clips, metadata, inputs, jobs=jobs, label="meshes", beside=beside)
+    build(
+        out,
+        "meshes",
+        task,
+        clips,
+        metadata,
+        inputs,
+        jobs=jobs,
+        label="meshes",
+        write_extras=write_tables,
+    )
     return choice
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _skipped_table(tree: Path, skipped: list[UnusableClip]) -> str:

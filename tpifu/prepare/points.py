@@ -12,13 +12,13 @@ import numpy as np
 from jaxtyping import Bool, Int16
 
 from tpifu.config import Sample
+from tpifu.files import digest
 from tpifu.geometry.inside import Inside, grid_occupancy
 from tpifu.geometry.mesh import Mesh
 from tpifu.geometry.sampling import sample_near_surface, sample_uniform
 from tpifu.resumable import build
 from tpifu.shards.coding import POINT_HALF, POINT_STEP, dequantise, pack_codes, quantise
 from tpifu.shards.meshes import MeshReader, StoredClip
-from tpifu.shards.reader import digest
 from tpifu.shards.schema import HELD_OUT, Group, item_seed
 
 
@@ -49,7 +49,7 @@ def write_points(
         "seed": seed,
         "units": "points: point_step metres; grid: cells over [-half, half]^3 metres, x slowest",
     }
-    inputs = {"meshes": digest([meshes])}
+    inputs = {"meshes": digest(meshes)}
     build(out, "points", task, reader.clips(), metadata, inputs, jobs=jobs, label="points")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from tpifu.config import Render
+from tpifu.files import digest
 from tpifu.geometry.camera import calibration
 from tpifu.render.backend import Backend
 from tpifu.render.light import image_light
@@ -14,7 +15,6 @@ from tpifu.render.render import render, shade
 from tpifu.resumable import build
 from tpifu.shards.coding import png
 from tpifu.shards.meshes import MeshReader, StoredClip
-from tpifu.shards.reader import digest
 from tpifu.shards.schema import Group
 
 
@@ -46,7 +46,7 @@ def write_views(
         "seed": seed,
         "units": "yaw: degrees about +y; calib: world metres -> ndc [-1, 1], z towards the viewer",
     }
-    inputs = {"meshes": digest([meshes])}
+    inputs = {"meshes": digest(meshes)}
     build(out, "views", task, reader.clips(), metadata, inputs, jobs=jobs, label="views")
 
 

@@ -7,7 +7,6 @@ A folder of results holds
 - `clip.glb`, `turntable.webp`, `side_by_side.webp`: see `tpifu.pictures.movies`.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ import tqdm
 
 from tpifu.dataset.windows import window_frames
 from tpifu.errors import DataError
-from tpifu.files import locked, write_json
+from tpifu.files import digest, locked, write_json
 from tpifu.geometry.camera import calibration
 from tpifu.geometry.mesh import Mesh, largest_component
 from tpifu.geometry.mesh_files import save_mesh
@@ -121,16 +120,14 @@ def _mesh(field: Field, half: float, settings: Settings) -> Mesh:
 
 def _manifest(model: TrainedModel, clip: InputFrames, settings: Settings) -> dict[str, Any]:
     """Everything that the meshes depend on, as digests and values."""
-    network = hashlib.sha256(f"{model.config.model_dump_json()} {model.window}".encode())
-    for value in model.network.state_dict().values():
-        network.update(value.cpu().numpy().tobytes())
-    pictures = hashlib.sha256(clip.images.tobytes())
-    pictures.update(json.dumps([list(clip.names), clip.yaw]).encode())
+    weights = [value.cpu().numpy().tobytes() for value in model.network.state_dict().values()]
+    network = digest(f"{model.config.model_dump_json()} {model.window}".encode(), *weights)
+    pictures = digest(clip.images.tobytes(), json.dumps([list(clip.names), clip.yaw]).encode())
     return {
-        "model": network.hexdigest()[:16],
+        "model": network[:16],
         "neighborhood": model.config.neighborhood,
         "stride": model.config.stride,
-        "pictures": pictures.hexdigest()[:16],
+        "pictures": pictures[:16],
         "frames": len(clip.names),
         **asdict(settings),
     }

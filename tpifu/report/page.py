@@ -8,7 +8,6 @@ with three.js). Equal content gives equal bytes.
 import base64
 import gzip
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -25,6 +24,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from tpifu.errors import DataError
+from tpifu.files import write_text
 from tpifu.geometry.mesh import Mesh
 from tpifu.pictures.tiles import COLOURS, FAR
 from tpifu.shards.coding import png
@@ -100,10 +100,7 @@ def write_page(path: Path, title: str, lead: str, sections: Sequence[Section]) -
             for section in sections
         ],
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_text(path, text + "\n")
 
 
 def _web(name: str) -> str:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from ruamel.yaml import YAML
 
 from tpifu.body.skeleton import PARTS
-from tpifu.config import flat
+from tpifu.config import flatten
 from tpifu.measures.names import PAPER, POINTS, words
 from tpifu.model.folder import LOSS_NAME, SETTINGS_NAME, VALIDATION_NAME
 from tpifu.pictures.figures import moving_mean, plot_bars, plot_curves
@@ -55,7 +55,7 @@ def motion_table(names: Sequence[str], motions: dict[str, dict[str, Paired]]) ->
 def table1(sides: Sequence[Side]) -> Table:
     """Table 1 as each model was run: its config.yaml."""
     settings = [
-        flat(YAML(typ="safe", pure=True).load((side.model / SETTINGS_NAME).read_text()))
+        flatten(YAML(typ="safe", pure=True).load((side.model / SETTINGS_NAME).read_text()))
         for side in sides
     ]
     rows = [[key, *(str(one.get(key, "")) for one in settings)] for key in settings[0]]

@@ -7,7 +7,6 @@ written twice are byte-equal. Schema version, units and provenance stand as JSON
 clip ("run0/03_walk_c0001"), `frame` counts its kept frames from 0.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -163,13 +162,3 @@ def value(scalar: Any) -> Any:
     if isinstance(scalar, pa.ListScalar):
         return scalar.values.to_numpy() if scalar.values is not None else None
     return scalar.as_py()
-
-
-def digest(folders: Sequence[Path]) -> str:
-    """SHA-256 over the shards' bytes: tells whether two runs had the same data."""
-    total = hashlib.sha256()
-    for folder in folders:
-        for path in sorted(folder.glob("*.parquet")):
-            with path.open("rb") as file:
-                total.update(hashlib.file_digest(file, "sha256").digest())
-    return total.hexdigest()

@@ -1,4 +1,4 @@
-"""Training batches read ahead, by a thread or by processes."""
+"""Training batches, read ahead by a thread or by processes."""
 
 import signal
 from collections import deque
@@ -14,9 +14,9 @@ from tpifu.errors import TpifuError
 from tpifu.train.run import Machine
 
 
-class ReadBatches(Dataset[Batch | TpifuError]):
-    """Steps, or what is wrong with one: an error that a reading process raises comes out of the
-    DataLoader with that process's whole traceback for its message."""
+class BatchesOrErrors(Dataset[Batch | TpifuError]):
+    """Batches; a TpifuError is returned, because DataLoader puts a traceback into the message of
+    an exception that a process raises."""
 
     def __init__(self, steps: TrainingSteps) -> None:
         self._steps = steps
@@ -30,39 +30,39 @@ class ReadBatches(Dataset[Batch | TpifuError]):
 
 def read_batches(
     steps: TrainingSteps, start: int, stop: int, machine: Machine
-) -> Generator[tuple[int, list[Batch]]]:
-    """The parts of steps start .. stop-1 on the device, read ahead while the network computes."""
+) -> Generator[list[Batch]]:
+    """The parts of each step start .. stop-1, on the device, read ahead during computation."""
     parts = machine.parts
     loader: DataLoader[Batch | TpifuError] = DataLoader(
-        ReadBatches(steps),
+        BatchesOrErrors(steps),
         batch_size=None,
         sampler=range(start * parts, stop * parts),
-        num_workers=machine.workers,
-        collate_fn=_as_it_is,
-        worker_init_fn=_leave_signals,
+        num_workers=machine.readers,
+        collate_fn=_unchanged,
+        worker_init_fn=_ignore_sigterm,
         pin_memory=machine.device.type == "cuda",
     )
-    found = iter(loader)
-    with ThreadPoolExecutor(max_workers=1) as reader:
-        ahead = deque(reader.submit(next, found) for _ in range(parts + 1))
+    iterator = iter(loader)
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        queue = deque(thread.submit(next, iterator) for _ in range(parts + 1))
         try:
-            for step in range(start, stop):
+            for _ in range(start, stop):
                 batches = []
                 for _ in range(parts):
-                    batch = ahead.popleft().result()
-                    ahead.append(reader.submit(next, found))
+                    batch = queue.popleft().result()
+                    queue.append(thread.submit(next, iterator))
                     if isinstance(batch, TpifuError):
                         raise batch
                     batches.append(batch.to(machine.device))
-                yield step, batches
+                yield batches
         finally:
-            reader.shutdown(cancel_futures=True)
+            thread.shutdown(cancel_futures=True)
 
 
-def _as_it_is(batch: Any) -> Any:
+def _unchanged(batch: Any) -> Any:
     return batch
 
 
-def _leave_signals(_worker: int) -> None:
-    """A reading process goes on when its group is asked to stop: the trainer saves first."""
+def _ignore_sigterm(_worker: int) -> None:
+    # A scheduler signals the whole group. The trainer still needs its readers, to save.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

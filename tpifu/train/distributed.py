@@ -1,7 +1,7 @@
-"""Several processes that train one run together, as `torchrun` starts them; alone otherwise.
+"""Data-parallel training on several processes, as `torchrun` starts them; otherwise on one.
 
-Every process reads its own share of each batch, gradients are averaged, so all hold the same
-network. The leader alone writes.
+Each rank reads its share of every batch. Gradients are averaged, so all ranks have equal weights.
+Only the main process, rank 0, writes files.
 """
 
 import os
@@ -18,24 +18,24 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tpifu.errors import ConfigError, DataError
 
-PATIENCE = timedelta(seconds=45)
-"""How long a process waits for the others before it gives up."""
+TIMEOUT = timedelta(seconds=45)
+"""Longest wait of a process for the others."""
 
 
 @dataclass(frozen=True)
-class Team:
-    """This process among `world` that train together."""
+class Processes:
+    """This process and the number of processes that train together."""
 
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         return self.rank == 0
 
-    def joined(self, network: torch.nn.Module) -> torch.nn.Module:
-        """The network, its gradients averaged over the team after each backward pass."""
-        if self.world == 1:
+    def wrap(self, network: torch.nn.Module) -> torch.nn.Module:
+        """The network, with gradients averaged over the ranks after each backward pass."""
+        if self.world_size == 1:
             return network
         device = next(network.parameters()).device
         return DistributedDataParallel(
@@ -45,55 +45,60 @@ class Team:
         )
 
     def mean(self, value: Tensor) -> Tensor:
-        """The mean of the processes' values."""
-        if self.world > 1:
+        """Mean over the ranks."""
+        if self.world_size > 1:
             dist.all_reduce(value)
-            value /= self.world
+            value /= self.world_size
         return value
 
-    def from_leader(self, value: Any) -> Any:
-        """The leader's value."""
-        if self.world == 1:
+    def any(self, value: bool, device: torch.device) -> bool:
+        """Whether the value is true in any rank."""
+        if self.world_size == 1:
             return value
-        box = [value]
-        dist.broadcast_object_list(box)
-        return box[0]
+        return bool(self.mean(torch.tensor(float(value), device=device)))
+
+    def broadcast(self, value: Any) -> Any:
+        """The value of the main process."""
+        if self.world_size == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values)
+        return values[0]
 
 
 @contextmanager
-def assembled(device: torch.device) -> Iterator[tuple[Team, torch.device]]:
-    """The team that torchrun's variables name (nccl on GPUs, gloo elsewhere) and this process's
-    device.
+def start_distributed(device: torch.device) -> Iterator[tuple[Processes, torch.device]]:
+    """Join the processes that torchrun's environment variables describe, by nccl on GPUs and gloo
+    on CPUs. Yields them and the device of this process.
 
-    Raises DataError, in every process that is left, if another one of the team ends or stalls.
+    Raises ConfigError if there are fewer GPUs than processes, and DataError if another process
+    ends or stalls.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world == 1:
-        yield Team(), device
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size == 1:
+        yield Processes(), device
         return
     if device.type == "cuda":
-        local, present = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-        if local >= present:
-            raise ConfigError(f"{world} processes, {present} CUDA devices here: start one for each")
-        device = torch.device("cuda", local)
+        local_rank, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if local_rank >= count:
+            raise ConfigError(
+                f"{world_size} processes, but {count} CUDA devices; start one process per device"
+            )
+        device = torch.device("cuda", local_rank)
         torch.cuda.set_device(device)
     rank = int(os.environ.get("RANK", "0"))
     try:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
-        yield Team(rank, world), device
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+        yield Processes(rank, world_size), device
     except RuntimeError as error:
-        if not _of_the_others(error):
+        # gloo has no exception class of its own.
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise
-        first = (str(error).splitlines() or [""])[0][:200]
+        reason = (str(error).splitlines() or [""])[0][:200]
         raise DataError(
-            f"process {rank} of {world} lost the others, or never found them ({first}); start all "
-            "again: training goes on from the last checkpoint"
+            f"rank {rank} of {world_size} lost the other processes or never found them ({reason}); "
+            "start all of them again to resume from the last checkpoint"
         ) from error
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
-
-
-def _of_the_others(error: RuntimeError) -> bool:
-    """Whether a peer is gone. What gloo raises then has no class of its own, but its name."""
-    return isinstance(error, dist.DistError) or "gloo" in str(error)

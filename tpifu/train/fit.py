@@ -1,143 +1,165 @@
-"""Training: the mean squared error of every stack's occupancy (Sec. 3.3), one batch of windows a
-step.
+"""Training: the mean squared error of the occupancy at every stack (Sec. 3.3).
 
-Everything random is a function of the seed and the step, so a run that was interrupted and resumed
-gives the same weights and losses, bit for bit on a CPU, as one that was not.
+Everything random is a function of the seed and the step. An interrupted and resumed run therefore
+has the same losses and weights as an uninterrupted one, bit for bit on a CPU.
 """
 
-import time
+import sys
+import threading
 from collections.abc import Callable
-from contextlib import closing, nullcontext
+from contextlib import closing
 from pathlib import Path
+from typing import NoReturn
 
-import torch
 import tqdm
 
 from tpifu.dataset.augment import Augmentation
 from tpifu.dataset.steps import Share, TrainingSteps
 from tpifu.dataset.windows import Windows
-from tpifu.errors import ConfigError, DataError
+from tpifu.errors import ConfigError, Stopped
 from tpifu.shards.reader import has_split
 from tpifu.train.batches import read_batches
 from tpifu.train.checkpoints import Checkpoints
-from tpifu.train.optimizers import learning_rate
-from tpifu.train.process import asked_to_stop, reuse_memory
+from tpifu.train.clock import Clock
+from tpifu.train.process import catch_sigterm, reuse_memory
+from tpifu.train.results import write_results
 from tpifu.train.run import Machine, Run
-from tpifu.train.state import Training, write_results
-from tpifu.train.step import training_step
+from tpifu.train.trainer import Diverged, Trainer
 
-EXPLODED = 1.0
-"""A loss beyond it is worse than any constant answer between 0 and 1: always 0 and always 1 cost
-0.5 where half the points are inside."""
+Log = Callable[[dict[str, float], int], None]
 
 
-def fit(
-    run: Run,
-    out: Path,
-    scratch: Path,
-    machine: Machine,
-    log: Callable[[dict[str, float], int], None],
-) -> None:
-    """Train and write model.pt, loss.csv and config.yaml to `out`; an interrupted call goes on from
-    `scratch` when repeated.
+def fit(run: Run, out: Path, scratch: Path, machine: Machine, log: Log) -> None:
+    """Train, and write model.pt, loss.csv and config.yaml to `out`. Repeat an interrupted call to
+    resume it.
 
     `scratch` must outlive the call and may be shared: each run has a folder in it (`Run.folder`),
-    deleted, with all that others put there, once the run has ended.
-    `log(metrics, step)` is called at every step with the loss, the learning rate, the frames
-    filtered and the points queried a second (by the whole team, if all processes were as fast as
-    this one), and the share of the time spent waiting for data.
+    which is deleted when the run has finished. `log(metrics, step)` gets the loss, the learning
+    rate and the speeds of `Clock` at every step, and validation.iou and validation.mse after a
+    validation.
 
-    Where the data has a validation split, the weights that did best on it are the model, and
-    validation.csv is written too; else the last weights are.
+    If the data has a validation split, the model has the weights that did best on it, and
+    validation.csv is written, too; otherwise the model has the last weights.
 
-    Raises ConfigError or DataError for what the data cannot give, and DataError when another
-    process trains the same run, a checkpoint cannot be written, or the loss explodes.
-    SIGTERM saves a checkpoint and raises Stopped.
+    Raises ConfigError or DataError if the data does not suit the run, and DataError if another
+    process trains the same run, a file cannot be written, or the training diverges. On SIGTERM,
+    saves a checkpoint and raises Stopped. Call it from the main thread.
     """
     reuse_memory()
-    team = machine.team
-    sees = run.model.neighborhood, run.model.stride
-    windows = Windows(run.views, run.points, "train", *sees)
+    steps, held_out = _open_data(run, machine)
+    checkpoints = Checkpoints(run.folder(scratch), machine.processes)
+    with checkpoints.locked(), catch_sigterm() as sigterm:
+        trainer = Trainer(run, machine, steps, held_out)
+        _resume(trainer, checkpoints)
+        try:
+            _train(trainer, steps, checkpoints, sigterm, log)
+        except Diverged as error:
+            if not checkpoints.last:
+                raise
+            raise Diverged(
+                f"{error}; the last good checkpoint is {checkpoints.last}, which --start accepts"
+            ) from error
+        if machine.processes.is_main:
+            write_results(trainer, out)
+            checkpoints.delete()
+
+
+def _open_data(run: Run, machine: Machine) -> tuple[TrainingSteps, Windows | None]:
+    """This rank's share of the training steps, and the validation split if there is one."""
+    data, train, processes = run.data, run.train, machine.processes
+    frames = run.model.neighborhood, run.model.stride
+    windows = Windows(data.views, data.points, "train", *frames)
     steps = TrainingSteps(
         windows,
-        run.train.batch_size,
-        run.train.points,
+        train.batch_size,
+        train.points,
         run.seed,
-        windows_per_clip=run.train.windows_per_clip,
-        augmentation=Augmentation(
-            flip=run.train.flip, scale=run.train.scale, shift=run.train.shift
-        ),
-        share=Share(rank=team.rank, world=team.world, parts=machine.parts),
+        windows_per_clip=train.windows_per_clip,
+        augmentation=Augmentation(flip=train.flip, scale=train.scale, shift=train.shift),
+        share=Share(rank=processes.rank, world_size=processes.world_size, parts=machine.parts),
     )
     held_out = None
-    if run.train.validate_every and has_split(run.points, "validation"):
-        held_out = Windows(run.views, run.points, "validation", *sees)
-    size = windows.views.metadata["size"]
-    if problem := run.model.hourglass.size_error(size):
-        raise ConfigError(f"{run.views}: images of {size} px, but {problem}")
-    if run.train.flip and windows.views.metadata["light"] == "fixed":
+    if train.validate_every and has_split(data.points, "validation"):
+        held_out = Windows(data.views, data.points, "validation", *frames)
+    camera = windows.views.metadata
+    if problem := run.model.hourglass.size_error(camera["size"]):
+        raise ConfigError(f"{data.views}: images of {camera['size']} px, but {problem}")
+    if train.flip and camera["light"] == "fixed":
         raise ConfigError(
-            f"train.flip is {run.train.flip:g}, but {run.views} has light fixed, which is not "
+            f"train.flip is {train.flip:g}, but {data.views} has light fixed, which is not "
             "left-right symmetric: set train.flip to 0 (in the profile, if one sets it)"
         )
-    checkpoints = Checkpoints(run.folder(scratch))
-    with checkpoints.locked() if team.leads else nullcontext(), asked_to_stop() as asked:
-        training = Training(run, machine, windows, held_out, checkpoints)
-        training.begin(steps)
-        joined = team.joined(training.network)
-        progress = tqdm.tqdm(
-            initial=len(training.losses),
-            total=run.train.steps,
-            desc="train",
-            unit="step",
-            disable=None if team.leads else True,
-        )
-        following = read_batches(steps, len(training.losses), run.train.steps, machine)
-        with closing(following) as batches, progress:
-            training.validate_if_due(log, asked)  # before it was the run stopped
-            ended = time.perf_counter()
-            for step, batch in batches:
-                began = time.perf_counter()
-                rate = learning_rate(run.train, step)
-                taken = training_step(
-                    joined,
-                    training.updaters,
-                    batch,
-                    rate,
-                    training.precision,
-                    compiled=machine.compiled,
-                )
-                stop = taken.new_tensor(float(bool(asked)))
-                loss, stopping = team.mean(torch.stack([taken, stop])).tolist()
-                if not loss <= EXPLODED:
-                    clips = ", ".join(steps.clips_of(step))
-                    raise training.diverged(f"the loss is {loss:.3g} on {clips}", step)
-                training.losses.append(loss)
-                progress.set_postfix(loss=f"{loss:.4f}", refresh=False)
-                progress.update()
-                waited, ended = began - ended, time.perf_counter()
-                lasted = waited + ended - began
-                frames = team.world * sum(len(part.images) for part in batch)
-                points = team.world * sum(part.labels.numel() for part in batch)
-                speed = {
-                    "frames_per_s": frames / lasted,
-                    "points_per_s": points / lasted,
-                    "waiting_share": waited / lasted,
-                }
-                log({"loss": loss, "learning_rate": rate, **speed}, step)
-                if stopping:
-                    raise training.stopped()
-                if training.validate_if_due(log, asked):
-                    ended = time.perf_counter()
-                if len(training.losses) % run.train.checkpoint_every == 0:
-                    training.save()
-        training.check_weights(run.train.steps)
-        if team.leads:
-            try:
-                write_results(training, out)
-            except OSError as error:
-                raise DataError(
-                    f"{out}: cannot be written ({error.strerror}); the same command goes on from "
-                    "the last checkpoint"
-                ) from error
-            checkpoints.delete()
+    return steps, held_out
+
+
+def _resume(trainer: Trainer, checkpoints: Checkpoints) -> None:
+    """Load the last checkpoint; if there is none, choose the precision."""
+    machine = trainer.machine
+    if state := checkpoints.load():
+        trainer.load_state_dict(state)
+        _print(machine, f"resuming after step {trainer.steps_done} of {trainer.run.train.steps}")
+        if machine.precision not in (trainer.precision, "fastest"):
+            _print(machine, f"keeping precision {trainer.precision}, not {machine.precision}")
+    elif machine.precision == "fastest":
+        trainer.choose_precision()
+        _print(machine, f"precision {trainer.precision} is the faster one on this machine")
+
+
+def _train(
+    trainer: Trainer,
+    steps: TrainingSteps,
+    checkpoints: Checkpoints,
+    sigterm: threading.Event,
+    log: Log,
+) -> None:
+    """Take the remaining steps; validate and save at the configured steps."""
+    machine, train = trainer.machine, trainer.run.train
+    processes = machine.processes
+    bar = tqdm.tqdm(
+        initial=trainer.steps_done,
+        total=train.steps,
+        desc="train",
+        unit="step",
+        disable=None if processes.is_main else True,  # None: no bar unless stderr is a terminal
+    )
+    batches = read_batches(steps, trainer.steps_done, train.steps, machine)
+    with closing(batches), bar:
+        if trainer.validation_due:  # the run was stopped before it
+            _validate(trainer, checkpoints, sigterm, log)
+        clock = Clock(processes.world_size)
+        for parts in batches:
+            clock.data_arrived()
+            metrics = trainer.step(parts)
+            bar.set_postfix(loss=f"{metrics['loss']:.4f}", refresh=False)
+            bar.update()
+            log({**metrics, **clock.step_done(parts)}, trainer.steps_done - 1)
+            if processes.any(sigterm.is_set(), machine.device):
+                _stop(trainer, checkpoints)
+            if trainer.validation_due:
+                _validate(trainer, checkpoints, sigterm, log)
+                clock.restart()
+            if trainer.steps_done % train.checkpoint_every == 0:
+                checkpoints.save(trainer.state_dict())
+    trainer.check_weights()
+
+
+def _validate(
+    trainer: Trainer, checkpoints: Checkpoints, sigterm: threading.Event, log: Log
+) -> None:
+    found = trainer.validate(sigterm.is_set)
+    if found is None:  # the resumed run starts with this validation
+        _stop(trainer, checkpoints)
+    log({f"validation.{name}": value for name, value in found.items()}, trainer.steps_done - 1)
+
+
+def _stop(trainer: Trainer, checkpoints: Checkpoints) -> NoReturn:
+    checkpoints.save(trainer.state_dict())
+    raise Stopped(
+        f"stopped by SIGTERM after step {trainer.steps_done} of {trainer.run.train.steps}; repeat "
+        "the command to resume"
+    )
+
+
+def _print(machine: Machine, message: str) -> None:
+    if machine.processes.is_main:
+        tqdm.tqdm.write(message, file=sys.stderr)

@@ -1,8 +1,9 @@
-"""Muon (K. Jordan, 2024): momentum whose every update is brought close to an orthogonal matrix.
+"""Muon (K. Jordan, 2024): momentum with updates close to orthogonal matrices.
 
-All directions of a layer's input are then learned at one pace. For weights between hidden layers: a
-convolution's kernel counts as the matrix (outputs, inputs * height * width) that it is applied as.
-The rest of a network (biases, norms, the first and the last layer) is Adam's.
+A layer then learns all directions of its input at one rate.
+
+Muon is for the weights between hidden layers; a convolution's kernel is a matrix of shape (outputs,
+inputs * height * width). Adam updates biases, norms, the first layer and the last.
 """
 
 from collections.abc import Iterable
@@ -14,20 +15,20 @@ from torch import Tensor
 
 _STEPS = 5
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-# An update of Adam's has a root mean square of about 0.2 (Liu et al. 2025, Sec. 2.2): scaled to
-# that, one learning rate serves both.
+# Updates of Adam have a root mean square of about 0.2 (Liu et al. 2025, Sec. 2.2). Scaled to that,
+# both optimisers use one learning rate.
 _ADAM_RMS = 0.2
 
 
 class Muon(torch.optim.Optimizer):
-    """For weights of two dimensions or more; `lr` as for Adam."""
+    """For weights with two or more dimensions; `lr` as for Adam."""
 
     def __init__(self, weights: Iterable[Tensor], lr: float = 1e-3, momentum: float = 0.95) -> None:
         super().__init__(weights, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One update. Weights of one shape are handled together: their matrices are small."""
+        """Update the weights; those of equal shape in one batch, because each is small."""
         assert closure is None
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[Tensor]] = {}
@@ -45,7 +46,7 @@ class Muon(torch.optim.Optimizer):
             if not state:
                 state["momentum"] = torch.zeros_like(weight)
             momentum = state["momentum"].lerp_(weight.grad, 1 - decay)
-            # Nesterov: this step's gradient counts as the next step's momentum will count it.
+            # Nesterov momentum.
             updates.append(weight.grad.lerp(momentum, decay).flatten(1))
         directions = orthogonalise(torch.stack(updates))
         outputs, inputs = directions.shape[1:]
@@ -55,9 +56,9 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalise(matrices: Float[Tensor, "b o i"]) -> Float[Tensor, "b o i"]:
-    """Each matrix with its singular values brought near 1: to 0.7 .. 1.2, tiny ones to less.
+    """Map the singular values of each matrix to about 0.7 .. 1.2; very small ones stay below.
 
-    Five steps of a Newton-Schulz iteration, matrix products alone, in place of a decomposition.
+    Five Newton-Schulz iterations, which need matrix products only.
     """
     transposed = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if transposed else matrices

@@ -1,4 +1,4 @@
-"""The learning rate's schedule, and which optimiser updates which weights."""
+"""The learning rate schedule and the optimisers."""
 
 import math
 from functools import partial
@@ -12,8 +12,8 @@ from tpifu.train.muon import Muon
 
 
 def learning_rate(config: Train, step: int) -> float:
-    """The rate of step 0, 1, ...: linear warm-up, then constant, or a cosine that reaches 0 after
-    the last step."""
+    """Learning rate of step 0, 1, ...: a linear warm-up, then constant, or a cosine that reaches 0
+    after the last step."""
     rate = config.learning_rate * min(1.0, (step + 1) / (config.warmup + 1))
     if config.schedule == "cosine":
         done = max(0, step - config.warmup) / max(1, config.steps - config.warmup)
@@ -22,10 +22,10 @@ def learning_rate(config: Train, step: int) -> float:
 
 
 def optimizers(name: str, network: PIFu) -> list[torch.optim.Optimizer]:
-    """What updates the network, each parameter by one of them."""
+    """Optimisers that together update every parameter once."""
     if name == "rmsprop":
         return [torch.optim.RMSprop(network.parameters())]
-    # Fused: one kernel updates all parameters, instead of a dozen small ones for each.
+    # Fused: one kernel updates all parameters.
     adam = partial(torch.optim.Adam, fused=True)
     if name == "adam":
         return [adam(network.parameters())]
@@ -38,6 +38,6 @@ def optimizers(name: str, network: PIFu) -> list[torch.optim.Optimizer]:
         and layer.weight is not first
         and layer.weight is not last
     ]
-    of_muon = set(hidden)
-    rest = [parameter for parameter in network.parameters() if parameter not in of_muon]
+    hidden_set = set(hidden)
+    rest = [parameter for parameter in network.parameters() if parameter not in hidden_set]
     return [Muon(hidden), adam(rest)]

@@ -7,13 +7,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+
 
 def reuse_memory() -> None:
-    """Let the process keep what a step frees for the next one, where its memory is glibc's.
+    """Keep freed memory in this process for the next training step, if its allocator is glibc.
 
-    By default glibc hands large blocks back to the system, which clears them page by page when
-    they are asked for again: ten thousand times a step of the laptop's network, a tenth of its
-    time. The peak stays the same.
+    By default glibc returns large blocks to the system, and Linux clears their pages at the next
+    allocation: ten thousand times a step, a tenth of the time of the laptop profile. The peak
+    stays the same.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:
@@ -21,21 +23,12 @@ def reuse_memory() -> None:
         mallopt(_M_MMAP_THRESHOLD, 2**30)
 
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-
-
 @contextmanager
-def asked_to_stop() -> Iterator[list[int]]:
-    """A list that holds the signal once SIGTERM has come, in place of the process's end.
-
-    Schedulers send it before they kill. Only the main thread may ask for signals.
-    """
-    asked: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
+def catch_sigterm() -> Iterator[threading.Event]:
+    """Yield an event that SIGTERM sets, in place of ending the process. Main thread only."""
+    event = threading.Event()
+    previous = signal.signal(signal.SIGTERM, lambda *_: event.set())
     try:
-        yield asked
+        yield event
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)

@@ -1,5 +1,7 @@
-"""What is trained on what (`Run`), and where (`Machine`)."""
+"""Settings of a training run (`Run`), and of the machine that computes it (`Machine`)."""
 
+import hashlib
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,11 +10,10 @@ from typing import Any
 import torch
 
 from tpifu.config import Model, Precision, Train
-from tpifu.files import code_digest
+from tpifu.files import code_digest, digest
 from tpifu.model.folder import model_digest
-from tpifu.shards.reader import digest
-from tpifu.train.checkpoints import fingerprint
-from tpifu.train.distributed import Team
+from tpifu.shards.folder import DataFolder
+from tpifu.train.distributed import Processes
 
 CODE = (
     "dataset",
@@ -22,24 +23,24 @@ CODE = (
     *("shards/coding.py", "shards/reader.py", "shards/schema.py"),
     "train",
 )
-"""The code that training's results follow from, below `tpifu/`."""
+"""Code that the results of training depend on, below `tpifu/`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What is trained on what. Machine settings are apart: they change no result."""
+    """Everything that the results of a training depend on, apart from the code."""
 
-    views: Path
-    points: Path
+    data: DataFolder
+    """Views and points; meshes are not needed."""
     model: Model
     train: Train
     seed: int
     start: Path | None = None
-    """A model whose weights are the first ones, instead of random ones; one of neighborhood 1 is
+    """A model file with the initial weights; None for random weights. A model of one frame is
     widened."""
 
     def settings(self) -> dict[str, Any]:
-        """The effective settings, for the fingerprint, config.yaml and the tracker."""
+        """Settings for the fingerprint, config.yaml and the tracker."""
         settings = {
             "seed": self.seed,
             "model": self.model.model_dump(mode="json"),
@@ -49,33 +50,33 @@ class Run:
 
     @cached_property
     def fingerprint(self) -> str:
-        """The name of the run, in config.yaml and for the tracker."""
-        return fingerprint(self.settings(), digest([self.views, self.points]))
+        """Twelve hex digits; runs share them only if their settings and data are equal."""
+        data = digest(self.data.views, self.data.points)
+        text = json.dumps({"config": self.settings(), "data": data}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def folder(self, scratch: Path) -> Path:
-        """The run's own in `scratch`. Changed code has another one: what it did not compute is not
-        its result, and is there still if the change is taken back."""
+        """Folder of the run's checkpoints in `scratch`. Changed code gets a new folder, and finds
+        the old one again if the change is reverted."""
         return scratch / f"{self.fingerprint}-{code_digest(*CODE)[:8]}"
 
 
-_ALONE = Team()
+_ONE_PROCESS = Processes()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where it runs."""
+    """Where and how a run is computed. Results depend on it by rounding only."""
 
     device: torch.device
-    workers: int = 0
-    """Processes that read batches ahead; 0: a thread does, which is enough on a CPU."""
+    readers: int = 0
+    """Processes that read batches ahead; 0: one thread reads, which is enough on a CPU."""
     parts: int = 1
-    """Parts of a batch that go through the network one after the other, their gradients summed: as
-    much memory as one of them needs. Changes results by rounding alone, under group norm."""
-    team: Team = _ALONE
+    """Parts of a batch that go through the network one after the other. Their gradients are
+    summed; peak memory is that of one part."""
+    processes: Processes = _ONE_PROCESS
     precision: Precision = "float32"
-    """Arithmetic of a step; weights and their updates are float32 in any case. `fastest` measures a
-    step of both kinds first and takes bfloat16 if it is clearly faster; a run that goes on keeps
-    what it began with."""
+    """Arithmetic of a step; weights and updates are always float32. `fastest` times a step in both
+    and takes bfloat16 if it is clearly faster. A resumed run keeps its precision."""
     compiled: bool = False
-    """Steps are compiled by torch.compile: for GPUs and long runs, since it takes minutes first.
-    Changes results by rounding alone."""
+    """Compile steps with torch.compile, which takes minutes; for long runs on GPUs."""

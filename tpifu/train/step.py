@@ -1,4 +1,4 @@
-"""One training step: the loss of every stack (Sec. 3.3), gradients, the arithmetic."""
+"""One training step: the loss of every stack (Sec. 3.3), gradients, precision."""
 
 import time
 from collections.abc import Sequence
@@ -15,25 +15,24 @@ from tpifu.config import Precision
 from tpifu.dataset.windows import Batch
 from tpifu.model.pifu import PIFu
 
-_WORTHWHILE = 1.15
-"""So many times as fast must bfloat16 be, for its rounding."""
+_MIN_SPEEDUP = 1.15
+"""bfloat16 must be at least this much faster to be worth its rounding error."""
 
 
 def loss_of_stacks(
     occupancies: Float[Tensor, "s b n"], labels: Float[Tensor, "b n"]
 ) -> Float[Tensor, ""]:
-    """Sec. 3.3: the loss is taken at every stack, not only the last; the mean over stacks."""
+    """Mean squared error over all stacks. Sec. 3.3: every stack is trained, not only the last."""
     return F.mse_loss(occupancies, labels.expand_as(occupancies))
 
 
 def surface_level(inside_share: float) -> float:
-    """The occupancy at which a point is as likely inside as outside, where points lie as in the
-    pool, of which `inside_share` is inside.
+    """The occupancy at which a point of the pool is as likely inside as outside; `inside_share` of
+    the pool is inside.
 
-    Training draws half its points inside, and what a squared error teaches is the probability under
-    that draw: 0.5 means an even chance only where points are balanced. By Bayes' rule an even
-    chance in the pool is 1 - inside_share: at 0.5, reconstructions would be too fat wherever the
-    network is unsure, above all along the line of sight.
+    Half the points of training are inside, so the network learns the probability under that draw.
+    By Bayes' rule, an even chance in the pool is then 1 - inside_share. At a level of 0.5,
+    reconstructions would be too thick where the network is unsure, above all in depth.
     """
     return 1 - inside_share
 
@@ -47,8 +46,10 @@ def training_step(
     *,
     compiled: bool = False,
 ) -> Float[Tensor, ""]:
-    """One step of all optimisers on a batch in equal parts; returns its loss, still on the
-    device. `compiled` says that the network is."""
+    """Update the weights once, on a batch in equal parts. Returns its loss, on the device.
+
+    `compiled` says whether the network is.
+    """
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -62,17 +63,17 @@ def training_step(
 def add_gradients(
     network: nn.Module, parts: Sequence[Batch], precision: Precision, *, compiled: bool = False
 ) -> Float[Tensor, ""]:
-    """Add the gradients of a batch in equal parts to the network's; returns its loss."""
+    """Add the gradients of a batch in equal parts to those of the network. Returns its loss."""
     losses = []
     for number, batch in enumerate(parts, 1):
         if compiled and batch.frames.shape[1] > 1:
-            # Where clips begin and end windows have fewer images: one graph for any number.
+            # Windows at the ends of clips have fewer images: one graph for any number of images.
             torch._dynamo.maybe_mark_dynamic(batch.images, 0)
-        half = torch.autocast(batch.images.device.type, torch.bfloat16, precision == "bfloat16")
-        # Processes exchange gradients once a step, with the last part.
+        autocast = torch.autocast(batch.images.device.type, torch.bfloat16, precision == "bfloat16")
+        # Ranks reduce gradients once a step, with the last part.
         waits = isinstance(network, DistributedDataParallel) and number < len(parts)
         with cast(DistributedDataParallel, network).no_sync() if waits else nullcontext():
-            with half:
+            with autocast:
                 occupancies = network(batch.images, batch.frames, batch.points, batch.calib)
             loss = loss_of_stacks(occupancies.float(), batch.labels) / len(parts)
             loss.backward()
@@ -83,18 +84,18 @@ def add_gradients(
 def fastest_precision(
     network: PIFu, parts: Sequence[Batch], *, compiled: bool = False
 ) -> Precision:
-    """bfloat16 if gradients of the batch come clearly faster with it on this machine, else
-    float32; the network is left as it was."""
+    """bfloat16 if it computes the batch's gradients clearly faster on this machine, else float32.
+    Leaves the network unchanged."""
     seconds: dict[Precision, list[float]] = {"float32": [], "bfloat16": []}
-    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
-    for _ in range(3):  # in turns; the first of each also warms up
-        for precision, found in seconds.items():
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    for _ in range(3):  # alternating; the first round also warms up
+        for precision, times in seconds.items():
             start = time.perf_counter()
             # float() waits for the device.
             float(add_gradients(network, parts, precision, compiled=compiled))
-            found.append(time.perf_counter() - start)
+            times.append(time.perf_counter() - start)
     network.zero_grad(set_to_none=True)
     for name, buffer in network.named_buffers():
-        buffer.copy_(before[name])
-    faster = min(seconds["float32"]) > _WORTHWHILE * min(seconds["bfloat16"])
+        buffer.copy_(buffers[name])
+    faster = min(seconds["float32"]) > _MIN_SPEEDUP * min(seconds["bfloat16"])
     return "bfloat16" if faster else "float32"

@@ -1,4 +1,4 @@
-"""The validation split during training: how good the weights are, on subjects they never saw."""
+"""Measures of the validation split during training, on subjects that training never sees."""
 
 from collections.abc import Callable, Iterator
 
@@ -8,13 +8,9 @@ from tpifu.dataset.windows import Windows
 from tpifu.measures.points import THRESHOLD, mean_metrics, point_metrics
 from tpifu.model.field import window_fields
 from tpifu.model.pifu import PIFu
-from tpifu.train.distributed import Team
+from tpifu.train.distributed import Processes
 
 MEASURES = ("iou", "mse")
-
-
-def _never() -> bool:
-    return False
 
 
 def validate(
@@ -22,17 +18,17 @@ def validate(
     windows: Windows,
     points: int,
     seed: int,
-    team: Team,
-    stop: Callable[[], bool] = _never,
+    processes: Processes,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, float] | None:
-    """Means of MEASURES over all windows and views, at the last stack, as the test set is measured;
-    the team shares the clips' views. None if `stop` is true in one of its processes meanwhile.
+    """Means of MEASURES over all windows and views, at the last stack, as evaluation measures the
+    test set. The ranks share the work. None if `stop` becomes true in one of them.
 
-    `points` a mesh, half of them inside, are the same at every call and for both models.
+    Every call and every model gets the same `points` of each mesh, half of them inside.
     """
     network.eval()
     rows = []
-    for metrics in _of_share(network, windows, points, seed, team):
+    for metrics in _measure_share(network, windows, points, seed, processes):
         rows.append(metrics)
         if stop():
             break
@@ -40,23 +36,23 @@ def validate(
     means = mean_metrics(rows) if rows else dict.fromkeys(MEASURES, 0.0)
     sums = [len(rows) * means[measure] for measure in MEASURES]
     device = next(network.parameters()).device
-    own = torch.tensor([*sums, float(len(rows)), float(stop())], device=device)
-    *of_team, count, stopping = team.mean(own).tolist()
-    if stopping:
+    values = torch.tensor([*sums, float(len(rows)), float(stop())], device=device)
+    *totals, count, stopped = processes.mean(values).tolist()
+    if stopped:
         return None
-    return {measure: value / count for measure, value in zip(MEASURES, of_team, strict=True)}
+    return {measure: total / count for measure, total in zip(MEASURES, totals, strict=True)}
 
 
-def _of_share(
-    network: PIFu, windows: Windows, points: int, seed: int, team: Team
+def _measure_share(
+    network: PIFu, windows: Windows, points: int, seed: int, processes: Processes
 ) -> Iterator[dict[str, float]]:
-    """The measures of each window that falls to this process of the team."""
-    every = [
+    """Measures of each window in this rank's share of the clips' views."""
+    views = [
         (clip, view)
         for clip in range(len(windows.clips))
         for view in range(windows.view_count(clip))
     ]
-    for clip, view in every[team.rank :: team.world]:
+    for clip, view in views[processes.rank :: processes.world_size]:
         batch = windows.clip_batch(clip, view, points, seed)
         fields = window_fields(network, batch.images, batch.frames, batch.calib)
         for t, field in enumerate(fields):

@@ -1,4 +1,4 @@
-"""Several processes, as torchrun starts them, on this machine's CPU."""
+"""Several processes on the CPU of this machine, with torchrun's environment variables."""
 
 import os
 import signal
@@ -15,9 +15,9 @@ import torch
 
 from tpifu.errors import DataError
 from tpifu.model.folder import LOSS_NAME, load_model
-from tpifu.train.distributed import Team, assembled
+from tpifu.train.distributed import Processes, start_distributed
 
-# One process of a team: its arguments are the data, the output and the number of steps.
+# One rank; its arguments are the data, the output and the number of steps.
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -26,7 +26,8 @@ import torch
 
 from tpifu.config import Hourglass, Model, Train
 from tpifu.errors import exit_on_error
-from tpifu.train.distributed import assembled
+from tpifu.shards.folder import DataFolder
+from tpifu.train.distributed import start_distributed
 from tpifu.train.fit import fit
 from tpifu.train.run import Machine, Run
 
@@ -34,10 +35,9 @@ torch.set_num_threads(1)
 data, out, steps = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 model = Model(hourglass=Hourglass(stacks=2, depth=1, dim=8), mlp=(16, 8), z_normalization=0.3)
 train = Train(batch_size=4, points=20, steps=steps, learning_rate=1e-2, checkpoint_every=2)
-run = Run(views=data / "views", points=data / "points", model=model, train=train,
-          seed=0)
-with exit_on_error(), assembled(torch.device("cpu")) as (team, device):
-    machine = Machine(device=device, team=team)
+run = Run(data=DataFolder(data), model=model, train=train, seed=0)
+with exit_on_error(), start_distributed(torch.device("cpu")) as (processes, device):
+    machine = Machine(device=device, processes=processes)
     fit(run, out / "model", out / "scratch", machine, lambda m, step: print(step, flush=True))
 """
 
@@ -48,13 +48,13 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-def start(data: Path, out: Path, world: int, steps: int) -> list[subprocess.Popen[str]]:
+def start(data: Path, out: Path, world_size: int, steps: int) -> list[subprocess.Popen[str]]:
     port = free_port()
-    team = []
-    for rank in range(world):
-        names = {"RANK": rank, "WORLD_SIZE": world, "LOCAL_RANK": rank, "MASTER_PORT": port}
-        environment = {name: str(value) for name, value in names.items()} if world > 1 else {}
-        team.append(
+    processes = []
+    for rank in range(world_size):
+        names = {"RANK": rank, "WORLD_SIZE": world_size, "LOCAL_RANK": rank, "MASTER_PORT": port}
+        environment = {name: str(value) for name, value in names.items()} if world_size > 1 else {}
+        processes.append(
             subprocess.Popen(
                 [sys.executable, "-c", PROGRAM, data, out, str(steps)],
                 env={**os.environ, **environment, "MASTER_ADDR": "127.0.0.1"},
@@ -63,13 +63,13 @@ def start(data: Path, out: Path, world: int, steps: int) -> list[subprocess.Pope
                 text=True,
             )
         )
-    return team
+    return processes
 
 
-def ended(team: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
-    """Exit status and errors of each process."""
+def wait(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
+    """Exit status and stderr of each process."""
     found = []
-    for process in team:
+    for process in processes:
         _, errors = process.communicate(timeout=100)
         found.append((process.returncode, errors))
     return found
@@ -90,81 +90,81 @@ def losses(out: Path) -> np.ndarray:
 def test_two_processes_learn_what_one_does(tiny, tmp_path):
     one = start(tiny, tmp_path / "one", 1, 8)
     two = start(tiny, tmp_path / "two", 2, 8)
-    assert [status for status, _ in ended(one) + ended(two)] == [0, 0, 0]
-    # The same batches. Sums of gradients are rounded in another order, which Adam's first steps
-    # magnify in single weights, but not in the losses.
+    assert [status for status, _ in wait(one) + wait(two)] == [0, 0, 0]
+    # Gradients are summed in another order. Adam's first steps magnify the rounding in single
+    # weights, but not in the losses.
     np.testing.assert_allclose(losses(tmp_path / "two"), losses(tmp_path / "one"), rtol=1e-4)
     assert load_model(tmp_path / "two" / "model", torch.device("cpu")).config.neighborhood == 3
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_ends_the_others_and_the_run_goes_on_later(tiny, tmp_path):
-    leader, other = team = start(tiny, tmp_path / "out", 2, 500)
-    wait_for(leader, 5)
+def test_when_a_process_dies_the_others_end_and_the_run_can_be_resumed(tiny, tmp_path):
+    main, other = processes = start(tiny, tmp_path / "out", 2, 500)
+    wait_for(main, 5)
     other.kill()
     died = time.monotonic()
-    (status, errors), _ = ended(team)
+    (status, errors), _ = wait(processes)
     assert time.monotonic() - died < 60
     assert status == 2
-    assert errors.splitlines()[-1].startswith("error: process 0 of 2 lost the others")
+    assert errors.splitlines()[-1].startswith("error: rank 0 of 2 lost the other processes")
     assert not (tmp_path / "out" / "model").exists()
     (alone,) = start(tiny, tmp_path / "out", 1, 500)
     wait_for(alone, 0)
     alone.send_signal(signal.SIGTERM)
-    ((status, errors),) = ended([alone])
+    ((status, errors),) = wait([alone])
     assert status == 128 + signal.SIGTERM
     assert "resuming after step" in errors
-    assert "stopped after step" in errors
+    assert "stopped by SIGTERM after step" in errors
 
 
 @pytest.mark.slow
 def test_a_signal_to_one_process_stops_all_after_the_same_step(tiny, tmp_path):
-    leader, other = team = start(tiny, tmp_path / "out", 2, 500)
-    wait_for(leader, 3)
+    main, other = processes = start(tiny, tmp_path / "out", 2, 500)
+    wait_for(main, 3)
     other.send_signal(signal.SIGTERM)
-    found = ended(team)
+    found = wait(processes)
     assert [status for status, _ in found] == [128 + signal.SIGTERM] * 2
-    told = {errors.splitlines()[-1] for _, errors in found}
-    assert len(told) == 1
-    assert told.pop().startswith("stopped after step ")
+    (message,) = {errors.splitlines()[-1] for _, errors in found}
+    assert message.startswith("stopped by SIGTERM after step ")
 
 
-def test_alone_a_team_changes_nothing():
+def test_one_process_needs_no_communication():
     network, value = torch.nn.Linear(2, 2), torch.tensor(3.0)
-    team = Team()
-    assert team.leads
-    assert team.joined(network) is network
-    assert team.mean(value) is value
-    assert team.from_leader("x") == "x"
+    alone = Processes()
+    assert alone.is_main
+    assert alone.wrap(network) is network
+    assert alone.mean(value) is value
+    assert alone.any(True, torch.device("cpu"))
+    assert alone.broadcast("x") == "x"
 
 
 @pytest.fixture
 def first_of_two(monkeypatch):
-    """This process leads a team of two, as torchrun's variables say; the other never comes."""
+    """torchrun's variables for rank 0 of 2; the other process never starts."""
     names = {"RANK": 0, "WORLD_SIZE": 2, "MASTER_PORT": free_port(), "MASTER_ADDR": "127.0.0.1"}
     for name, value in names.items():
         monkeypatch.setenv(name, str(value))
 
 
 @pytest.mark.usefixtures("first_of_two")
-def test_a_fault_of_ones_own_is_not_taken_for_the_loss_of_the_others(monkeypatch):
+def test_an_error_of_this_process_is_not_reported_as_a_lost_process(monkeypatch):
     monkeypatch.setattr("torch.distributed.init_process_group", lambda *_, **options: None)
     for error in (RuntimeError("mat1 and mat2"), torch.OutOfMemoryError("CUDA out of memory")):
-        with pytest.raises(type(error), match=str(error)), assembled(torch.device("cpu")):
+        with pytest.raises(type(error), match=str(error)), start_distributed(torch.device("cpu")):
             raise error
     gone = RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer")
     with (
-        pytest.raises(DataError, match="process 0 of 2 lost the others"),
-        assembled(torch.device("cpu")),
+        pytest.raises(DataError, match="rank 0 of 2 lost the other processes"),
+        start_distributed(torch.device("cpu")),
     ):
         raise gone
 
 
 @pytest.mark.usefixtures("first_of_two")
-def test_others_that_never_come_are_one_line(monkeypatch):
-    monkeypatch.setattr("tpifu.train.distributed.PATIENCE", timedelta(seconds=1))
+def test_a_process_that_never_starts_is_one_line(monkeypatch):
+    monkeypatch.setattr("tpifu.train.distributed.TIMEOUT", timedelta(seconds=1))
     with (
-        pytest.raises(DataError, match="process 0 of 2 lost the others, or never found them"),
-        assembled(torch.device("cpu")),
+        pytest.raises(DataError, match="rank 0 of 2 lost the other processes or never found them"),
+        start_distributed(torch.device("cpu")),
     ):
         pass

@@ -1,0 +1,56 @@
+"""The files of a finished training: model.pt, loss.csv, validation.csv and config.yaml."""
+
+import csv
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from tpifu.errors import DataError
+from tpifu.files import write_text
+from tpifu.model.folder import LOSS_NAME, SETTINGS_NAME, VALIDATION_NAME, save_model
+from tpifu.train.optimizers import learning_rate
+from tpifu.train.trainer import Trainer
+
+
+def write_results(trainer: Trainer, out: Path) -> None:
+    """Write the results to `out`; the model has the best validated weights, if any, else the last.
+    Raises DataError if the disk refuses."""
+    run, validations = trainer.run, trainer.validations
+    if trainer.best_weights:
+        trainer.network.load_state_dict(trainer.best_weights)
+    model = trainer.model()
+    losses = [
+        [step, f"{loss:.6g}", f"{learning_rate(run.train, step):.6g}"]
+        for step, loss in enumerate(trainer.losses)
+    ]
+    settings = io.StringIO()
+    settings_of_run = {
+        **run.settings(),
+        "render": model.lighting.model_dump(),
+        "precision": trainer.precision,
+        "fingerprint": run.fingerprint,
+    }
+    YAML(typ="safe", pure=True).dump(settings_of_run, settings)
+    try:
+        save_model(out, model)
+        write_text(out / LOSS_NAME, _table(["step", "loss", "learning_rate"], losses))
+        if validations:
+            rows = [[f"{value:.6g}" for value in row.values()] for row in validations]
+            write_text(out / VALIDATION_NAME, _table(validations[0], rows))
+        write_text(out / SETTINGS_NAME, settings.getvalue())
+    except OSError as error:
+        raise DataError(
+            f"{out}: cannot be written ({error.strerror}); repeat the command to resume from the "
+            "last checkpoint"
+        ) from error
+
+
+def _table(header: Iterable[str], rows: list[list[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,176 @@
+"""A training run in one process: weights, optimisers, losses and validations."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tpifu.config import Lighting
+from tpifu.dataset.steps import TrainingSteps
+from tpifu.dataset.windows import Batch, Windows
+from tpifu.errors import ConfigError, DataError
+from tpifu.model.folder import TrainedModel, load_model, model_state
+from tpifu.model.pifu import PIFu
+from tpifu.model.widen import widen
+from tpifu.train.optimizers import learning_rate, optimizers
+from tpifu.train.run import Machine, Run
+from tpifu.train.step import fastest_precision, surface_level, training_step
+from tpifu.train.validation import validate
+
+MAX_LOSS = 1.0
+"""A larger loss is worse than that of any constant between 0 and 1: always 0 and always 1 have 0.5,
+because half of the points are inside."""
+
+
+class Diverged(DataError):
+    """The loss or a weight left its range."""
+
+
+class Trainer:
+    """Takes the steps of a run, validates, and saves and loads its state."""
+
+    def __init__(
+        self, run: Run, machine: Machine, steps: TrainingSteps, held_out: Windows | None
+    ) -> None:
+        """`held_out` is the validation split, or None. Raises ConfigError if `run.start` is a
+        model of another network."""
+        self.run, self.machine, self.held_out = run, machine, held_out
+        self._steps = steps
+        self._camera = steps.windows.views.metadata
+        torch.manual_seed(run.seed)
+        self.network = PIFu(run.model, self._camera["window"]).to(machine.device).train()
+        if run.start:
+            self.network.load_state_dict(_initial_weights(run.start, run, self._camera))
+        if machine.compiled:
+            self.network.compile()
+        self._parallel = machine.processes.wrap(self.network)
+        self._optimizers = optimizers(run.train.optimizer, self.network)
+        self.precision = machine.precision
+        self.losses: list[float] = []
+        """The loss of each step so far."""
+        self.validations: list[dict[str, Any]] = []
+        """Step and measures of each validation so far."""
+        self.best_weights: dict[str, Tensor] | None = None
+        """The weights with the largest validation IoU."""
+
+    @property
+    def steps_done(self) -> int:
+        return len(self.losses)
+
+    def choose_precision(self) -> None:
+        """Replace the precision `fastest` by the faster one, timed on the first batch."""
+        device, parts = self.machine.device, self.machine.parts
+        batch = [self._steps[part].to(device) for part in range(parts)]
+        fastest = fastest_precision(self.network, batch, compiled=self.machine.compiled)
+        self.precision = self.machine.processes.broadcast(fastest)
+
+    def step(self, parts: Sequence[Batch]) -> dict[str, float]:
+        """Take one step on a batch in parts. Returns the mean loss over the ranks and the learning
+        rate. Raises Diverged if the loss is larger than MAX_LOSS or NaN."""
+        step = self.steps_done
+        rate = learning_rate(self.run.train, step)
+        loss = self.machine.processes.mean(
+            training_step(
+                self._parallel,
+                self._optimizers,
+                parts,
+                rate,
+                self.precision,
+                compiled=self.machine.compiled,
+            )
+        ).item()
+        if not loss <= MAX_LOSS:
+            clips = ", ".join(self._steps.clips_of(step))
+            raise self._diverged(f"the loss is {loss:.3g} on {clips}", step)
+        self.losses.append(loss)
+        return {"loss": loss, "learning_rate": rate}
+
+    @property
+    def validation_due(self) -> bool:
+        """Whether the weights after the last step must be validated, and are not yet."""
+        every, done = self.run.train.validate_every, self.steps_done
+        last = self.validations[-1]["step"] + 1 if self.validations else 0
+        if self.held_out is None or done == last:
+            return False
+        return done % every == 0 or done == self.run.train.steps
+
+    def validate(self, stop: Callable[[], bool]) -> dict[str, float] | None:
+        """Measure the validation split and keep the best weights. None if `stop` becomes true in
+        any rank; then nothing changes."""
+        assert self.held_out is not None
+        self.check_weights()
+        run, processes = self.run, self.machine.processes
+        found = validate(self.network, self.held_out, run.train.points, run.seed, processes, stop)
+        if found is None:
+            return None
+        if found["iou"] > max([row["iou"] for row in self.validations], default=-1.0):
+            self.best_weights = {k: v.cpu().clone() for k, v in self.network.state_dict().items()}
+        self.validations.append({"step": self.steps_done - 1, **found})
+        return found
+
+    def model(self) -> TrainedModel:
+        """The network with its present weights."""
+        return TrainedModel(
+            network=self.network,
+            config=self.run.model,
+            window=self._camera["window"],
+            size=self._camera["size"],
+            level=surface_level(self._steps.windows.inside_share),
+            lighting=Lighting.of(self._camera),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to resume, as a model file. Raises Diverged if a weight is not
+        finite."""
+        self.check_weights()
+        return {
+            **model_state(self.model()),
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
+            "losses": self.losses,
+            "validations": self.validations,
+            "best": self.best_weights,
+            "precision": self.precision,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Resume from a `state_dict` of the same run."""
+        self.network.load_state_dict(state["network"])
+        for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.losses, self.validations = state["losses"], state["validations"]
+        self.best_weights, self.precision = state["best"], state["precision"]
+
+    def check_weights(self) -> None:
+        """Raise Diverged if a weight is NaN or infinite."""
+        if not all(bool(value.isfinite().all()) for value in self.network.parameters()):
+            raise self._diverged("a weight became NaN or infinite", self.steps_done)
+
+    def _diverged(self, reason: str, step: int) -> Diverged:
+        rate = self.run.train.learning_rate
+        return Diverged(
+            f"{reason} at step {step}: lower train.learning_rate ({rate:g}) or raise train.warmup"
+        )
+
+
+def _initial_weights(path: Path, run: Run, camera: dict[str, Any]) -> dict[str, Tensor]:
+    """Weights of a model, widened to the run's neighborhood if necessary."""
+    model = load_model(path, torch.device("cpu"))
+    ours = {**run.model.model_dump(), "window": camera["window"], "size": camera["size"]}
+    theirs = {**model.config.model_dump(), "window": model.window, "size": model.size}
+    for name, value in ours.items():
+        if name not in ("neighborhood", "stride") and theirs[name] != value:
+            raise ConfigError(
+                f"{path}: cannot start from this model; its {name} is {theirs[name]}, but this "
+                f"run has {value}"
+            )
+    before, now = model.config.neighborhood, run.model.neighborhood
+    if before != now:
+        if before != 1:
+            raise ConfigError(
+                f"{path}: cannot start from this model; its neighborhood is {before}, and only 1 "
+                f"can be widened to {now}"
+            )
+        model = widen(model, now)
+    return model.network.state_dict()
