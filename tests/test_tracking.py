@@ -54,6 +54,13 @@ def only_run(root):
     return run
 
 
+def assert_one_warning(capfd, start="nothing from here on ("):
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith(f"warning: MLflow records {start}")
+    assert err.count("\n") == 1
+
+
 def test_a_run_stores_what_is_logged(root, tmp_path, capfd):
     picture = tmp_path / "figure.png"
     picture.write_bytes(b"png")
@@ -271,10 +278,7 @@ def test_unreadable_load_is_one_warning(root, monkeypatch, capfd, moment):
     monkeypatch.setenv("TPIFU_TRACKING", "system")
     with start_run("train", root=root, params={}, tags={}) as run:
         run.log_metrics({"loss": 1.0}, 0)
-    out, err = capfd.readouterr()
-    assert out == ""
-    assert err.startswith("warning: MLflow records no system metrics from here on ('NoneType'")
-    assert err.count("\n") == 1
+    assert_one_warning(capfd, "no system metrics from here on ('NoneType'")
     assert only_run(root).data.metrics == {"loss": 1.0}
 
 
@@ -299,10 +303,7 @@ def test_an_unusable_store_is_one_warning(root, tmp_path, monkeypatch, capfd, ur
     with start_run("train", root=root, params={"seed": 0}, tags={"a": "b"}) as run:
         assert run.id is None
         run.log_metrics({"loss": 1.0}, 0)
-    out, err = capfd.readouterr()
-    assert out == ""
-    assert err.startswith("warning: MLflow ")
-    assert err.count("\n") == 1
+    assert_one_warning(capfd)
 
 
 def test_a_store_that_breaks_later_is_one_warning(root, tmp_path, capfd):
@@ -313,10 +314,7 @@ def test_a_store_that_breaks_later_is_one_warning(root, tmp_path, capfd):
             run.log_metrics({"loss": 1.0}, step)
         run.set_tags({"a": "b"})
         run.log_params({"c": 1})
-    out, err = capfd.readouterr()
-    assert out == ""
-    assert err.startswith("warning: MLflow ")
-    assert err.count("\n") == 1
+    assert_one_warning(capfd)
     assert "c" not in only_run(root).data.params
 
 
@@ -348,7 +346,7 @@ def test_a_silent_server_is_one_warning_and_one_wait(root, monkeypatch, capfd, s
 
     address, accepted = silent
 
-    def lines_of(client=None):
+    def record(client=None):
         before = len(accepted)
         with start_run("train", root=root, params={"seed": 0}, tags={"a": "b"}) as run:
             if client:
@@ -356,13 +354,11 @@ def test_a_silent_server_is_one_warning_and_one_wait(root, monkeypatch, capfd, s
             for step in range(500):
                 run.log_metrics({"loss": 1.0}, step)
         assert len(accepted) - before == 1  # it waits once
-        return capfd.readouterr().err.splitlines()
+        assert_one_warning(capfd)
 
-    [line] = lines_of(MlflowClient(address))  # the server fails during the run
-    assert line.startswith("warning: MLflow records nothing from here on (")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)  # the server never answered
-    [line] = lines_of()
-    assert line.startswith("warning: MLflow records nothing from here on (")
+    record(MlflowClient(address))  # the server fails during the run
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)  # the server never answers
+    record()
 
 
 def test_a_retry_after_header_is_ignored(root, monkeypatch, capfd):
@@ -388,8 +384,7 @@ def test_a_retry_after_header_is_ignored(root, monkeypatch, capfd):
         server.shutdown()
     assert requests
     assert sum(slept) < 20
-    [line] = capfd.readouterr().err.splitlines()
-    assert line.startswith("warning: MLflow records nothing from here on (")
+    assert_one_warning(capfd)
 
 
 def test_other_ranks_wait_longer_than_a_silent_server_takes(root, monkeypatch):
