@@ -56,8 +56,8 @@ def read_list(path: Path) -> list[ListedClip]:
         match = _CLIP.search(line)
         if match is None:
             raise DataError(
-                f"{path}: line {number}: {line.strip()[:80]!r} is not a path cmu/SPLIT/RUN/SEQUENCE/"
-                "SEQUENCE_c0001_info.mat"
+                f"{path}: line {number}: {line.strip()[:80]!r} is not a path "
+                "cmu/SPLIT/RUN/SEQUENCE/SEQUENCE_c0001_info.mat"
             )
         clips.add(ListedClip(match["split"], match["run"], match["sequence"], int(match["number"])))
     return sorted(clips)
