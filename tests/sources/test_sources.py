@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import scipy.io
 from helpers.acclaim import amc_text, asf_text, walking
-from helpers.http_server import PAGE, PASSWORD, USER, serving, status
+from helpers.http_server import PAGE, PASSWORD, USER, reply, serving
 
 from tpifu.body.body import embedded_body, load_body
 from tpifu.clips.clip import read_clip, read_source
@@ -41,7 +41,7 @@ SMALL = Data(
 
 
 @pytest.fixture(scope="module", autouse=True)
-def impatient():
+def short_delays():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tpifu.sources.download.fetch.DELAY", 0.001)
         patch.setattr("tpifu.sources.download.fetch.ATTEMPTS", 3)
@@ -95,7 +95,7 @@ class Site:
 @pytest.fixture
 def site(clips, smpl_zip):
     with serving() as gated, serving() as public:
-        gated.offers = ("Digest",)
+        gated.schemes = ("Digest",)
         paths = sorted(path.relative_to(clips).as_posix() for path in clips.rglob("*_info.mat"))
         for path in paths:
             gated.files[f"/SURREAL/data/{path}"] = (clips / path).read_bytes()
@@ -145,7 +145,7 @@ def test_two_logins_make_the_tree(site, clips, tmp_path, caplog):
     for gender in ("female", "male"):
         body = load_body(out / "smpl" / f"{gender}.npz", gender)
         np.testing.assert_array_equal(body.faces, embedded_body(gender).faces)
-    (form,) = [seen.body for seen in site.public.seen if seen.method == "POST"]
+    (form,) = [seen.body for seen in site.public.seen if seen.body]
     assert b"username=" in form
     source = read_source(out)
     assert source["source"] == "surreal"
@@ -176,8 +176,8 @@ def test_a_second_run_asks_for_nothing(site, tmp_path):
 def test_an_interrupted_download_goes_on_where_it_stopped(site, tmp_path):
     first = sorted(site.gated.files)
     for path in first[::2]:
-        site.gated.plan(path, status(503), status(503), status(503))
-    assert "second run" in refused(DataError, tmp_path / "out", SMALL, site.environment)
+        site.gated.plans[path] = [reply(503)] * 3
+    assert "run again" in refused(DataError, tmp_path / "out", SMALL, site.environment)
     before = set((tmp_path / "cache").rglob("*_info.mat"))
     site.gated.plans.clear()
     site.gated.seen.clear()
@@ -228,10 +228,10 @@ def test_clips_that_are_missing_broken_or_monsters_are_made_up_for(site, tmp_pat
     site.gated.files[f"/SURREAL/data/{broken}"] = b"not a MAT file"
     del site.gated.files[f"/SURREAL/data/{lost}"]
     shutil.rmtree(tmp_path / "cache")
-    faults = write(tmp_path / "again", SMALL, site.environment)
-    assert len(faults) == 2
-    assert any(lost.name in fault and "404" in fault for fault in faults)
-    assert any(broken.name in fault and "readable" in fault for fault in faults)
+    problems = write(tmp_path / "again", SMALL, site.environment)
+    assert len(problems) == 2
+    assert any(lost.name in problem and "404" in problem for problem in problems)
+    assert any(broken.name in problem and "readable" in problem for problem in problems)
     generous = Data.model_validate({**SMALL.model_dump(), "max_skipped": 0.5})
     choice = export_meshes(tmp_path / "again", tmp_path / "meshes", generous, 0, jobs=1)
     assert sum(kept for split, _, kept in choice.clips if split == "train") == 40
@@ -304,19 +304,19 @@ def test_monster_shapes_are_left_out_unless_asked_for():
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
-        ("https://example.org/cat.jpg\n", "line 1: 'https://example.org/cat.jpg' names no cmu/"),
+        ("https://example.org/cat.jpg\n", "line 1: 'https://example.org/cat.jpg' is not a path"),
         ("cmu/train/run0/01_01/02_02_c0001_info.mat\n", "line 1"),
         ("split,sequence,frames\ntrain,01_01,many\n", "line 2: "),
-        ("split,sequence,frames\nval,01_01,100\n", "line 2: a split is train or test"),
+        ("split,sequence,frames\nval,01_01,100\n", "line 2: split must be train or test"),
         ("split,sequence,frames\ntrain,../x,100\n", "line 2: "),
         ("split,sequence,frames\ntrain,01_01\n", "line 2: "),
     ],
 )
-def test_a_list_that_names_no_clips_says_where(tmp_path, text, told):
+def test_a_list_that_names_no_clips_says_where(tmp_path, text, message):
     (tmp_path / "list").write_text(text)
-    with pytest.raises(DataError, match=re.escape(told)):
+    with pytest.raises(DataError, match=re.escape(message)):
         read_list(tmp_path / "list")
 
 
@@ -327,7 +327,7 @@ def test_a_list_of_ones_own_replaces_the_authors(site, tmp_path):
     write(tmp_path / "out", own, site.environment)
     assert not [path for path in site.requests() if "/lists/" in path]
     (tmp_path / "mine.txt").write_text("# nothing\n")
-    assert "names no clips" in refused(TpifuError, tmp_path / "o", own, site.environment)
+    assert "lists no clips" in refused(TpifuError, tmp_path / "o", own, site.environment)
 
 
 @pytest.fixture(scope="module")
@@ -343,7 +343,7 @@ def test_cmu_needs_no_login_and_is_credited(takes, tmp_path):
         server.files = takes
         environment = {"CMU_URL": server.url("")}
         assert write(tmp_path / "out", data, environment) == []
-        assert server.busiest <= 2
+        assert server.most_active <= 2
         assert not [seen for seen in server.seen if "Authorization" in seen.headers]
         server.seen.clear()
         write(tmp_path / "again", data, environment)
@@ -362,8 +362,8 @@ def test_takes_that_cmu_lacks_are_left_out(takes, tmp_path):
     with serving() as server:
         server.files = {k: v for k, v in takes.items() if not k.endswith("07_01.amc")}
         server.files["/subjects/08/08_01.amc"] = b"gone elsewhere"
-        faults = write(tmp_path / "out", data, {"CMU_URL": server.url("")})
-        assert len(faults) == 2
+        problems = write(tmp_path / "out", data, {"CMU_URL": server.url("")})
+        assert len(problems) == 2
         assert not list((tmp_path / "out").rglob("07_01_*"))
         assert list((tmp_path / "out").rglob("07_12_*"))
 
