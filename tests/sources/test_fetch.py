@@ -186,7 +186,7 @@ def test_a_missing_or_wrong_login(server, tmp_path, schemes, credentials):
         (reply(302, Location="http://[::1"), 3, "(ValueError)"),
         (reply(503), 3, "no 0.bin after 3 attempts (503 Service Unavailable); run again"),
         (reply(429, Retry_After="soon"), 3, "(429 Too Many Requests)"),
-        (reply(401, WWW_Authenticate='Digest realm="x"'), 3, "(KeyError)"),  # no nonce
+        (reply(401, WWW_Authenticate='Digest realm="x"'), 4, "(KeyError)"),  # no nonce
         (stall, 3, "(TimeoutError)"),
         (hang_up, 3, "(RemoteDisconnected)"),
         (cut(0), 3, "(IncompleteRead)"),
