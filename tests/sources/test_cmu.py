@@ -9,7 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
-from helpers.acclaim import BONES, DOFS, SIDED, Angles, amc_text, asf_text, walking
+from helpers.acclaim import (
+    BONES,
+    DOFS,
+    METRES,
+    SIDED,
+    Angles,
+    amc_text,
+    asf_text,
+    random_angles,
+    slow_skeleton,
+    standing,
+    walking,
+    xyz,
+)
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
@@ -21,53 +34,6 @@ from tpifu.sources.cmu.acclaim import Motion, Skeleton, read_motion, read_skelet
 from tpifu.sources.cmu.retarget import require_hinges, retarget
 from tpifu.sources.cmu.takes import ACKNOWLEDGEMENT, TAKES, Take, urls
 from tpifu.sources.cmu.tree import FRAME_STEP, write_cmu
-
-METRES = 0.056444
-"""Metres per unit of length, from CMU's FAQ: 2.54 / 100 / 0.45."""
-
-
-def random_angles(frames: int, seed: int = 0, spread: float = 25.0) -> Angles:
-    rng = np.random.default_rng(seed)
-    angles = {}
-    for name, dofs in DOFS.items():
-        angles[name] = np.zeros((frames, 3))
-        angles[name][:, dofs] = rng.uniform(-spread, spread, size=(frames, len(dofs)))
-    angles["root"] *= 3
-    return angles
-
-
-def standing(frames: int = 1) -> Angles:
-    """Legs together instead of straddled, arms at the sides."""
-    degrees = {"root": 0, "lfemur": -20, "rfemur": 20, "lhumerus": 80, "rhumerus": -80}
-    return {name: np.tile([0.0, 0.0, about_z], (frames, 1)) for name, about_z in degrees.items()}
-
-
-def matrix(axis: int, degrees: float) -> Float[np.ndarray, "3 3"]:
-    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    rows = [[[1, 0, 0], [0, c, -s], [0, s, c]], [[c, 0, s], [0, 1, 0], [-s, 0, c]]]
-    rows.append([[c, -s, 0], [s, c, 0], [0, 0, 1]])
-    return np.array(rows[axis], dtype=float)
-
-
-def xyz(angles) -> Float[np.ndarray, "3 3"]:
-    return matrix(2, angles[2]) @ matrix(1, angles[1]) @ matrix(0, angles[0])
-
-
-def slow_skeleton(angles: Angles, frame: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Start and end of every bone in metres from the root, by recursion over the format."""
-    table = {bone[0]: bone for bone in BONES}
-
-    def place(name: str):
-        own = xyz(angles[name][frame] if name in angles else (0, 0, 0))
-        if name == "root":
-            return own, np.zeros(3)
-        _, parent, direction, length, axis, _ = table[name]
-        before, start = place(parent)
-        turned = before @ xyz(axis) @ own @ np.linalg.inv(xyz(axis))
-        unit = np.array(direction) / np.linalg.norm(direction)
-        return turned, start + turned @ unit * length * METRES
-
-    return {bone[0]: (place(bone[1])[1], place(bone[0])[1]) for bone in BONES}
 
 
 def parsed(tmp_path: Path, angles: Angles, **kwargs) -> tuple[Skeleton, Motion]:
@@ -98,17 +64,14 @@ def test_the_pinned_takes_are_few_and_split_by_subject():
     subjects = {s: {t.subject for t in TAKES if t.split == s} for s in ("train", "test")}
     assert all(subjects.values())
     assert not subjects["train"] & subjects["test"]
+    assert "NSF EIA-0196217" in ACKNOWLEDGEMENT
 
 
-def test_files_are_where_cmu_has_them():
-    found = urls("http://host", [Take("train", 7, 1, "walk"), Take("train", 118, 12, "jump")])
-    assert found == {
+def test_the_urls_of_takes():
+    assert urls("http://host", [Take("train", 7, 1, "walk")]) == {
         "07/07.asf": "http://host/subjects/07/07.asf",
         "07/07_01.amc": "http://host/subjects/07/07_01.amc",
-        "118/118.asf": "http://host/subjects/118/118.asf",
-        "118/118_12.amc": "http://host/subjects/118/118_12.amc",
     }
-    assert "NSF EIA-0196217" in ACKNOWLEDGEMENT
 
 
 def test_a_skeleton_is_read_as_written(tmp_path):
@@ -140,11 +103,11 @@ def test_a_motion_is_read_as_written(tmp_path, radians):
         np.testing.assert_allclose(motion.angles[:, index], expected, atol=1e-7)
 
 
-def test_the_spelling_of_a_file_does_not_matter(tmp_path):
+def test_formatting_and_units_do_not_matter(tmp_path):
     angles = random_angles(2)
     plain = parsed(tmp_path, angles)
 
-    def respelt(asf: str, amc: str):
+    def same(asf: str, amc: str):
         (tmp_path / "b.asf").write_bytes(asf.encode())
         (tmp_path / "b.amc").write_bytes(amc.encode())
         skeleton = read_skeleton(tmp_path / "b.asf")
@@ -158,15 +121,15 @@ def test_the_spelling_of_a_file_does_not_matter(tmp_path):
             )
 
     asf, amc = asf_text(), amc_text(angles)
-    respelt(asf.replace("\n", "\r\n"), amc.replace("\n", "\r\n"))
-    respelt(asf.rstrip("\n"), amc.rstrip("\n"))
-    respelt(asf.replace("\n", " # remark\n"), amc.replace("\n", " # remark\n\n"))
-    respelt(asf.upper().replace("LFEMUR", "LFemur"), amc.replace("lfemur", "Lfemur"))
-    respelt(asf_text(angle="rad"), amc_text(angles, radians=True))
-    # The frames need not begin at 1, nor the bones come in one order.
+    same(asf.replace("\n", "\r\n"), amc.replace("\n", "\r\n"))
+    same(asf.rstrip("\n"), amc.rstrip("\n"))
+    same(asf.replace("\n", " # remark\n"), amc.replace("\n", " # remark\n\n"))
+    same(asf.upper().replace("LFEMUR", "LFemur"), amc.replace("lfemur", "Lfemur"))
+    same(asf_text(angle="rad"), amc_text(angles, radians=True))
+    # Frames may start at any number, and bones may come in any order.
     lines = amc.splitlines()
     second = lines.index("2")
-    respelt(asf, "\n".join([*lines[:3], "7", *lines[4:second][::-1], "8", *lines[second + 1 :]]))
+    same(asf, "\n".join([*lines[:3], "7", *lines[4:second][::-1], "8", *lines[second + 1 :]]))
 
 
 def test_a_skeleton_without_moving_hands_is_read(tmp_path):
@@ -333,7 +296,7 @@ LIMBS = [
 @pytest.mark.parametrize(
     ("spread", "trunk", "neck", "shoulders"), [(10, 6, 20, 2), (25, 15, 22, 6)]
 )
-def test_limbs_point_where_those_of_the_actor_do(tmp_path, spread, trunk, neck, shoulders):
+def test_limbs_have_the_directions_of_the_actors(tmp_path, spread, trunk, neck, shoulders):
     angles = random_angles(12, spread=spread)
     joints = posed(tmp_path, angles)
 
@@ -343,7 +306,7 @@ def test_limbs_point_where_those_of_the_actor_do(tmp_path, spread, trunk, neck, 
     for frame in range(12):
         actor = slow_skeleton(angles, frame)
         for side in ("left", "right"):
-            # Aligned by construction; what is left is single precision.
+            # Aligned by construction, up to single precision.
             for start, end, bone in LIMBS:
                 begin, stop = actor[side[0] + bone]
                 found = limb(frame, f"{side}_{start}", f"{side}_{end}")
@@ -355,8 +318,8 @@ def test_limbs_point_where_those_of_the_actor_do(tmp_path, spread, trunk, neck, 
                 begin, stop = actor[side[0] + bone]
                 found = limb(frame, f"{side}_{start}", f"{side}_{end}")
                 assert degrees_between(found, stop - begin) < most
-        # The trunk keeps the body's own curves, so these differ by what the rest poses do and more
-        # the more the trunk bends, since the joints of the spine are elsewhere.
+        # The spine's joints lie elsewhere, so these directions differ as the rest poses do, and
+        # more so in a bent trunk.
         hips = actor["lfemur"][0] - actor["rfemur"][0]
         assert degrees_between(limb(frame, "right_hip", "left_hip"), hips) < 0.1
         back = actor["thorax"][1] - actor["lowerback"][0]
@@ -365,17 +328,6 @@ def test_limbs_point_where_those_of_the_actor_do(tmp_path, spread, trunk, neck, 
         assert degrees_between(limb(frame, "neck", "head"), nape) < neck
         across = actor["lhumerus"][0] - actor["rhumerus"][0]
         assert degrees_between(limb(frame, "right_shoulder", "left_shoulder"), across) < shoulders
-
-
-def test_the_rest_pose_is_cmus_t_pose(tmp_path):
-    pose, _ = retarget(*parsed(tmp_path, {"root": np.zeros((1, 3))}), REST)
-    joints = dict(zip(JOINTS, BODY.pose(pose, BETAS)[1][0], strict=True))
-    for side, sign in (("left", 1), ("right", -1)):
-        arm = joints[f"{side}_wrist"] - joints[f"{side}_shoulder"]
-        assert degrees_between(arm, np.array([sign, 0, 0])) < 0.1
-        leg = joints[f"{side}_ankle"] - joints[f"{side}_hip"]
-        # Straddled by 20 degrees.
-        assert degrees_between(leg, np.array([sign * 0.342, -0.94, 0])) < 0.1
 
 
 @pytest.mark.parametrize(
@@ -401,7 +353,7 @@ def test_the_rest_pose_is_cmus_t_pose(tmp_path):
         ("rthumb", {}),
     ],
 )
-def test_a_bone_turns_the_joint_at_its_beginning(tmp_path, bone, turned):
+def test_a_bone_rotates_the_joint_at_its_start(tmp_path, bone, turned):
     angles = np.zeros((2, 3))
     angles[1, DOFS[bone][0]] = 20
     pose, _ = retarget(*parsed(tmp_path, {bone: angles}), REST)
@@ -411,7 +363,7 @@ def test_a_bone_turns_the_joint_at_its_beginning(tmp_path, bone, turned):
 
 
 def orientation(pose: Float[np.ndarray, "1 72"], joint: str) -> Rotation:
-    """In the world, along the chain from the root."""
+    """Orientation in the world, along the chain from the root."""
     arm = ("left_collar", "left_shoulder", "left_elbow", "left_wrist")
     chain = {"head": ("neck", "head"), "left_wrist": arm}[joint]
     turn = Rotation.identity()
@@ -428,7 +380,7 @@ def test_the_whole_forearm_shares_the_roll_of_the_palm(tmp_path):
     for roll in (0.0, -50.0, 80.0):
         angles = {"lwrist": np.array([[0.0, roll, 0.0]]), "root": np.zeros((1, 3))}
         pose, _ = retarget(*parsed(tmp_path, angles), REST)
-        # About -x, from a palm that faces down.
+        # About -x, where 0 is a palm facing down.
         palm = orientation(pose, "left_wrist").as_rotvec(degrees=True)
         np.testing.assert_allclose(palm, [-roll, 0, 0], atol=0.1)
         wrist, elbow = (local(pose, f"left_{joint}").as_rotvec() for joint in ("wrist", "elbow"))
@@ -446,10 +398,10 @@ def test_a_standing_actor_stands_upright_facing_z(tmp_path):
         assert sign * at[f"{side}_hip"][0] > 0
         assert at[f"{side}_foot"][2] - at[f"{side}_ankle"][2] > 0.1
         assert at[f"{side}_wrist"][1] < at[f"{side}_elbow"][1] < at[f"{side}_shoulder"][1]
-    # Soles flat on the floor: the lowest slice of the body is as long as two feet.
+    # The soles are flat on the floor: the lowest slice of the body is as long as a foot.
     sole = vertices[0][vertices[0, :, 1] < vertices[0, :, 1].min() + 0.03]
     assert np.ptp(sole[:, 2]) > 0.18
-    # A level look needs the 15 degrees of nod that CMU's actors read.
+    # The head is level when CMU's angles bend it forward by 15 degrees.
     nodding = {"head": np.array([[15.0, 0.0, 0.0]])} | standing()
     pose, _ = retarget(*parsed(tmp_path, nodding), REST)
     assert orientation(pose, "head").magnitude() < 1e-4
@@ -465,7 +417,7 @@ def test_a_knee_bends_about_the_bodys_own_hinge(tmp_path):
 
 
 def test_an_elbow_bends_to_the_front_of_the_upper_arm(tmp_path):
-    """In CMU's T-pose it bends forward and up by 30 degrees; in SMPL's, forward."""
+    """CMU's elbow bends forward and up by 30 degrees in the T-pose, SMPL's bends forward."""
     angles = {"lradius": np.array([[90.0, 0, 0]]), "root": np.zeros((1, 3))}
     pose, _ = retarget(*parsed(tmp_path, angles), REST)
     joints = dict(zip(JOINTS, BODY.pose(pose, BETAS)[1][0], strict=True))
@@ -509,7 +461,7 @@ def swapped(joint: str) -> str:
     return joint
 
 
-def test_the_root_goes_as_far_as_the_actor(tmp_path):
+def test_the_root_moves_as_far_as_the_actor(tmp_path):
     position = np.array([[0.0, 17.0, 0.0], [1 / METRES, 17.0, -2 / METRES]])
     motion = parsed(tmp_path, standing(2), position=position)
     _, found = retarget(*motion, REST)
@@ -528,8 +480,8 @@ CHOSEN = (
 
 @pytest.fixture(scope="module")
 def takes(tmp_path_factory) -> Path:
-    """07_01 makes clips of 100 and 12 frames, 07_02 one of 100 and nothing of 9; 09_01 is broken,
-    118_04 too short; the fifth is not there."""
+    """07_01 gives clips of 100 and 12 frames, 07_02 one of 100 and drops the last 9 frames; 09_01 is
+    invalid and 118_04 is too short."""
     folder = tmp_path_factory.mktemp("takes")
     for subject in ("07", "09", "118"):
         (folder / subject).mkdir()
@@ -550,7 +502,7 @@ def tree(takes, tmp_path_factory) -> tuple[Path, list[str]]:
 
 
 def test_takes_become_clips_of_at_most_a_hundred_frames(tree):
-    out, faults = tree
+    out, problems = tree
     found = {
         path.relative_to(out / "cmu").as_posix(): len(read_clip(path).pose)
         for path in out.glob("cmu/*/*/*/*")
@@ -561,10 +513,10 @@ def test_takes_become_clips_of_at_most_a_hundred_frames(tree):
         "train/run0/07_02/07_02_c0001_info.mat": 100,
         "test/run0/118_03/118_03_c0001_info.mat": 10,
     }
-    assert len(faults) == 2
-    assert "09_01.amc: line" in faults[0]
-    assert "3 numbers, expected 6" in faults[0]
-    assert "118_04.amc: lasts 9 frames" in faults[1]
+    assert len(problems) == 2
+    assert "09_01.amc: line" in problems[0]
+    assert "3 numbers, expected 6" in problems[0]
+    assert "118_04.amc: has 9 frames" in problems[1]
     for gender in GENDERS:
         body = load_body(out / "smpl" / f"{gender}.npz", gender)
         np.testing.assert_array_equal(body.faces, embedded_body(gender).faces)
@@ -584,7 +536,7 @@ def test_clips_hold_every_fourth_frame_of_the_take_turned_by_zrot(tree, takes):
             skeleton, Motion(motion.position[frames], motion.angles[frames]), rest
         )
         np.testing.assert_allclose(clip.pose[:, 3:], pose[:, 3:], atol=1e-5)
-        # SURREAL stores the actor's own heading and turns it by zrot about the vertical.
+        # SURREAL stores the actor's heading; zrot rotates it about the vertical.
         fields = scipy.io.loadmat(path)
         zrots.append(fields["zrot"][0, 0])
         own = Rotation.from_euler("x", 90, degrees=True) * Rotation.from_rotvec(pose[:, :3])
@@ -592,7 +544,7 @@ def test_clips_hold_every_fourth_frame_of_the_take_turned_by_zrot(tree, takes):
         assert (own.inv() * stored).magnitude().max() < 1e-5
         turn = Rotation.from_euler("y", float(zrots[-1]))
         np.testing.assert_allclose(clip.joints[:, 0], turn.apply(position), atol=1e-4)
-        # Joints are the embedded body's.
+        # The joints are the embedded body's.
         joints = body.pose(clip.pose, clip.betas)[1]
         np.testing.assert_allclose(
             clip.joints - clip.joints[:, :1], joints - joints[:, :1], atol=1e-4
@@ -610,8 +562,8 @@ def test_a_subject_has_one_body(tree):
 
 
 def test_any_number_of_workers_writes_the_same_bytes(tree, takes, tmp_path):
-    out, faults = tree
-    assert write_cmu(tmp_path / "tree", takes, seed=3, jobs=2, chosen=CHOSEN) == faults
+    out, problems = tree
+    assert write_cmu(tmp_path / "tree", takes, seed=3, jobs=2, chosen=CHOSEN) == problems
     names = [path.relative_to(out) for path in out.rglob("*") if path.is_file()]
     assert len(names) == 4 + 2
     match, mismatch, errors = filecmp.cmpfiles(out, tmp_path / "tree", names, shallow=False)
@@ -620,7 +572,7 @@ def test_any_number_of_workers_writes_the_same_bytes(tree, takes, tmp_path):
 
 def test_a_split_without_a_usable_take_is_an_error(takes, tmp_path):
     out = tmp_path / "tree"
-    with pytest.raises(DataError, match=r"no usable take for test; the first fault: .*118_04"):
+    with pytest.raises(DataError, match=r"no usable take for test; the first: .*118_04"):
         write_cmu(out, takes, seed=0, jobs=1, chosen=(CHOSEN[0], CHOSEN[4]))
     with pytest.raises(DataError, match="no usable take for train; run the download stage first"):
         write_cmu(out, tmp_path, seed=0, jobs=1)

@@ -123,7 +123,7 @@ def refused(kind, out: Path, data: Data, environment) -> str:
     return line
 
 
-def test_two_logins_make_the_tree(site, clips, tmp_path, caplog):
+def test_two_logins_suffice_for_the_tree(site, clips, tmp_path, caplog):
     caplog.set_level(logging.DEBUG)
     out = tmp_path / "surreal"
     assert write(out, SMALL, site.environment) == []
@@ -159,7 +159,7 @@ def test_two_logins_make_the_tree(site, clips, tmp_path, caplog):
             assert path.is_dir() or secret.encode() not in path.read_bytes()
 
 
-def test_a_second_run_asks_for_nothing(site, tmp_path):
+def test_a_second_run_sends_no_request(site, tmp_path):
     write(tmp_path / "one", SMALL, site.environment)
     site.gated.seen.clear()
     site.public.seen.clear()
@@ -173,7 +173,7 @@ def test_a_second_run_asks_for_nothing(site, tmp_path):
             assert path.read_bytes() == other.read_bytes()
 
 
-def test_an_interrupted_download_goes_on_where_it_stopped(site, tmp_path):
+def test_a_second_run_downloads_only_what_is_missing(site, tmp_path):
     first = sorted(site.gated.files)
     for path in first[::2]:
         site.gated.plans[path] = [reply(503)] * 3
@@ -216,7 +216,7 @@ def test_a_folder_of_models_needs_no_smpl_login(site, smpl_zip, tmp_path):
     assert "elsewhere" in refused(DataError, tmp_path / "other", SMALL, environment)
 
 
-def test_clips_that_are_missing_broken_or_monsters_are_made_up_for(site, tmp_path):
+def test_missing_damaged_and_monster_clips_are_replaced(site, tmp_path):
     out = tmp_path / "out"
     write(out, SMALL, site.environment)
     lost, broken, monster = sorted(path.relative_to(out) for path in out.rglob("*_info.mat"))[:3]
@@ -244,7 +244,7 @@ def test_clips_that_are_missing_broken_or_monsters_are_made_up_for(site, tmp_pat
     assert metadata["skipped_clips"] == {"monster shape": 1}
 
 
-def test_a_validation_subject_whose_clips_are_gone_costs_training_nothing(site, clips, tmp_path):
+def test_training_is_complete_if_a_validation_subject_is_missing(site, clips, tmp_path):
     walks = sorted((clips / "cmu" / "train" / "run0").glob("*_walk"))
     names = [walk.name for walk in walks]
     ((first,), *_) = validation_queue(walks, names, 0)
@@ -257,7 +257,7 @@ def test_a_validation_subject_whose_clips_are_gone_costs_training_nothing(site, 
         assert sum(kept for at, _, kept in choice.clips if at == split) == wanted
 
 
-def test_a_list_too_short_says_what_would_help(site, tmp_path):
+def test_the_error_for_a_short_list_names_the_remedy(site, tmp_path):
     data = Data.model_validate({**SMALL.model_dump(), "train_meshes": 4000})
     line = refused(DataError, tmp_path / "out", data, site.environment)
     assert re.search(r"has \d+ of 4000 train meshes: lower data.train_meshes, add to", line)
