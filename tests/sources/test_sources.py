@@ -112,7 +112,7 @@ def write(out: Path, data: Data, environment, seed=0) -> list[str]:
     return write_tree(out, data, seed, cache=cache, environment=environment, jobs=1)
 
 
-def refused(kind, out: Path, data: Data, environment) -> str:
+def failure(kind, out: Path, data: Data, environment) -> str:
     """The one line of an error, after which `out` is not there."""
     with pytest.raises(kind) as caught:
         write(out, data, environment)
@@ -177,7 +177,7 @@ def test_a_second_run_downloads_only_what_is_missing(site, tmp_path):
     first = sorted(site.gated.files)
     for path in first[::2]:
         site.gated.plans[path] = [reply(503)] * 3
-    assert "run again" in refused(DataError, tmp_path / "out", SMALL, site.environment)
+    assert "run again" in failure(DataError, tmp_path / "out", SMALL, site.environment)
     before = set((tmp_path / "cache").rglob("*_info.mat"))
     site.gated.plans.clear()
     site.gated.seen.clear()
@@ -189,20 +189,20 @@ def test_a_second_run_downloads_only_what_is_missing(site, tmp_path):
 def test_missing_and_wrong_logins_say_what_to_set(site, tmp_path):
     for missing in LOGINS:
         environment = {k: v for k, v in site.environment.items() if k != missing}
-        line = refused(LicenceError, tmp_path / "out", SMALL, environment)
+        line = failure(LicenceError, tmp_path / "out", SMALL, environment)
         assert line.startswith(f"{missing} not set: set ")
         assert "https://" in line
         shutil.rmtree(tmp_path / "cache", ignore_errors=True)  # what is there needs no login
     wrong = {**site.environment, "SURREAL_PASSWORD": "guess"}
-    line = refused(LicenceError, tmp_path / "out", SMALL, wrong)
+    line = failure(LicenceError, tmp_path / "out", SMALL, wrong)
     assert "401" in line
     assert "SURREAL_USERNAME" in line
     # SMPL's server answers a wrong login with a page.
     shutil.rmtree(tmp_path / "cache")
     site.public.files[SMPL_PATH] = PAGE
-    assert "SMPL_USERNAME" in refused(LicenceError, tmp_path / "out", SMALL, site.environment)
+    assert "SMPL_USERNAME" in failure(LicenceError, tmp_path / "out", SMALL, site.environment)
     site.public.files[SMPL_PATH] = b"PK, but not a zip"
-    assert "SMPL_MODELS" in refused(DataError, tmp_path / "out", SMALL, site.environment)
+    assert "SMPL_MODELS" in failure(DataError, tmp_path / "out", SMALL, site.environment)
 
 
 def test_a_folder_of_models_needs_no_smpl_login(site, smpl_zip, tmp_path):
@@ -213,7 +213,7 @@ def test_a_folder_of_models_needs_no_smpl_login(site, smpl_zip, tmp_path):
     assert (tmp_path / "out" / "smpl" / "female.npz").exists()
     assert SMPL_PATH not in site.requests()
     environment["SMPL_MODELS"] = str(tmp_path / "elsewhere")
-    assert "elsewhere" in refused(DataError, tmp_path / "other", SMALL, environment)
+    assert "elsewhere" in failure(DataError, tmp_path / "other", SMALL, environment)
 
 
 def test_missing_damaged_and_monster_clips_are_replaced(site, tmp_path):
@@ -259,7 +259,7 @@ def test_training_is_complete_if_a_validation_subject_is_missing(site, clips, tm
 
 def test_the_error_for_a_short_list_names_the_remedy(site, tmp_path):
     data = Data.model_validate({**SMALL.model_dump(), "train_meshes": 4000})
-    line = refused(DataError, tmp_path / "out", data, site.environment)
+    line = failure(DataError, tmp_path / "out", data, site.environment)
     assert re.search(r"has \d+ of 4000 train meshes: lower data.train_meshes, add to", line)
 
 
@@ -327,7 +327,7 @@ def test_a_list_of_ones_own_replaces_the_authors(site, tmp_path):
     write(tmp_path / "out", own, site.environment)
     assert not [path for path in site.requests() if "/lists/" in path]
     (tmp_path / "mine.txt").write_text("# nothing\n")
-    assert "lists no clips" in refused(TpifuError, tmp_path / "o", own, site.environment)
+    assert "lists no clips" in failure(TpifuError, tmp_path / "o", own, site.environment)
 
 
 @pytest.fixture(scope="module")
@@ -394,7 +394,7 @@ def test_an_interrupted_tree_is_not_there(clips, tmp_path, monkeypatch):
         raise DataError("no")
 
     monkeypatch.setattr("tpifu.sources.tree.write_synthetic", fail)
-    refused(DataError, tmp_path / "out", Data(), {})
+    failure(DataError, tmp_path / "out", Data(), {})
     assert list(tmp_path.iterdir()) == []
 
 
