@@ -105,13 +105,6 @@ def hang_up(handler: Handler) -> None:
     handler.close_connection = True
 
 
-def stall(handler: Handler) -> None:
-    handler.send_response(200)
-    handler.end_headers()
-    time.sleep(0.3)
-    handler.close_connection = True
-
-
 def chunked(handler: Handler, *, end: bytes) -> None:
     handler.send_response(200)
     handler.send_header("Transfer-Encoding", "chunked")
@@ -187,7 +180,7 @@ def test_a_missing_or_wrong_login(server, tmp_path, schemes, credentials):
         (reply(503), 3, "no 0.bin after 3 attempts (503 Service Unavailable); run again"),
         (reply(429, Retry_After="soon"), 3, "(429 Too Many Requests)"),
         (reply(401, WWW_Authenticate='Digest realm="x"'), 4, "(KeyError)"),  # no nonce
-        (stall, 3, "(TimeoutError)"),
+        (partial(Handler.file, pause=0.5), 3, "(TimeoutError)"),
         (hang_up, 3, "(RemoteDisconnected)"),
         (cut(0), 3, "(IncompleteRead)"),
     ],
@@ -231,26 +224,24 @@ def test_a_redirect_to_another_host_is_refused(server, other_server, tmp_path, c
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize(
-    ("target", "allowed"),
-    [
-        ("https://host/b", True),
-        ("http://host/b", False),
-        ("https://host:444/b", False),
-        ("https://user:geheim@other/b", False),
-        ("https://sub.host/b", False),
-        ("file:///etc/passwd", False),
-    ],
+OTHER_SERVERS = (
+    "http://host",
+    "https://host:444",
+    "https://u:geheim@h",
+    "https://sub.host",
+    "file://",
 )
-def test_which_redirects_are_allowed(target, allowed):
+
+
+@pytest.mark.parametrize("target", OTHER_SERVERS)
+def test_which_redirects_are_refused(target):
     response, request = requests.Response(), requests.PreparedRequest()
-    response.url, request.url = "https://host/a", target
-    if allowed:
-        return Session(LOGIN, 1).rebuild_auth(request, response)
+    response.url, request.url = "https://host/a", "https://host/b"
+    Session(LOGIN, 1).rebuild_auth(request, response)
+    request.url = f"{target}/b"
     with pytest.raises(DataError) as caught:
         Session(LOGIN, 1).rebuild_auth(request, response)
     assert no_secret_in(caught.value)
-    return None
 
 
 @pytest.mark.parametrize("schemes", [(), ("Basic",), ("Digest",)])
@@ -263,9 +254,8 @@ def test_redirects_within_the_host_take_the_login_but_never_netrc(
     server.schemes = schemes
     server.files["/b.bin"] = content(5000)
     server.plans["/data/0.bin"] = [reply(302, Location="/b.bin")]
-    [remote] = put(server, tmp_path, 1)
-    get([remote], credentials=LOGIN)
-    assert remote.path.read_bytes() == content(5000)
+    get(put(server, tmp_path, 1), credentials=LOGIN)
+    assert (tmp_path / "sub" / "0.bin").read_bytes() == content(5000)
     assert schemes or all("Authorization" not in seen.headers for seen in server.seen)
 
 
@@ -335,7 +325,6 @@ def test_absent_files_are_reported_and_the_others_written(server, tmp_path, code
     remotes = put(server, tmp_path, 4)
     server.plans["/data/1.bin"] = [reply(code)]
     reasons = get(remotes)
-    assert list(reasons) == [remotes[1].path]
     assert f": does not have 1.bin ({code}" in reasons[remotes[1].path]
     assert complete(server, [remotes[0], *remotes[2:]])
     assert names(tmp_path) == ["0.bin", "2.bin", "3.bin"]
@@ -393,22 +382,13 @@ def test_a_url_with_a_login_or_without_a_host_is_rejected(url):
     assert no_secret_in(caught.value)
 
 
-RESPONSES = [
-    Handler.file,
-    reply(403),
-    reply(404),
-    reply(503),
-    reply(302, Location="/a.zip"),
-    reply(307, Location="http://127.0.0.1:1/a.zip"),
-    reply(200, PAGE),
-    hang_up,
-    cut(2000),
-]
+RESPONSES = [Handler.file, cut(2000), hang_up, reply(200, PAGE), *map(reply, (403, 404, 503))]
+REDIRECTS = [reply(302, Location="/x"), reply(307, Location="http://127.0.0.1:1/x")]
 
 
 @pytest.mark.parametrize("form", [None, FORM])
 @pytest.mark.parametrize("schemes", [(), ("Basic",), ("Digest",)])
-@pytest.mark.parametrize("response", RESPONSES)
+@pytest.mark.parametrize("response", RESPONSES + REDIRECTS)
 def test_no_secret_in_logs_errors_or_files(server, tmp_path, caplog, response, schemes, form):
     server.schemes, server.default = schemes, response
     remotes = put(server, tmp_path, 1, form=form)
