@@ -1,11 +1,11 @@
-"""Acclaim files made by tests: a skeleton and motions."""
+"""Acclaim skeletons and motions for tests, and a slow reference for their kinematics."""
 
 import math
 
 import numpy as np
 from jaxtyping import Float
 
-# Name, parent, direction, length, axis, dof, as CMU has them; the right side mirrors the left.
+# Name, parent, direction, length, axis, dof, as in CMU's files. The right side mirrors the left.
 CENTRAL = [
     ("lowerback", "root", (0.0, 0.994, -0.110), 2.03, (0, 0, 0), "rx ry rz"),
     ("upperback", "lowerback", (0.0, 1.0, 0.005), 2.03, (0, 0, 0), "rx ry rz"),
@@ -47,8 +47,11 @@ DOFS = {"root": [0, 1, 2]} | {
 }
 
 
+METRES = 0.056444
+"""Metres per unit of length, from CMU's FAQ: 2.54 / 100 / 0.45."""
+
 Angles = dict[str, Float[np.ndarray, "t 3"]]
-"""Degrees about x, y, z; bones left out keep still."""
+"""Angles of each bone about x, y, z in degrees; 0 for bones that are absent."""
 
 
 def asf_text(*, angle: str = "deg", still: tuple[str, ...] = ()) -> str:
@@ -113,7 +116,7 @@ def amc_text(
 
 
 def walking(frames: int) -> Angles:
-    """120 frames a second, a step every half second."""
+    """A walk with a step every half second, at 120 frames per second."""
     phase = 2 * np.pi * np.arange(frames) / 120
     swing, zero = np.sin(phase), np.zeros(frames)
     angles = {
@@ -127,3 +130,47 @@ def walking(frames: int) -> Angles:
         angles[f"{side}humerus"] = np.stack([zero, 22 * swing, zero + 78 * sign], axis=1)
         angles[f"{side}radius"] = np.stack([zero + 25, zero, zero], axis=1)
     return angles
+
+
+def random_angles(frames: int, seed: int = 0, spread: float = 25.0) -> Angles:
+    rng = np.random.default_rng(seed)
+    angles = {}
+    for name, dofs in DOFS.items():
+        angles[name] = np.zeros((frames, 3))
+        angles[name][:, dofs] = rng.uniform(-spread, spread, size=(frames, len(dofs)))
+    angles["root"] *= 3
+    return angles
+
+
+def standing(frames: int = 1) -> Angles:
+    """Legs together instead of straddled, arms at the sides."""
+    degrees = {"root": 0, "lfemur": -20, "rfemur": 20, "lhumerus": 80, "rhumerus": -80}
+    return {name: np.tile([0.0, 0.0, about_z], (frames, 1)) for name, about_z in degrees.items()}
+
+
+def matrix(axis: int, degrees: float) -> Float[np.ndarray, "3 3"]:
+    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    rows = [[[1, 0, 0], [0, c, -s], [0, s, c]], [[c, 0, s], [0, 1, 0], [-s, 0, c]]]
+    rows.append([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+    return np.array(rows[axis], dtype=float)
+
+
+def xyz(angles) -> Float[np.ndarray, "3 3"]:
+    return matrix(2, angles[2]) @ matrix(1, angles[1]) @ matrix(0, angles[0])
+
+
+def slow_skeleton(angles: Angles, frame: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Start and end of every bone in metres from the root, by recursion over the format."""
+    table = {bone[0]: bone for bone in BONES}
+
+    def place(name: str):
+        own = xyz(angles[name][frame] if name in angles else (0, 0, 0))
+        if name == "root":
+            return own, np.zeros(3)
+        _, parent, direction, length, axis, _ = table[name]
+        before, start = place(parent)
+        turned = before @ xyz(axis) @ own @ np.linalg.inv(xyz(axis))
+        unit = np.array(direction) / np.linalg.norm(direction)
+        return turned, start + turned @ unit * length * METRES
+
+    return {bone[0]: (place(bone[1])[1], place(bone[0])[1]) for bone in BONES}

@@ -1,64 +1,38 @@
-"""A server on this machine that speaks Basic and Digest, and misbehaves as told."""
+"""A local HTTP server with Basic and Digest login, whose responses a test can plan."""
 
-import base64
 import hashlib
 import http.server
 import os
 import re
-import ssl
-import sys
 import threading
 import time
 import urllib.request
-from collections import deque
+from base64 import b64decode
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
-from email.message import Message
+from types import SimpleNamespace
 
 USER, PASSWORD = "maja@example.org", "geheim-\u20ac-5ecret"
 PAGE = b"<!DOCTYPE html>\n<html><body>Please log in</body></html>"
-REALM = "research data"
-
-
-@dataclass
-class Seen:
-    """A request as the server saw it."""
-
-    method: str
-    path: str
-    headers: Message
-    body: bytes
-    sent: int = 0
-    """Bytes of the file that went out."""
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves `files`; a path in `plans` gets the planned answers first, one a request."""
+    """Serves `files`. A path's planned responses come first, one per request."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.files: dict[str, bytes] = {}
-        self.etags: dict[str, str] = {}
-        self.plans: dict[str, deque[Callable[[Handler], None]]] = {}
-        self.always: Callable[[Handler], None] = Handler.file
-        self.offers: tuple[str, ...] = ()
-        self.nonces: dict[str, int] = {}
-        self.seen: list[Seen] = []
-        self.lock = threading.Lock()
-        self.busy = self.busiest = 0
-        self.scheme = "http"
+        self.plans: dict[str, list[Callable[[Handler], None]]] = {}
+        self.default: Callable[[Handler], None] = Handler.file
+        self.schemes: tuple[str, ...] = ()  # of the login; without any, files are public
+        self.nonces: set[str] = set()
+        self.seen: list[SimpleNamespace] = []  # requests; `sent` counts bytes of the file
+        self.active = self.most_active = 0
 
     def url(self, path: str) -> str:
-        return f"{self.scheme}://127.0.0.1:{self.server_port}{path}"
+        return f"http://127.0.0.1:{self.server_port}{path}"
 
-    def plan(self, path: str, *answers: Callable[["Handler"], None]) -> None:
-        self.plans[path] = deque(answers)
-
-    def handle_error(self, request, client_address) -> None:
-        """Clients that hang up are part of the tests."""
-        if not isinstance(sys.exception(), (ConnectionError, ssl.SSLError)):
-            super().handle_error(request, client_address)
+    def handle_error(self, request, client_address) -> None: ...  # the client hung up
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -66,147 +40,81 @@ class Handler(http.server.BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     server: Server
 
-    def log_message(self, *args) -> None:
-        pass
+    def log_message(self, *args) -> None: ...
 
     def do_GET(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.now = Seen(self.command, self.path, self.headers, body)
-        with self.server.lock:
-            self.server.seen.append(self.now)
-            self.server.busy += 1
-            self.server.busiest = max(self.server.busiest, self.server.busy)
-            planned = self.server.plans.get(self.path)
-            denied = self.server.offers and not self.logged_in()
-            answer = planned.popleft() if planned and not denied else self.server.always
-        try:
-            self.challenge() if denied else answer(self)
-        finally:
-            with self.server.lock:
-                self.server.busy -= 1
+        server, body = self.server, self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.seen = SimpleNamespace(path=self.path, headers=self.headers, body=body, sent=0)
+        server.seen.append(self.seen)
+        server.active += 1
+        server.most_active = max(server.most_active, server.active)
+        if server.schemes and not self.logged_in():
+            self.challenge()
+        else:
+            (server.plans.get(self.path) or [server.default]).pop(0)(self)
+        server.active -= 1
 
     do_POST = do_GET
 
-    def reply(self, status: int, body: bytes = b"", **headers: str) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
     def challenge(self) -> None:
-        self.send_response(401)
-        for scheme in self.server.offers:
-            value = f'{scheme} realm="{REALM}"'
-            if scheme == "Digest":
-                nonce = os.urandom(8).hex()
-                self.server.nonces[nonce] = 0
-                value += f', qop="auth", algorithm=MD5, nonce="{nonce}", opaque="x"'
-            self.send_header("WWW-Authenticate", value)
-        self.send_header("Content-Length", str(len(PAGE)))
-        self.end_headers()
-        self.wfile.write(PAGE)
+        self.server.nonces.add(nonce := os.urandom(8).hex())
+        rest = {"Basic": "", "Digest": f', qop="auth", nonce="{nonce}", opaque="x"'}
+        texts = [f'{scheme} realm="data"{rest[scheme]}' for scheme in self.server.schemes]
+        self.send(401, PAGE, *zip(["WWW-Authenticate"] * 2, texts, strict=False))
 
     def logged_in(self) -> bool:
         scheme, _, rest = self.headers.get("Authorization", "").partition(" ")
-        if scheme not in self.server.offers:
+        if scheme not in self.server.schemes:
             return False
         if scheme == "Basic":
-            return base64.b64decode(rest).decode() == f"{USER}:{PASSWORD}"
-        # RFC 7616, 3.4.1
+            return b64decode(rest).decode() == f"{USER}:{PASSWORD}"
         given = urllib.request.parse_keqv_list(urllib.request.parse_http_list(rest))
-        count = int(given["nc"], 16)
-        if count <= self.server.nonces.get(given["nonce"], 1 << 32):
-            return False
-        self.server.nonces[given["nonce"]] = count
+        # RFC 7616, 3.4.1
+        login, request = md5(USER, "data", PASSWORD), md5(self.command, self.path)
+        expected = md5(login, given["nonce"], given["nc"], given["cnonce"], "auth", request)
+        return given["nonce"] in self.server.nonces and given["response"] == expected
 
-        def md5(*parts: str) -> str:
-            return hashlib.md5(":".join(parts).encode()).hexdigest()
-
-        expected = md5(
-            md5(USER, REALM, PASSWORD),
-            given["nonce"],
-            given["nc"],
-            given["cnonce"],
-            "auth",
-            md5(self.command, self.path),
-        )
-        return given["uri"] == self.path and given["response"] == expected
-
-    def file(
-        self,
-        *,
-        cut: int | None = None,
-        ranges: bool = True,
-        if_range: bool = True,
-        chunked: bool = False,
-        pause: float = 0.0,
-        **headers: str,
-    ) -> None:
-        """The file, or the part asked for; closed after `cut` of its bytes."""
+    def file(self, *, ranges: bool = True, **options) -> None:
+        """Send the file or the requested range."""
         content = self.server.files.get(self.path)
         if content is None:
-            return self.reply(404, PAGE)
-        etag = self.server.etags.get(self.path)
-        start = 0
-        if ranges and (asked := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))):
-            condition = self.headers.get("If-Range")
-            if condition is None or condition == etag or not if_range:
-                start = int(asked[1])
-        if start and start >= len(content):
-            return self.reply(416, PAGE, Content_Range=f"bytes */{len(content)}")
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        if etag:
-            self.send_header("ETag", etag)
-        for name, value in headers.items():
+            return self.send(404, PAGE)
+        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if not asked or not ranges:
+            return self.send(200, content, **options)
+        start, total = int(asked[1]), len(content)
+        if start >= total:
+            return self.send(416, PAGE, ("Content-Range", f"bytes */{total}"))
+        header = ("Content-Range", f"bytes {start}-{total - 1}/{total}")
+        return self.send(206, content[start:], header, **options)
+
+    def send(self, status, body, *headers, cut: int | None = None, pause: float = 0.0) -> None:
+        """Send a response; close the connection after `cut` bytes of the body."""
+        self.send_response(status)
+        for name, value in (*headers, ("Content-Length", str(len(body)))):
             self.send_header(name.replace("_", "-"), value)
-        rest = content[start:]
-        if chunked:
-            self.send_header("Transfer-Encoding", "chunked")
-        else:
-            self.send_header("Content-Length", str(len(rest)))
         self.end_headers()
-        for first in range(0, len(rest[:cut]), 1000):
-            piece = rest[:cut][first : first + 1000]
-            self.now.sent += len(piece)  # first: the client may be done before the next line
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+        for first in range(0, len(body[:cut]), 1000):
+            piece = body[:cut][first : first + 1000]
+            self.seen.sent += len(piece)
+            self.wfile.write(piece)
             time.sleep(pause)
-        if cut is not None:
-            self.close_connection = True
-        elif chunked:
-            self.wfile.write(b"0\r\n\r\n")
-        return None
+        self.close_connection = cut is not None
 
 
-def status(code: int, **headers: str) -> Callable[[Handler], None]:
-    return lambda handler: handler.reply(code, b"busy", **headers)
+def md5(*parts: str) -> str:
+    return hashlib.md5(":".join(parts).encode()).hexdigest()
 
 
-def file(**behaviour) -> Callable[[Handler], None]:
-    return lambda handler: handler.file(**behaviour)
-
-
-def page(content_type: str = "text/html; charset=utf-8", body: bytes = PAGE):
-    return lambda handler: handler.reply(200, body, Content_Type=content_type)
-
-
-def hang_up(handler: Handler) -> None:
-    handler.close_connection = True
+def reply(status: int, body: bytes = b"busy", **headers: str) -> Callable[[Handler], None]:
+    return lambda handler: handler.send(status, body, *headers.items())
 
 
 @contextmanager
-def serving(wrap: ssl.SSLContext | None = None):
+def serving():
     with Server() as server:
-        if wrap is not None:
-            server.scheme = "https"
-            server.socket = wrap.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, args=(0.005,))
-        thread.start()
+        threading.Thread(target=server.serve_forever, args=(0.005,)).start()
         try:
             yield server
         finally:
             server.shutdown()
-            thread.join()

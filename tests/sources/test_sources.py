@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import scipy.io
 from helpers.acclaim import amc_text, asf_text, walking
-from helpers.http_server import PAGE, PASSWORD, USER, serving, status
+from helpers.http_server import PAGE, PASSWORD, USER, reply, serving
 
 from tpifu.body.body import embedded_body, load_body
 from tpifu.clips.clip import read_clip, read_source
@@ -41,7 +41,7 @@ SMALL = Data(
 
 
 @pytest.fixture(scope="module", autouse=True)
-def impatient():
+def short_delays():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tpifu.sources.download.fetch.DELAY", 0.001)
         patch.setattr("tpifu.sources.download.fetch.ATTEMPTS", 3)
@@ -53,7 +53,7 @@ def impatient():
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory) -> Path:
-    """A tree of 5 subjects, as SURREAL would serve it."""
+    """A tree of 5 subjects, in SURREAL's layout."""
     folder = tmp_path_factory.mktemp("clips") / "tree"
     counts = Synthetic(train_subjects=3, test_subjects=2)
     write_tree(folder, Data(synthetic=counts), 0, cache=folder, environment={}, jobs=1)
@@ -62,7 +62,7 @@ def clips(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def smpl_zip() -> bytes:
-    """SMPL's archive, with the embedded bodies in it."""
+    """An archive like SMPL's that contains the embedded bodies."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for gender in ("female", "male"):
@@ -77,7 +77,7 @@ def smpl_zip() -> bytes:
 
 
 class Site:
-    """The servers of SURREAL, behind a login, and of SMPL and the lists, which have none."""
+    """SURREAL's server, which asks for a login, and a public one for SMPL and the lists."""
 
     def __init__(self, gated, public) -> None:
         self.gated, self.public = gated, public
@@ -95,7 +95,7 @@ class Site:
 @pytest.fixture
 def site(clips, smpl_zip):
     with serving() as gated, serving() as public:
-        gated.offers = ("Digest",)
+        gated.schemes = ("Digest",)
         paths = sorted(path.relative_to(clips).as_posix() for path in clips.rglob("*_info.mat"))
         for path in paths:
             gated.files[f"/SURREAL/data/{path}"] = (clips / path).read_bytes()
@@ -112,8 +112,8 @@ def write(out: Path, data: Data, environment, seed=0) -> list[str]:
     return write_tree(out, data, seed, cache=cache, environment=environment, jobs=1)
 
 
-def refused(kind, out: Path, data: Data, environment) -> str:
-    """The one line of an error, after which `out` is not there."""
+def failure(kind, out: Path, data: Data, environment) -> str:
+    """The one line of the expected error. Asserts that `out` does not exist."""
     with pytest.raises(kind) as caught:
         write(out, data, environment)
     assert not out.exists()
@@ -123,47 +123,47 @@ def refused(kind, out: Path, data: Data, environment) -> str:
     return line
 
 
-def test_two_logins_make_the_tree(site, clips, tmp_path, caplog):
+def test_two_logins_suffice_for_the_tree(site, clips, tmp_path, caplog):
     caplog.set_level(logging.DEBUG)
     out = tmp_path / "surreal"
     assert write(out, SMALL, site.environment) == []
     found = [path.relative_to(out) for path in out.rglob("*_info.mat")]
     for path in found:
         assert (out / path).read_bytes() == (clips / path).read_bytes()
-    # Enough, and hardly more.
+    # No more clips than the splits need.
     assert len(found) < 0.5 * len(list(clips.rglob("*_info.mat")))
     choice = export_meshes(out, tmp_path / "meshes", SMALL, 0, jobs=1)
     kept = {split: 0 for split, _, _ in choice.clips}
     for split, _, count in choice.clips:
         kept[split] += count
     assert kept == {"train": 40, "validation": 16, "test": 25, "unseen_motion": 12}
-    # Of the subjects that were fetched to validate on nothing was fetched for training.
+    # No training clip belongs to a validation subject.
     validated = {subject_of(p.parent.name) for s, p, _ in choice.clips if s == "validation"}
     spare = {out / path for path in found} - {path for _, path, _ in choice.clips}
     assert not {subject_of(path.parent.name) for path in spare} & validated
-    # The bodies are those of the archive.
+    # The bodies come from the archive.
     for gender in ("female", "male"):
         body = load_body(out / "smpl" / f"{gender}.npz", gender)
         np.testing.assert_array_equal(body.faces, embedded_body(gender).faces)
-    (form,) = [seen.body for seen in site.public.seen if seen.method == "POST"]
+    (form,) = [seen.body for seen in site.public.seen if seen.body]
     assert b"username=" in form
     source = read_source(out)
     assert source["source"] == "surreal"
     assert source["clips"] == len(found)
     assert source["bodies"]["male"]["version"] == "unknown"
     assert MeshReader(tmp_path / "meshes").shards.metadata["provenance"] == source
-    # Nothing kept anywhere holds a login.
+    # No file or log holds a login.
     for secret in (USER, PASSWORD):
         assert secret not in caplog.text
         for path in tmp_path.rglob("*"):
             assert path.is_dir() or secret.encode() not in path.read_bytes()
 
 
-def test_a_second_run_asks_for_nothing(site, tmp_path):
+def test_a_second_run_sends_no_request(site, tmp_path):
     write(tmp_path / "one", SMALL, site.environment)
     site.gated.seen.clear()
     site.public.seen.clear()
-    # Not even for a login: everything is there.
+    # Without a login too, since every file is cached.
     without = {name: v for name, v in site.environment.items() if name not in LOGINS}
     write(tmp_path / "two", SMALL, without)
     assert site.requests() == []
@@ -173,11 +173,11 @@ def test_a_second_run_asks_for_nothing(site, tmp_path):
             assert path.read_bytes() == other.read_bytes()
 
 
-def test_an_interrupted_download_goes_on_where_it_stopped(site, tmp_path):
+def test_a_second_run_downloads_only_what_is_missing(site, tmp_path):
     first = sorted(site.gated.files)
     for path in first[::2]:
-        site.gated.plan(path, status(503), status(503), status(503))
-    assert "second run" in refused(DataError, tmp_path / "out", SMALL, site.environment)
+        site.gated.plans[path] = [reply(503)] * 3
+    assert "run again" in failure(DataError, tmp_path / "out", SMALL, site.environment)
     before = set((tmp_path / "cache").rglob("*_info.mat"))
     site.gated.plans.clear()
     site.gated.seen.clear()
@@ -189,23 +189,23 @@ def test_an_interrupted_download_goes_on_where_it_stopped(site, tmp_path):
 def test_missing_and_wrong_logins_say_what_to_set(site, tmp_path):
     for missing in LOGINS:
         environment = {k: v for k, v in site.environment.items() if k != missing}
-        line = refused(LicenceError, tmp_path / "out", SMALL, environment)
+        line = failure(LicenceError, tmp_path / "out", SMALL, environment)
         assert line.startswith(f"{missing} not set: set ")
         assert "https://" in line
-        shutil.rmtree(tmp_path / "cache", ignore_errors=True)  # what is there needs no login
+        shutil.rmtree(tmp_path / "cache", ignore_errors=True)  # cached files need no login
     wrong = {**site.environment, "SURREAL_PASSWORD": "guess"}
-    line = refused(LicenceError, tmp_path / "out", SMALL, wrong)
+    line = failure(LicenceError, tmp_path / "out", SMALL, wrong)
     assert "401" in line
     assert "SURREAL_USERNAME" in line
-    # SMPL's server answers a wrong login with a page.
+    # SMPL's server sends a web page after a wrong login.
     shutil.rmtree(tmp_path / "cache")
     site.public.files[SMPL_PATH] = PAGE
-    assert "SMPL_USERNAME" in refused(LicenceError, tmp_path / "out", SMALL, site.environment)
+    assert "SMPL_USERNAME" in failure(LicenceError, tmp_path / "out", SMALL, site.environment)
     site.public.files[SMPL_PATH] = b"PK, but not a zip"
-    assert "SMPL_MODELS" in refused(DataError, tmp_path / "out", SMALL, site.environment)
+    assert "SMPL_MODELS" in failure(DataError, tmp_path / "out", SMALL, site.environment)
 
 
-def test_a_folder_of_models_needs_no_smpl_login(site, smpl_zip, tmp_path):
+def test_a_folder_of_models_replaces_smpls_login(site, smpl_zip, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / SMPL_ZIP).write_bytes(smpl_zip)
     environment = {k: v for k, v in site.environment.items() if not k.startswith("SMPL_")}
@@ -213,10 +213,10 @@ def test_a_folder_of_models_needs_no_smpl_login(site, smpl_zip, tmp_path):
     assert (tmp_path / "out" / "smpl" / "female.npz").exists()
     assert SMPL_PATH not in site.requests()
     environment["SMPL_MODELS"] = str(tmp_path / "elsewhere")
-    assert "elsewhere" in refused(DataError, tmp_path / "other", SMALL, environment)
+    assert "elsewhere" in failure(DataError, tmp_path / "other", SMALL, environment)
 
 
-def test_clips_that_are_missing_broken_or_monsters_are_made_up_for(site, tmp_path):
+def test_missing_damaged_and_monster_clips_are_replaced(site, tmp_path):
     out = tmp_path / "out"
     write(out, SMALL, site.environment)
     lost, broken, monster = sorted(path.relative_to(out) for path in out.rglob("*_info.mat"))[:3]
@@ -228,10 +228,10 @@ def test_clips_that_are_missing_broken_or_monsters_are_made_up_for(site, tmp_pat
     site.gated.files[f"/SURREAL/data/{broken}"] = b"not a MAT file"
     del site.gated.files[f"/SURREAL/data/{lost}"]
     shutil.rmtree(tmp_path / "cache")
-    faults = write(tmp_path / "again", SMALL, site.environment)
-    assert len(faults) == 2
-    assert any(lost.name in fault and "404" in fault for fault in faults)
-    assert any(broken.name in fault and "readable" in fault for fault in faults)
+    problems = write(tmp_path / "again", SMALL, site.environment)
+    assert len(problems) == 2
+    assert any(lost.name in problem and "404" in problem for problem in problems)
+    assert any(broken.name in problem and "readable" in problem for problem in problems)
     generous = Data.model_validate({**SMALL.model_dump(), "max_skipped": 0.5})
     choice = export_meshes(tmp_path / "again", tmp_path / "meshes", generous, 0, jobs=1)
     assert sum(kept for split, _, kept in choice.clips if split == "train") == 40
@@ -244,7 +244,7 @@ def test_clips_that_are_missing_broken_or_monsters_are_made_up_for(site, tmp_pat
     assert metadata["skipped_clips"] == {"monster shape": 1}
 
 
-def test_a_validation_subject_whose_clips_are_gone_costs_training_nothing(site, clips, tmp_path):
+def test_training_is_complete_if_a_validation_subject_is_missing(site, clips, tmp_path):
     walks = sorted((clips / "cmu" / "train" / "run0").glob("*_walk"))
     names = [walk.name for walk in walks]
     ((first,), *_) = validation_queue(walks, names, 0)
@@ -257,13 +257,13 @@ def test_a_validation_subject_whose_clips_are_gone_costs_training_nothing(site, 
         assert sum(kept for at, _, kept in choice.clips if at == split) == wanted
 
 
-def test_a_list_too_short_says_what_would_help(site, tmp_path):
+def test_the_error_for_a_short_list_names_the_remedy(site, tmp_path):
     data = Data.model_validate({**SMALL.model_dump(), "train_meshes": 4000})
-    line = refused(DataError, tmp_path / "out", data, site.environment)
+    line = failure(DataError, tmp_path / "out", data, site.environment)
     assert re.search(r"has \d+ of 4000 train meshes: lower data.train_meshes, add to", line)
 
 
-def test_both_kinds_of_list_name_the_same_clips(tmp_path):
+def test_both_kinds_of_list_give_the_same_clips(tmp_path):
     # 250 frames: run0 (stride 50) has clips from 1, 51, 101, 151; run1 from 1, 31, 61, ..., 151.
     (tmp_path / "lengths.csv").write_text("split, sequence, frames\ntrain, 01_01, 250\n")
     computed = read_list(tmp_path / "lengths.csv")
@@ -296,7 +296,7 @@ def test_clips_without_overlap_share_no_frame(tmp_path):
         assert len(everything) == clip_count(1000, run) > len(chosen)
 
 
-def test_monster_shapes_are_left_out_unless_asked_for():
+def test_monster_shapes_are_excluded_by_default():
     names = ["18_01", "19_15", "143_21", "118_01", "143_2", "01_01"]
     listed = [ListedClip("train", "run0", name, 1) for name in names]
     assert [c.sequence for c in wanted_clips(listed, Surreal())] == ["118_01", "143_2", "01_01"]
@@ -304,30 +304,30 @@ def test_monster_shapes_are_left_out_unless_asked_for():
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
-        ("https://example.org/cat.jpg\n", "line 1: 'https://example.org/cat.jpg' names no cmu/"),
+        ("https://example.org/cat.jpg\n", "line 1: 'https://example.org/cat.jpg' is not a path"),
         ("cmu/train/run0/01_01/02_02_c0001_info.mat\n", "line 1"),
         ("split,sequence,frames\ntrain,01_01,many\n", "line 2: "),
-        ("split,sequence,frames\nval,01_01,100\n", "line 2: a split is train or test"),
+        ("split,sequence,frames\nval,01_01,100\n", "line 2: split must be train or test"),
         ("split,sequence,frames\ntrain,../x,100\n", "line 2: "),
         ("split,sequence,frames\ntrain,01_01\n", "line 2: "),
     ],
 )
-def test_a_list_that_names_no_clips_says_where(tmp_path, text, told):
+def test_an_invalid_list_is_rejected_with_its_line(tmp_path, text, message):
     (tmp_path / "list").write_text(text)
-    with pytest.raises(DataError, match=re.escape(told)):
+    with pytest.raises(DataError, match=re.escape(message)):
         read_list(tmp_path / "list")
 
 
-def test_a_list_of_ones_own_replaces_the_authors(site, tmp_path):
+def test_a_users_list_replaces_the_authors(site, tmp_path):
     lists = [content.decode() for path, content in site.public.files.items() if "/lists/" in path]
     (tmp_path / "mine.txt").write_text("".join(lists))
     own = Data.model_validate({**SMALL.model_dump(), "surreal": {"clips": f"{tmp_path}/mine.txt"}})
     write(tmp_path / "out", own, site.environment)
     assert not [path for path in site.requests() if "/lists/" in path]
     (tmp_path / "mine.txt").write_text("# nothing\n")
-    assert "names no clips" in refused(TpifuError, tmp_path / "o", own, site.environment)
+    assert "lists no clips" in failure(TpifuError, tmp_path / "o", own, site.environment)
 
 
 @pytest.fixture(scope="module")
@@ -337,13 +337,13 @@ def takes() -> dict[str, bytes]:
     return {f"/subjects/{file}": skeleton if file.endswith(".asf") else motion for file in urls()}
 
 
-def test_cmu_needs_no_login_and_is_credited(takes, tmp_path):
+def test_cmu_needs_no_login_and_is_cited(takes, tmp_path):
     data = Data(source="cmu", train_meshes=60, test_meshes=20, unseen_meshes=10)
     with serving() as server:
         server.files = takes
         environment = {"CMU_URL": server.url("")}
         assert write(tmp_path / "out", data, environment) == []
-        assert server.busiest <= 2
+        assert server.most_active <= 2
         assert not [seen for seen in server.seen if "Authorization" in seen.headers]
         server.seen.clear()
         write(tmp_path / "again", data, environment)
@@ -357,13 +357,13 @@ def test_cmu_needs_no_login_and_is_credited(takes, tmp_path):
     assert len(clip.pose) == 100
 
 
-def test_takes_that_cmu_lacks_are_left_out(takes, tmp_path):
+def test_absent_and_invalid_takes_are_skipped(takes, tmp_path):
     data = Data(source="cmu", train_meshes=60, test_meshes=20, unseen_meshes=0)
     with serving() as server:
         server.files = {k: v for k, v in takes.items() if not k.endswith("07_01.amc")}
         server.files["/subjects/08/08_01.amc"] = b"gone elsewhere"
-        faults = write(tmp_path / "out", data, {"CMU_URL": server.url("")})
-        assert len(faults) == 2
+        problems = write(tmp_path / "out", data, {"CMU_URL": server.url("")})
+        assert len(problems) == 2
         assert not list((tmp_path / "out").rglob("07_01_*"))
         assert list((tmp_path / "out").rglob("07_12_*"))
 
@@ -383,22 +383,22 @@ def test_takes_that_cmu_lacks_are_left_out(takes, tmp_path):
         "mlflow.db",
     ],
 )
-def test_git_ignores_licensed_files_and_what_is_made_of_them(path):
+def test_git_ignores_licensed_files_and_their_derivatives(path):
     root = Path(__file__).parents[2]
     found = subprocess.run(["git", "check-ignore", "-q", path], cwd=root, env=os.environ)
     assert found.returncode == 0
 
 
-def test_an_interrupted_tree_is_not_there(clips, tmp_path, monkeypatch):
+def test_a_failed_source_leaves_no_tree(clips, tmp_path, monkeypatch):
     def fail(*arguments, **options):
         raise DataError("no")
 
     monkeypatch.setattr("tpifu.sources.tree.write_synthetic", fail)
-    refused(DataError, tmp_path / "out", Data(), {})
+    failure(DataError, tmp_path / "out", Data(), {})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_tree_says_where_it_is_from(clips):
+def test_a_tree_names_its_source_and_terms(clips):
     source = json.loads((clips / "source.json").read_text())
     assert (source["source"], source["clips"]) == ("synthetic", 45)
     assert "NOTICE" in source["licence"]

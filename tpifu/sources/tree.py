@@ -1,11 +1,10 @@
-"""Where motion comes from: each source writes the same SURREAL-shaped tree.
+"""Write the motion of the configured source as a tree in SURREAL's layout.
 
-    synthetic   procedural motion on the embedded body; no account, no network
-    cmu         a short list of CMU motion capture takes on the embedded body; no account
+    synthetic   procedural motion on the embedded body; needs no account and no network
+    cmu         a short list of CMU motion capture takes on the embedded body; needs no account
     surreal     SURREAL's clips on SMPL's bodies, both behind licences
 
-Downloads are kept in a cache folder of their own: a second run asks only for what is missing.
-`source.json` in the tree says what it was made from and under which terms.
+Downloads are cached outside the tree. `source.json` in the tree names the source and its terms.
 """
 
 import json
@@ -43,25 +42,25 @@ _TERMS = {
 def write_tree(
     out: Path, data: Data, seed: int, *, cache: Path, environment: Mapping[str, str], jobs: int
 ) -> list[str]:
-    """Write the tree of `data.source` to `out`, whole or not at all; returns a line for each file
-    that could not be had.
+    """Write the tree of `data.source` to `out`, whole or not at all.
 
-    `cache` keeps downloads. `environment` holds logins (SURREAL_USERNAME, SURREAL_PASSWORD,
-    SMPL_USERNAME, SMPL_PASSWORD), SMPL_MODELS, and maybe mirrors: SURREAL_URL, SURREAL_LISTS_URL,
-    SMPL_URL, CMU_URL. Raises LicenceError, DataError or ConfigError.
+    Returns a line for each file that is not available. `cache` keeps downloads. `environment` holds
+    the logins SURREAL_USERNAME, SURREAL_PASSWORD, SMPL_USERNAME and SMPL_PASSWORD, or SMPL_MODELS,
+    and optionally the mirrors SURREAL_URL, SURREAL_LISTS_URL, SMPL_URL and CMU_URL. Raises
+    LicenceError, DataError or ConfigError.
     """
     with whole_folder(out) as tree:
-        faults: list[str] = []
-        made: dict[str, Any] = {}
+        problems: list[str] = []
+        details: dict[str, Any] = {}
         if data.source == "synthetic":
             write_synthetic(tree, data.synthetic, seed, jobs=jobs)
         elif data.source == "cmu":
-            faults = fetch_cmu(cache / "cmu", environment)
-            faults += write_cmu(tree, cache / "cmu", seed=seed, jobs=jobs)
+            problems = fetch_cmu(cache / "cmu", environment)
+            problems += write_cmu(tree, cache / "cmu", seed=seed, jobs=jobs)
         else:
-            made["bodies"] = write_smpl(tree / "smpl", cache / "smpl", environment)
-            faults = write_surreal(tree, data, seed, cache / "surreal", environment)
-        made["clips"] = len(list(tree.glob("cmu/*/run*/*/*_info.mat")))
-        source = {"source": data.source, **_TERMS[data.source], **made}
+            details["bodies"] = write_smpl(tree / "smpl", cache / "smpl", environment)
+            problems = write_surreal(tree, data, seed, cache / "surreal", environment)
+        details["clips"] = len(list(tree.glob("cmu/*/run*/*/*_info.mat")))
+        source = {"source": data.source, **_TERMS[data.source], **details}
         (tree / SOURCE_NAME).write_text(json.dumps(source, indent=2, sort_keys=True) + "\n")
-    return faults
+    return problems

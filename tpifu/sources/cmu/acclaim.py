@@ -1,4 +1,4 @@
-"""Acclaim skeleton (.asf) and motion (.amc) files, read and checked. Angles in degrees."""
+"""Read and check Acclaim skeleton (.asf) and motion (.amc) files."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -10,9 +10,9 @@ from scipy.spatial.transform import Rotation
 
 from tpifu.errors import DataError
 
-# CMU's skeletons have 7 KB; its longest takes, two minutes, some 10 MB.
+# Upper limits. CMU's skeletons have 7 KB; its longest takes, of two minutes, about 10 MB.
 _ASF_BYTES, _AMC_BYTES, _LINE_LENGTH = 2**16, 2**26, 500
-# The largest number that is believed: ten turns; as a position some 200 m.
+# Upper limit on any number: ten full turns in degrees, or a position of about 200 m.
 _LARGEST = 3600.0
 
 
@@ -20,29 +20,29 @@ _LARGEST = 3600.0
 class Bone:
     parent: str
     direction: Float[np.ndarray, "3"]
-    """In the rest pose, of length 1; the root has none: 0."""
+    """Unit vector in the rest pose; 0 for the root."""
     length: float
     """Metres."""
     axis: Rotation
-    """C above."""
+    """The bone's own axes in the rest pose: C in `tree.py`."""
     turns: tuple[int, ...]
-    """The axes, 0 to 2, about which it turns, in the order of their angles in an AMC file."""
+    """Axes of rotation, 0 to 2 for x to z, in the order of the angles in an AMC file."""
 
 
 @dataclass(frozen=True)
 class Skeleton:
     bones: dict[str, Bone]
-    """By name: the root, then parents before their children."""
+    """Bones by name. The root is first; parents come before their children."""
     unit: float
-    """Metres to a unit of the files."""
+    """Metres per unit of length in the files."""
 
 
 @dataclass(frozen=True)
 class Motion:
     position: Float[np.ndarray, "t 3"]
-    """Of the root, metres."""
+    """Position of the root, metres."""
     angles: Float[np.ndarray, "t b 3"]
-    """Radians about x, y, z of every bone of the skeleton; 0 where it does not turn."""
+    """Angles about x, y, z of every bone of the skeleton, radians; 0 about a fixed axis."""
 
     def every(self, step: int) -> "Motion":
         return Motion(self.position[::step], self.angles[::step])
@@ -63,8 +63,7 @@ _RADIANS = {"deg": np.pi / 180, "rad": 1.0}
 
 
 def read_skeleton(path: Path) -> Skeleton:
-    """Read an ASF file of CMU's kind. Raises DataError, naming file, line and fault, for anything
-    else."""
+    """Read an ASF file as CMU writes them. Raises DataError, with file and line, for any other."""
     section = ""
     units = {"length": 0.0, "angle": 0.0}
     root: dict[str, str] = {}
@@ -76,7 +75,7 @@ def read_skeleton(path: Path) -> Skeleton:
             if word.startswith(":"):
                 section = word
             elif not section:
-                raise ValueError("an ASF file begins with a keyword such as :version")
+                raise ValueError("an ASF file must begin with a keyword such as :version")
             elif section == ":units" and word == "length":
                 units[word] = 0.0254 / _numbers(rest, 1, smallest=0.1)[0]
             elif section == ":units" and word == "angle":
@@ -90,26 +89,26 @@ def read_skeleton(path: Path) -> Skeleton:
             elif section == ":bonedata" and word == "end":
                 name, bone = _bone(block, **units)
                 if name in bones:
-                    raise ValueError(f"a second bone {name!r}")
+                    raise ValueError(f"the bone {name!r} is defined twice")
                 bones[name] = bone
             elif section == ":bonedata":
                 block[word] = rest
             elif section == ":hierarchy" and word not in ("begin", "end"):
                 for child in rest:
                     if child in parents or child == "root" or not {word, child} <= bones.keys():
-                        raise ValueError(f"{child!r} cannot hang from {word!r}")
+                        raise ValueError(f"{child!r} cannot be a child of {word!r}")
                     parents[child] = word
         except ValueError as error:
             raise DataError(f"{path}: line {number}: {error}") from error
     if root != _ROOT:
         raise DataError(f"{path}: the root has {root}, expected {_ROOT}")
     if missing := _NEEDED - bones.keys():
-        raise DataError(f"{path}: lacks the bone {min(missing)!r}")
+        raise DataError(f"{path}: the bone {min(missing)!r} is missing")
     order = ["root"]
-    for name in order:  # grows on the way
+    for name in order:  # the loop extends the list
         order += [child for child, parent in parents.items() if parent == name]
-    if loose := bones.keys() - order:
-        raise DataError(f"{path}: the bone {min(loose)!r} does not hang from the root")
+    if detached := bones.keys() - order:
+        raise DataError(f"{path}: the bone {min(detached)!r} is not connected to the root")
     return Skeleton(
         {name: replace(bones[name], parent=parents.get(name, "")) for name in order},
         units["length"],
@@ -117,27 +116,31 @@ def read_skeleton(path: Path) -> Skeleton:
 
 
 def _bone(block: dict[str, list[str]], *, length: float, angle: float) -> tuple[str, Bone]:
-    """Name and bone, not yet with its parent, from a block: the words after the first of each line.
-    `length`, `angle`: the units."""
+    """Name and bone, without its parent, from a block of keywords and their values.
+
+    `length` and `angle` are the units in metres and radians.
+    """
     if not (length and angle):
-        raise ValueError("before the bones come :units: length, and angle deg or rad")
-    if lacking := {"name", "direction", "length", "axis"} - block.keys():
-        raise ValueError(f"the bone lacks {min(lacking)}")
+        raise ValueError("no :units with length, and angle deg or rad, before the bones")
+    if missing := {"name", "direction", "length", "axis"} - block.keys():
+        raise ValueError(f"the bone has no {min(missing)}")
     name = " ".join(block["name"])
     direction = np.array(_numbers(block["direction"], 3))
-    size = np.linalg.norm(direction)
-    if not 0.9 < size < 1.1:
-        raise ValueError(f"the direction of {name!r} has length {size:.3g}, expected 1")
+    norm = np.linalg.norm(direction)
+    if not 0.9 < norm < 1.1:
+        raise ValueError(f"the direction of {name!r} has length {norm:.3g}, expected 1")
     (metres,) = np.array(_numbers(block["length"], 1, smallest=0.0)) * length
     if metres > 2:
-        raise ValueError(f"{name!r} is {metres:.1f} m long")
+        raise ValueError(f"{name!r} is {metres:.1f} m long, expected at most 2")
     *axis, order = block["axis"] or [""]
     turns = block.get("dof", [])
     if order != "xyz" or not set(turns) <= _TURNS.keys() or len(set(turns)) < len(turns):
-        raise ValueError(f"{name!r} needs an axis in the order XYZ and a dof among rx, ry, rz")
+        raise ValueError(
+            f"{name!r} must have an axis in the order XYZ and distinct dof of rx, ry, rz"
+        )
     return name, Bone(
         parent="",
-        direction=direction / size,
+        direction=direction / norm,
         length=float(metres),
         axis=Rotation.from_euler("xyz", np.array(_numbers(axis, 3)) * angle),
         turns=tuple(_TURNS[turn] for turn in turns),
@@ -145,8 +148,7 @@ def _bone(block: dict[str, list[str]], *, length: float, angle: float) -> tuple[
 
 
 def read_motion(path: Path, skeleton: Skeleton) -> Motion:
-    """Read an AMC file made for `skeleton`. Raises DataError, naming file, line and fault, for
-    anything else."""
+    """Read an AMC file of `skeleton`. Raises DataError, with file and line, for any other."""
     counts = {name: len(bone.turns) for name, bone in skeleton.bones.items() if bone.turns}
     counts["root"] = 6  # the position comes first
     ends = dict(zip(counts, np.cumsum(list(counts.values())).tolist(), strict=True))
@@ -165,13 +167,13 @@ def read_motion(path: Path, skeleton: Skeleton) -> Motion:
                 rows[-1][end - count : end] = _numbers(rest, count)
                 missing.remove(word)
             elif rest or not word.isdecimal():
-                raise ValueError(f"{word!r} is no bone that turns, or here twice in a frame")
+                raise ValueError(f"{word!r} is not a movable bone, or is repeated in the frame")
             elif missing:
-                raise ValueError(f"frame {frame} lacks {min(missing)!r}")
+                raise ValueError(f"frame {frame} has no {min(missing)!r}")
             elif rows and int(word) != frame + 1:
                 raise ValueError(f"frame {word} follows frame {frame}")
             elif not angle:
-                raise ValueError("neither :DEGREES nor :RADIANS before the first frame")
+                raise ValueError("no :DEGREES or :RADIANS before the first frame")
             else:
                 frame = int(word)
                 missing = set(counts)
@@ -179,9 +181,9 @@ def read_motion(path: Path, skeleton: Skeleton) -> Motion:
         except ValueError as error:
             raise DataError(f"{path}: line {number}: {error}") from error
     if not rows:
-        raise DataError(f"{path}: holds no frames")
+        raise DataError(f"{path}: contains no frames")
     if missing:
-        raise DataError(f"{path}: line {number}: ends within frame {frame}")
+        raise DataError(f"{path}: line {number}: the file ends inside frame {frame}")
     values = np.array(rows)
     angles = np.zeros((len(rows), len(skeleton.bones), 3))
     for index, (name, bone) in enumerate(skeleton.bones.items()):
@@ -190,14 +192,16 @@ def read_motion(path: Path, skeleton: Skeleton) -> Motion:
     return Motion(values[:, :3] * skeleton.unit, angles * angle)
 
 
-def _lines(path: Path, most: int) -> Iterator[tuple[int, list[str]]]:
-    """Number and words, in small letters and without comments, of every line that has some. Raises
-    DataError for a file of more than `most` bytes."""
+def _lines(path: Path, limit: int) -> Iterator[tuple[int, list[str]]]:
+    """Number and lower-case words of every line that is not blank, without comments.
+
+    Raises DataError for a file larger than `limit` bytes.
+    """
     try:
         if not path.is_file():
             raise DataError(f"{path}: no such file")
-        if path.stat().st_size > most:
-            raise DataError(f"{path}: has more than {most:,} bytes, no file of CMU's")
+        if path.stat().st_size > limit:
+            raise DataError(f"{path}: larger than {limit:,} bytes, so not one of CMU's files")
         with path.open(encoding="ascii", errors="replace") as file:
             for number, line in enumerate(file, 1):
                 if len(line) > _LINE_LENGTH:
@@ -213,11 +217,11 @@ def _numbers(words: list[str], count: int, smallest: float = -_LARGEST) -> list[
         raise ValueError(f"{len(words)} numbers, expected {count}")
     numbers = [float(word) for word in words]
     for number in numbers:
-        if not smallest <= number <= _LARGEST:  # NaN is neither
-            raise ValueError(f"{number:g} is beyond belief")
+        if not smallest <= number <= _LARGEST:  # also false for NaN
+            raise ValueError(f"{number:g} is out of range")
     return numbers
 
 
 def hinge_axis(bone: Bone) -> Float[np.ndarray, "3"]:
-    """Its own x axis in the rest pose: limbs bend about it."""
+    """The bone's own x axis in the rest pose, about which the limb bends."""
     return bone.axis.apply([1.0, 0.0, 0.0])

@@ -1,4 +1,4 @@
-"""Acclaim motion to SMPL poses."""
+"""Convert Acclaim motion to SMPL poses. `tree.py` explains the symbols M, C and A."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -15,60 +15,62 @@ from tpifu.sources.cmu.acclaim import LIMBS, Motion, Skeleton, hinge_axis
 class _Alignment(NamedTuple):
     start: str
     end: str
-    """SMPL's limb goes from one joint to the other."""
+    """SMPL's limb leads from joint `start` to joint `end`."""
     bone: str
-    """CMU's bone of the same limb."""
+    """CMU's bone of this limb."""
     hinge: str
-    """CMU's bone whose x axis is the limb's hinge."""
+    """CMU's bone whose x axis is the axis of the limb's hinge."""
     axis: tuple[int, int, int]
-    """That hinge in SMPL's rest pose, on the left."""
+    """Axis of the left hinge in SMPL's rest pose."""
 
 
 ALIGNED = {
     "hip": _Alignment("hip", "knee", "femur", "tibia", (1, 0, 0)),
     "knee": _Alignment("knee", "ankle", "tibia", "tibia", (1, 0, 0)),
-    # By the toes, level as the sole is: from ankle to toes the two feet slope differently.
+    # Aligned by the toes, which are level in both: the line from ankle to toes slopes differently.
     "ankle": _Alignment("ankle", "foot", "toes", "foot", (1, 0, 0)),
     "shoulder": _Alignment("shoulder", "elbow", "humerus", "radius", (0, -1, 0)),
     "elbow": _Alignment("elbow", "wrist", "radius", "radius", (0, -1, 0)),
-    # The hand is straight on the forearm in both rest poses, the palm down.
+    # In both rest poses the hand is in line with the forearm, palm down.
     "wrist": _Alignment("elbow", "wrist", "wrist", "hand", (0, 0, -1)),
 }
-# CMU's actors nod by some 15 degrees in neck and head together when they look ahead: 13 in 35_01,
-# 16 by the notes of B. Hahne, who converted the whole database to BVH.
+# When CMU's actors look ahead, neck and head together bend forward by about 15 degrees: 13 in
+# 35_01, 16 in the notes of B. Hahne, who converted the whole database to BVH.
 _HEAD_UP = Rotation.from_euler("x", -15.0, degrees=True)
 
 
 def require_hinges(path: Path, skeleton: Skeleton) -> None:
-    """Raises DataError if a hinge of the skeleton in `path` turns about its own limb: no alignment
-    follows from it."""
+    """Raises DataError if a hinge axis of the skeleton in `path` is parallel to its limb, since it
+    then determines no alignment."""
     bones = skeleton.bones
     for side in "lr":
         for aligned in ALIGNED.values():
             limb, hinge = side + aligned.bone, side + aligned.hinge
             if abs(bones[limb].direction @ hinge_axis(bones[hinge])) > 0.5:
-                raise DataError(f"{path}: the axis of {hinge!r} runs along {limb!r}")
+                raise DataError(f"{path}: the axis of {hinge!r} is parallel to {limb!r}")
 
 
 def retarget(
     skeleton: Skeleton, motion: Motion, rest: Float[np.ndarray, "24 3"]
 ) -> tuple[Float[np.ndarray, "t 72"], Float[np.ndarray, "t 3"]]:
-    """SMPL's axis-angle, root included, and the pelvis in metres, in CMU's y-up world, for a body
-    whose rest pose has the joints `rest`."""
-    turned = _orientations(skeleton, motion)
+    """SMPL pose (axis-angle, root included) and pelvis positions in metres, in CMU's y-up world.
+
+    `rest` has the joints of the body's rest pose.
+    """
+    world = _orientations(skeleton, motion)
     joints = {
-        "pelvis": turned["root"],
-        "spine1": turned["lowerback"],
-        "spine2": turned["upperback"],
-        "spine3": turned["thorax"],
-        "neck": _halfway(turned["lowerneck"], turned["upperneck"]),
-        "head": turned["head"] * _HEAD_UP,
+        "pelvis": world["root"],
+        "spine1": world["lowerback"],
+        "spine2": world["upperback"],
+        "spine3": world["thorax"],
+        "neck": _halfway(world["lowerneck"], world["upperneck"]),
+        "head": world["head"] * _HEAD_UP,
     }
     for side in ("left", "right"):
         aligned = _alignments(skeleton, rest, side)
-        own = {limb: turned[side[0] + limb] for limb in LIMBS}
+        own = {limb: world[side[0] + limb] for limb in LIMBS}
         hand = own["hand"] * aligned["wrist"]
-        # CMU rolls the palm between radius and wrist; in a body the whole forearm twists.
+        # CMU's skeleton rolls the palm between radius and wrist; in a body the forearm twists.
         forearm = _halfway(own["radius"] * aligned["elbow"], own["wrist"] * aligned["wrist"])
         joints |= {
             f"{side}_collar": own["clavicle"],
@@ -88,25 +90,25 @@ def retarget(
 
 
 def _orientations(skeleton: Skeleton, motion: Motion) -> dict[str, Rotation]:
-    """Of every bone in the world: M above."""
-    turned = {"": Rotation.identity()}
+    """Orientation of every bone in the world: M."""
+    world = {"": Rotation.identity()}
     for index, (name, bone) in enumerate(skeleton.bones.items()):
         own = bone.axis * Rotation.from_euler("xyz", motion.angles[:, index]) * bone.axis.inv()
-        turned[name] = turned[bone.parent] * own
-    return turned
+        world[name] = world[bone.parent] * own
+    return world
 
 
 def _alignments(
     skeleton: Skeleton, rest: Float[np.ndarray, "24 3"], side: str
 ) -> dict[str, Rotation]:
-    """From SMPL's rest pose to CMU's, for every joint of _ALIGNED: A above."""
+    """Rotation from SMPL's rest pose to CMU's for every joint of ALIGNED: A."""
     found = {}
     for joint, aligned in ALIGNED.items():
         start, end = (rest[JOINTS.index(f"{side}_{at}")] for at in (aligned.start, aligned.end))
         limb = (end - start).astype(np.float64)
         if joint == "ankle":
-            limb[1] = 0.0  # as level as the toes
-        # The mirror image in x of a turn about (x, y, z) is one about (x, -y, -z).
+            limb[1] = 0.0  # level, like the toes
+        # Mirroring in x takes a rotation about (x, y, z) to one about (x, -y, -z).
         axis = np.array(aligned.axis) * ([1.0, 1.0, 1.0] if side == "left" else [1.0, -1.0, -1.0])
         bones = skeleton.bones
         theirs = _frame(
@@ -117,8 +119,7 @@ def _alignments(
 
 
 def _frame(limb: Float[np.ndarray, "3"], hinge: Float[np.ndarray, "3"]) -> Rotation:
-    """The rotation that takes x to the limb and y to the hinge, or what of it is across the
-    limb."""
+    """The rotation that takes x to the limb and y to the hinge's component normal to the limb."""
     x = limb / np.linalg.norm(limb)
     y = hinge - (hinge @ x) * x
     y /= np.linalg.norm(y)

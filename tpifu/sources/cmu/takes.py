@@ -1,4 +1,4 @@
-"""CMU's takes: which ones, their splits, and where they are downloaded."""
+"""The takes of CMU motion capture in use, their splits, and their download."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ ACKNOWLEDGEMENT = (
     "The data used in this project was obtained from mocap.cs.cmu.edu. "
     "The database was created with funding from NSF EIA-0196217."
 )
-"""What CMU asks to be said wherever results are shown."""
+"""The sentence that CMU asks for wherever results are shown."""
 
 
 class Take(NamedTuple):
@@ -19,7 +19,7 @@ class Take(NamedTuple):
     subject: int
     trial: int
     motion: str
-    """What it is, in the words of CMU's index."""
+    """Description in CMU's index."""
 
     @property
     def sequence(self) -> str:
@@ -68,29 +68,28 @@ TAKES = (
     Take("test", 144, 5, "front kicking"),
     Take("test", 144, 11, "left lunges"),
 )
-"""A short choice, since CMU asks not to crawl; split by subject, as SURREAL is. Without subject 89,
-whose takes have 60 frames a second and do not say so."""
+"""A short list, since CMU asks not to crawl. Split by subject, as SURREAL is. Subject 89 is left
+out: its takes have 60 frames per second, which the files do not say."""
+
+CMU_URL = "http://mocap.cs.cmu.edu"
+CMU_ACCESS = "CMU should need no login: try again later, or set data.source to synthetic"
 
 
-def urls(base: str = "http://mocap.cs.cmu.edu", takes: Sequence[Take] = TAKES) -> dict[str, str]:
-    """Every file of `takes`, as its path in the folder that `write_tree` reads -> where it is."""
+def urls(base: str = CMU_URL, takes: Sequence[Take] = TAKES) -> dict[str, str]:
+    """URL of every file of `takes`, by its path in the folder that `write_cmu` reads."""
     files = {file for take in takes for file in (take.skeleton_file, take.motion_file)}
     return {file: f"{base}/subjects/{file}" for file in sorted(files)}
 
 
-CMU_URL = "http://mocap.cs.cmu.edu"
-
-CMU_ACCESS = "it should need no login; try again later, or use data.source synthetic"
-
-
 def fetch_cmu(cache: Path, environment: Mapping[str, str]) -> list[str]:
+    """Download the takes to `cache`. Returns a line for each file that is not available."""
     files = urls(environment.get("CMU_URL", CMU_URL))
     reasons = fetch(
         [Remote(url=url, path=cache / name) for name, url in files.items()],
         credentials=None,
         check=_check_text,
         access=CMU_ACCESS,
-        connections=2,  # they ask not to crawl
+        connections=2,  # CMU asks not to crawl
         label="CMU takes",
     )
     return list(reasons.values())

@@ -1,18 +1,19 @@
-"""CMU motion capture (ASF skeleton, AMC motion; mocap.cs.cmu.edu) -> a SURREAL-shaped tree.
+"""Convert CMU motion capture (ASF skeletons, AMC motion; mocap.cs.cmu.edu) to SURREAL's layout.
 
 A CMU bone has a direction in the rest pose, where all angles are 0, and an orientation
-`M = M_parent C R C^-1`: C is its `axis`, R its angles in the AMC file, both "XYZ", which is
-Rz Ry Rx. The rest pose is a T-pose with straddled legs, y up, facing +z, left = +x: SMPL's frame.
+`M = M_parent C R C^-1`: C is its `axis`, R its angles in the AMC file, both in the order "XYZ",
+that is Rz Ry Rx. The rest pose is a T-pose with straddled legs in SMPL's frame: y up, facing +z,
+left = +x.
 
-SMPL's joint j, whose bone of the body's own rest pose is s_j, takes the orientation
+SMPL's joint j, whose limb points along s_j in the body's rest pose, gets the orientation
 
     G_j = M_b A_j,    A_j s_j = d_b,    A_j h_j = c_b,    pose_j = G_parent^-1 G_j
 
-with b the CMU bone of the same limb, d_b its direction, c_b and h_j the axes about which the limb's
-hinge (knee, elbow, wrist, ankle) bends in the two rest poses. So every limb points where the
-actor's does, whatever the two rest poses are, and bends in its own plane. In trunk and collar,
-where both rest poses are the same upright stance, A = 1. Two orientations are the ones halfway: the
-neck's between CMU's two necks, the forearm's between radius and wrist.
+where b is the CMU bone of the same limb, d_b its direction, and c_b and h_j are the axes of the
+limb's hinge (knee, elbow, wrist, ankle) in the two rest poses. Every limb then points where the
+actor's limb points and bends in its own plane, whatever the two rest poses are. For trunk and
+collars A = 1, since both rest poses are upright. The neck's orientation is halfway between CMU's
+two neck bones, and the forearm's is halfway between radius and wrist.
 """
 
 from collections.abc import Sequence
@@ -33,48 +34,43 @@ from tpifu.sources.cmu.retarget import require_hinges, retarget
 from tpifu.sources.cmu.takes import TAKES, Take
 
 FRAME_STEP = 4
-"""CMU's 120 frames a second become 30, as in SURREAL."""
+"""Reduces CMU's 120 frames per second to SURREAL's 30."""
 CLIP_FRAMES = (10, 100)
-"""Shortest and longest clip; SURREAL's have at most 100 frames."""
+"""Minimum and maximum length of a clip. SURREAL's have at most 100 frames."""
 
 
 def write_cmu(
     out: Path, takes: Path, *, seed: int, jobs: int, chosen: Sequence[Take] = TAKES
 ) -> list[str]:
-    """Write those of the `chosen` takes that are in the folder `takes` (as `urls` names them) as
-    clips of SURREAL's kind; `out` appears whole or not at all.
+    """Write the `chosen` takes in the folder `takes` as clips; `out` appears whole or not at all.
 
-    A subject's body is drawn by `seed`, a clip's heading too. Returns a line for each take that
-    could not be used; raises DataError if that leaves a split empty.
+    A take whose motion file is absent is skipped. `seed` determines each subject's body and each
+    clip's heading. Returns a line for each unusable take. Raises DataError if a split is empty.
     """
     present = [take for take in chosen if (takes / take.motion_file).exists()]
     with whole_folder(out) as tree:
         write_embedded(tree / "smpl")
         task = partial(_write_take, takes=takes, tree=tree, seed=seed)
-        faults = list(parallel_map(task, present, jobs=jobs, label="motion"))
+        problems = list(parallel_map(task, present, jobs=jobs, label="motion"))
         for split in ("train", "test"):
             if not (tree / "cmu" / split).exists():
-                own = (
-                    fault
-                    for take, fault in zip(present, faults, strict=True)
-                    if take.split == split
-                )
-                first = next(own, None)
-                hint = f"the first fault: {first}" if first else "run the download stage first"
+                pairs = zip(present, problems, strict=True)
+                first = next((problem for take, problem in pairs if take.split == split), None)
+                hint = f"the first: {first}" if first else "run the download stage first"
                 raise DataError(f"{takes}: no usable take for {split}; {hint}")
-    return [fault for fault in faults if fault]
+    return [problem for problem in problems if problem]
 
 
 def _write_take(take: Take, *, takes: Path, tree: Path, seed: int) -> str | None:
-    """Write its clips; returns what is wrong with it, if anything."""
+    """Write the clips of a take. Returns the reason if the take is unusable."""
     try:
         skeleton = read_skeleton(takes / take.skeleton_file)
         require_hinges(takes / take.skeleton_file, skeleton)
         motion = read_motion(takes / take.motion_file, skeleton).every(FRAME_STEP)
         if len(motion.position) < CLIP_FRAMES[0]:
             raise DataError(
-                f"{takes / take.motion_file}: lasts {len(motion.position)} frames of 1/30 s, "
-                f"a clip {CLIP_FRAMES[0]} or more"
+                f"{takes / take.motion_file}: has {len(motion.position)} frames of 1/30 s, "
+                f"expected at least {CLIP_FRAMES[0]}"
             )
     except DataError as error:
         return str(error)

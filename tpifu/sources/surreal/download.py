@@ -1,6 +1,8 @@
-"""SURREAL's and SMPL's licensed download."""
+"""Download SURREAL's clips and SMPL's models, both behind a licence."""
 
 import shutil
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,7 +22,8 @@ from tpifu.clips.splits import (
 )
 from tpifu.config import Data, Surreal
 from tpifu.errors import ConfigError, DataError, LicenceError
-from tpifu.sources.download.fetch import Credentials, Remote, fetch
+from tpifu.sources.download.fetch import Remote, fetch
+from tpifu.sources.download.session import Credentials
 from tpifu.sources.surreal.lists import CLIP_FRAMES, ListedClip, read_list, wanted_clips
 
 SURREAL_URL = "https://lsh.paris.inria.fr"
@@ -40,38 +43,43 @@ SMPL_ACCESS = (
 
 
 def write_smpl(folder: Path, cache: Path, environment: Mapping[str, str]) -> dict[str, Any]:
-    """SMPL's two bodies as .npz; from the person's own folder if they name one."""
+    """Write SMPL's two bodies as .npz, from SMPL_MODELS if set, else from the download.
+
+    Returns each body's file and version.
+    """
     if own := environment.get("SMPL_MODELS"):
         return export_bodies(Path(own), folder)
     archive = cache / SMPL_ZIP
     if not archive.exists():
         login = _login(environment, "SMPL", SMPL_ACCESS)
         base = environment.get("SMPL_URL", SMPL_URL)
-        form = {"username": login.username, "password": login.password}
+        remote = Remote(
+            url=f"{base}/download.php?domain=smpl&sfile={SMPL_ZIP}",
+            path=archive,
+            form={"username": login.username, "password": login.password},
+            resume=True,
+        )
         reasons = fetch(
-            [
-                Remote(
-                    url=f"{base}/download.php?domain=smpl&sfile={SMPL_ZIP}", path=archive, form=form
-                )
-            ],
-            credentials=None,
-            check=_check_smpl,
-            access=SMPL_ACCESS,
-            label="SMPL models",
+            [remote], credentials=None, check=_check_zip, access=SMPL_ACCESS, label="SMPL models"
         )
         if reasons:
-            raise DataError(f"{reasons[archive]}; set SMPL_MODELS to a copy of your own")
+            raise DataError(f"{reasons[archive]}; set SMPL_MODELS to your own copy")
     return export_bodies(archive, folder)
 
 
-def _check_smpl(path: Path) -> None:
-    with path.open("rb") as file:
-        if file.read(4) != b"PK\x03\x04":
-            raise DataError(f"{path}: not a zip")
+def _check_zip(path: Path) -> None:
+    """Raises DataError unless `path` is a zip whose members match their checksums."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise DataError(f"{path}: not a readable zip ({error})") from error
+    if damaged is not None:
+        raise DataError(f"{path}: the member {damaged!r} is damaged")
 
 
-def _login(environment: Mapping[str, str], who: str, access: str) -> Credentials:
-    names = [f"{who}_USERNAME", f"{who}_PASSWORD"]
+def _login(environment: Mapping[str, str], prefix: str, access: str) -> Credentials:
+    names = [f"{prefix}_USERNAME", f"{prefix}_PASSWORD"]
     if missing := [name for name in names if not environment.get(name)]:
         raise LicenceError(f"{' and '.join(missing)} not set: {access}")
     return Credentials(*(environment[name] for name in names))
@@ -80,8 +88,11 @@ def _login(environment: Mapping[str, str], who: str, access: str) -> Credentials
 def write_surreal(
     tree: Path, data: Data, seed: int, cache: Path, environment: Mapping[str, str]
 ) -> list[str]:
-    """Enough clips for every split, in a seeded order, and no more."""
-    listed = _listed(data.surreal, cache / "lists", environment)
+    """Download the clips that the splits need, in a seeded order, and copy them to `tree`.
+
+    Returns a line for each clip that is not available.
+    """
+    listed = _list_clips(data.surreal, cache / "lists", environment)
     clips: dict[str, list[ListedClip]] = {"train": [], "test": [], "unseen_motion": []}
     for clip in wanted_clips(listed, data.surreal):
         if not matches(clip.sequence, data.unseen):
@@ -89,15 +100,15 @@ def write_surreal(
         elif clip.split == "test":
             clips["unseen_motion"].append(clip)
     queue = validation_queue(clips["train"], [c.sequence for c in clips["train"]], seed)
-    together, later = queue[:VALIDATION_SUBJECTS], queue[VALIDATION_SUBJECTS:]
-    order = by_turns(together) + [clip for own in later for clip in own]
-    task = partial(_fetch_split, tree=tree, data=data, cache=cache, environment=environment)
-    asked, faults = task("validation", order)
-    held_out = {subject_of(clip.sequence) for clip in asked}
+    first, later = queue[:VALIDATION_SUBJECTS], queue[VALIDATION_SUBJECTS:]
+    order = by_turns(first) + [clip for subject in later for clip in subject]
+    fetch_split = partial(_fetch_split, tree=tree, data=data, cache=cache, environment=environment)
+    requested, problems = fetch_split("validation", order)
+    held_out = {subject_of(clip.sequence) for clip in requested}
     clips["train"] = [c for c in clips["train"] if subject_of(c.sequence) not in held_out]
-    for split, own in clips.items():
-        faults += task(split, shuffled(own, split, seed))[1]
-    return faults
+    for split, candidates in clips.items():
+        problems += fetch_split(split, shuffled(candidates, split, seed))[1]
+    return problems
 
 
 def _fetch_split(
@@ -109,18 +120,20 @@ def _fetch_split(
     cache: Path,
     environment: Mapping[str, str],
 ) -> tuple[Sequence[ListedClip], list[str]]:
-    """Clips into the tree, in their order, until the split has its meshes; returns those asked for
-    and a line for each that could not be had."""
+    """Copy clips to the tree, in the given order, until the split has its number of meshes.
+
+    Returns the requested clips and a line for each one that is not available.
+    """
     wanted = wanted_meshes(data)[split]
-    faults: list[str] = []
-    remaining, asked = wanted, 0
-    while remaining > 0 and asked < len(order):
-        # As many as it takes if all are whole; then for what short and broken ones left open.
+    problems: list[str] = []
+    remaining, requested = wanted, 0
+    while remaining > 0 and requested < len(order):
+        # Enough clips if all have full length; the next round replaces short and damaged ones.
         count = -(-remaining * data.frame_step // CLIP_FRAMES)
-        batch = order[asked : asked + count]
-        asked += len(batch)
+        batch = order[requested : requested + count]
+        requested += len(batch)
         reasons = _fetch_clips(batch, cache, environment)
-        faults += reasons.values()
+        problems += reasons.values()
         for clip in batch:
             if cache / clip.path in reasons:
                 continue
@@ -129,14 +142,14 @@ def _fetch_split(
             try:
                 frames = len(read_clip(tree / clip.path).pose)
             except DataError:
-                continue  # the export counts it as skipped, with its reason
+                continue  # the meshes stage counts this clip as skipped and gives the reason
             remaining -= -(-frames // data.frame_step)
     if remaining > 0 and split != "unseen_motion":
         raise DataError(
             f"SURREAL's list has {wanted - remaining} of {wanted} {split} meshes: "
             f"lower data.{split}_meshes, add to data.surreal.runs, or set data.surreal.overlapping"
         )
-    return order[:asked], faults
+    return order[:requested], problems
 
 
 def _fetch_clips(
@@ -158,12 +171,12 @@ def _fetch_clips(
     )
 
 
-def _listed(config: Surreal, cache: Path, environment: Mapping[str, str]) -> list[ListedClip]:
-    """The person's own list, or the two that the authors publish beside their code."""
+def _list_clips(config: Surreal, cache: Path, environment: Mapping[str, str]) -> list[ListedClip]:
+    """The clips of `data.surreal.clips`, or of the two lists that SURREAL's authors publish."""
     if config.clips:
         listed = read_list(Path(config.clips))
         if not listed:
-            raise ConfigError(f"data.surreal.clips: {config.clips} names no clips")
+            raise ConfigError(f"data.surreal.clips: {config.clips} lists no clips")
         return listed
     base = environment.get("SURREAL_LISTS_URL", LISTS_URL)
     paths = [cache / f"files_cmu_{split}_info.mat.txt" for split in ("train", "test")]
@@ -171,14 +184,14 @@ def _listed(config: Surreal, cache: Path, environment: Mapping[str, str]) -> lis
         [Remote(url=f"{base}/{path.name}", path=path) for path in paths],
         credentials=None,
         check=_check_list,
-        access="name a list of your own with data.surreal.clips",
+        access="set data.surreal.clips to your own list",
         label="SURREAL lists",
     )
     for reason in reasons.values():
-        raise DataError(f"{reason}; name a list of your own with data.surreal.clips")
+        raise DataError(f"{reason}; set data.surreal.clips to your own list")
     return [clip for path in paths for clip in read_list(path)]
 
 
 def _check_list(path: Path) -> None:
     if not read_list(path):
-        raise DataError(f"{path}: names no clips")
+        raise DataError(f"{path}: lists no clips")

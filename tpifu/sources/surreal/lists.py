@@ -1,4 +1,4 @@
-"""Lists of SURREAL's clips: the authors', or one's own."""
+"""Read lists of SURREAL's clips and choose clips from them."""
 
 import csv
 import re
@@ -11,8 +11,8 @@ from tpifu.clips.splits import matches
 from tpifu.config import Surreal
 from tpifu.errors import DataError
 
-# Clips of 100 frames start every so many frames (SURREAL's data generation; its README has the two
-# last the wrong way round).
+# Frames between the starts of consecutive clips, from SURREAL's data generation code. Its README
+# swaps run1 and run2.
 _STRIDES = {"run0": 50, "run1": 30, "run2": 70}
 CLIP_FRAMES = 100
 _CLIP = re.compile(
@@ -23,7 +23,7 @@ _CLIP = re.compile(
 
 @dataclass(frozen=True, order=True)
 class ListedClip:
-    """A clip that SURREAL has."""
+    """One clip of SURREAL."""
 
     split: str
     run: str
@@ -32,43 +32,44 @@ class ListedClip:
 
     @property
     def path(self) -> Path:
-        """In the tree, and on the server below SURREAL/data."""
+        """Path in the tree, and below SURREAL/data on the server."""
         return clip_path(Path(), self.split, self.run, self.sequence, self.number)
 
 
 def read_list(path: Path) -> list[ListedClip]:
-    """Clips of a list: SURREAL's own (a path or URL of an *_info.mat a line), or a CSV file with
-    columns split, sequence, frames, where frames is the length of the motion at SURREAL's rate.
+    """Read a list of clips, sorted.
 
-    Raises DataError, naming the line, for anything else.
+    The file has one path or URL of an *_info.mat per line, as SURREAL's lists do, or is a CSV file
+    with the columns split, sequence and frames: the length of each motion at SURREAL's frame rate.
+    Raises DataError with the line number for anything else.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a readable list of clips ({error})") from error
     if lines and {"split", "sequence", "frames"} <= set(lines[0].replace(" ", "").split(",")):
-        return sorted(_computed(path, lines))
+        return sorted(_clips_of_lengths(path, lines))
     clips = set()
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#") or "cmu/val/" in line or "h36m" in line:
-            continue  # the validation clips are test clips too; Human3.6M's were never released
+            continue  # validation clips repeat test clips; Human3.6M clips were never released
         match = _CLIP.search(line)
         if match is None:
             raise DataError(
-                f"{path}: line {number}: {line.strip()[:80]!r} names no cmu/SPLIT/RUN/SEQUENCE/"
-                "SEQUENCE_c0001_info.mat"
+                f"{path}: line {number}: {line.strip()[:80]!r} is not a path "
+                "cmu/SPLIT/RUN/SEQUENCE/SEQUENCE_c0001_info.mat"
             )
         clips.add(ListedClip(match["split"], match["run"], match["sequence"], int(match["number"])))
     return sorted(clips)
 
 
-def _computed(path: Path, lines: list[str]) -> list[ListedClip]:
+def _clips_of_lengths(path: Path, lines: list[str]) -> list[ListedClip]:
     clips = []
     for number, row in enumerate(csv.DictReader(lines, skipinitialspace=True), 2):
         try:
             split, sequence, frames = row["split"], row["sequence"], int(row["frames"])
             if split not in ("train", "test") or not re.fullmatch(r"[\w-]+", sequence):
-                raise ValueError("a split is train or test, a sequence like 01_01")
+                raise ValueError("split must be train or test, sequence a name like 01_01")
             clips += [
                 ListedClip(split, run, sequence, clip)
                 for run in _STRIDES
@@ -80,21 +81,21 @@ def _computed(path: Path, lines: list[str]) -> list[ListedClip]:
 
 
 def clip_count(frames: int, run: str) -> int:
-    """Clips that SURREAL has of a sequence of `frames` frames; the last one may be shorter."""
+    """Number of SURREAL's clips of a sequence of `frames` frames. The last one may be shorter."""
     stride = _STRIDES[run]
     return max(1, -(-(frames - (CLIP_FRAMES - stride)) // stride))
 
 
 def wanted_clips(listed: Sequence[ListedClip], config: Surreal) -> list[ListedClip]:
-    """Those of the chosen runs, without excluded subjects, and without frames that two clips share
-    unless `overlapping`."""
+    """Clips of the configured runs, without excluded subjects. No two clips of a run share frames
+    unless `overlapping` is set."""
     chosen = []
     for clip in listed:
-        apart = -(-CLIP_FRAMES // _STRIDES[clip.run])
+        step = -(-CLIP_FRAMES // _STRIDES[clip.run])
         if (
             clip.run in config.runs
             and not matches(clip.sequence, config.exclude)
-            and (config.overlapping or (clip.number - 1) % apart == 0)
+            and (config.overlapping or (clip.number - 1) % step == 0)
         ):
             chosen.append(clip)
     return chosen
