@@ -6,7 +6,7 @@ import pytest
 from tpifu.body.body import embedded_body, load_body
 from tpifu.body.skeleton import JOINT_COUNT
 from tpifu.errors import DataError
-from tpifu.geometry.mesh import watertight_fault
+from tpifu.geometry.mesh import watertight_error
 from tpifu.prepare.meshes import centred_meshes
 
 GENDERS = ("female", "male")
@@ -68,7 +68,7 @@ def test_left_and_right_mirror_each_other(gender):
 
 @pytest.mark.parametrize("gender", GENDERS)
 def test_the_surface_is_closed(gender):
-    assert watertight_fault(embedded_body(gender).faces) is None
+    assert watertight_error(embedded_body(gender).faces) is None
 
 
 @pytest.mark.parametrize("gender", GENDERS)

@@ -16,12 +16,7 @@ def test_splits_have_their_number_of_meshes_and_share_no_sequence(synthetic_tree
     choice = choose_clips(synthetic_tree, SMALL, seed=0)
     assert choice.skipped == []
     sequences = {}
-    for split, wanted in (
-        ("train", 40),
-        ("validation", 16),
-        ("test", 25),
-        ("unseen_motion", 12),
-    ):
+    for split, wanted in (("train", 40), ("validation", 16), ("test", 25), ("unseen_motion", 12)):
         own = [(path, kept) for at, path, kept in choice.clips if at == split]
         assert sum(kept for _, kept in own) == wanted
         sequences[split] = {path.parent.name for path, _ in own}

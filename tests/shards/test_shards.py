@@ -102,11 +102,7 @@ def test_seeds_differ_by_every_part_of_the_key():
 
 def test_rows_come_back_as_written_in_any_order(tmp_path):
     folder = tmp_path / "points"
-    groups = [
-        point_rows("train", "a", 3),
-        point_rows("train", "b", 2),
-        point_rows("test", "c", 2),
-    ]
+    groups = [point_rows("train", "a", 3), point_rows("train", "b", 2), point_rows("test", "c", 2)]
     write(folder, "points", iter(groups), {"sigma": 0.05})
     stored = Shards(folder, "points")
     flat = [row for group in groups for row in group]

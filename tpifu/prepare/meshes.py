@@ -78,11 +78,7 @@ def _skipped_table(tree: Path, skipped: list[UnusableClip]) -> str:
 
 
 def _pose_clip(
-    chosen: tuple[str, Path, int],
-    *,
-    bodies: dict[str, Path],
-    topologies: dict[str, int],
-    step: int,
+    chosen: tuple[str, Path, int], *, bodies: dict[str, Path], topologies: dict[str, int], step: int
 ) -> list[Group]:
     split, path, kept = chosen
     clip = read_clip(path)

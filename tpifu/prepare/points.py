@@ -77,12 +77,7 @@ def _clip_points(clip: StoredClip, *, config: Sample, half: float, seed: int) ->
 
 
 def sample_points(
-    mesh: Mesh,
-    near_surface: int,
-    uniform: int,
-    sigma: float,
-    half: float,
-    rng: np.random.Generator,
+    mesh: Mesh, near_surface: int, uniform: int, sigma: float, half: float, rng: np.random.Generator
 ) -> Samples:
     """Labelled points, shuffled: `near_surface` ones and `uniform` ones in [-half, half]^3."""
     assert half <= POINT_HALF, f"half {half} m is outside the {POINT_HALF} m that codes can store"

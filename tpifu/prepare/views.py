@@ -51,12 +51,7 @@ def write_views(
 
 
 def _clip_views(
-    clip: StoredClip,
-    *,
-    config: Render,
-    window: float,
-    seed: int,
-    backend: Backend,
+    clip: StoredClip, *, config: Render, window: float, seed: int, backend: Backend
 ) -> list[Group]:
     yaws = [360.0 * view / config.views for view in range(config.views)]
     calibs = np.stack([calibration(yaw, window) for yaw in yaws])

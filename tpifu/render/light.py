@@ -90,10 +90,7 @@ def image_light(kind: LightKind, seed: int, clip: str, frame: int, view: int) ->
 
 
 def _lobe(
-    direction: Float[np.ndarray, "3"],
-    linear: float,
-    quadratic: float,
-    rest: Float[np.ndarray, "5"],
+    direction: Float[np.ndarray, "3"], linear: float, quadratic: float, rest: Float[np.ndarray, "5"]
 ) -> Environment:
     """An exposed environment that is symmetric about `direction` except for `rest`, which is added
     to the quadratic band. `linear` and `quadratic` are the sizes of these bands relative to the

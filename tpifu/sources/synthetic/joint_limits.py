@@ -48,21 +48,13 @@ _RANGES: dict[str, tuple[Range, ...]] = {
         Range("out", "+z", -35, 95),
         Range("turn out", "+y", -60, 85),
     ),
-    "knee": (
-        Range("flex", "+x", 0, 155),
-        Range("out", "+z", 0, 0),
-        Range("turn out", "+y", 0, 0),
-    ),
+    "knee": (Range("flex", "+x", 0, 155), Range("out", "+z", 0, 0), Range("turn out", "+y", 0, 0)),
     "ankle": (
         Range("point", "+x", -40, 65),
         Range("sole in", "-z", -35, 35),
         Range("toes out", "+y", -35, 35),
     ),
-    "foot": (
-        Range("toes up", "-x", -30, 65),
-        Range("tilt", "+z", 0, 0),
-        Range("turn", "+y", 0, 0),
-    ),
+    "foot": (Range("toes up", "-x", -30, 65), Range("tilt", "+z", 0, 0), Range("turn", "+y", 0, 0)),
     "collar": (
         Range("raise", "+z", -10, 35),
         Range("forward", "-y", -20, 25),

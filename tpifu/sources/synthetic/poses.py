@@ -161,12 +161,7 @@ CARTWHEEL: tuple[tuple[float, Pose], ...] = (  # seconds, pose; the rolls make a
     (0.18, _STRADDLED | {"place": (0, 78, 0.4, 0)}),
     (
         0.18,
-        _STRADDLED
-        | {
-            "place": (0, 78, 0.4, 0),
-            "trunk": (6, -22, 0),
-            "right_hip": (10, 38, 12),
-        },
+        _STRADDLED | {"place": (0, 78, 0.4, 0), "trunk": (6, -22, 0), "right_hip": (10, 38, 12)},
     ),
     (
         0.20,
@@ -186,30 +181,15 @@ _FOLDED: Pose = {"left_hip": (75, 10, 0), "left_knee": (118,), "pelvis": (-5, 0,
 KICKS: tuple[tuple[Pose, Pose], ...] = (  # folded, stretched
     (
         _FOLDED,
-        {
-            "pelvis": (-18, 0, 0),
-            "trunk": (10, 0, 0),
-            "left_hip": (88, 2, 0),
-            "left_knee": (8,),
-        },
+        {"pelvis": (-18, 0, 0), "trunk": (10, 0, 0), "left_hip": (88, 2, 0), "left_knee": (8,)},
     ),
     (
         _FOLDED,
-        {
-            "pelvis": (-22, 0, 0),
-            "trunk": (10, 0, 0),
-            "left_hip": (125, 5, 5),
-            "left_knee": (6,),
-        },
+        {"pelvis": (-22, 0, 0), "trunk": (10, 0, 0), "left_hip": (125, 5, 5), "left_knee": (6,)},
     ),
     (
         _FOLDED,
-        {
-            "pelvis": (-12, 0, 0),
-            "trunk": (18, 0, 0),
-            "left_hip": (108, 0, 0),
-            "left_knee": (125,),
-        },
+        {"pelvis": (-12, 0, 0), "trunk": (18, 0, 0), "left_hip": (108, 0, 0), "left_knee": (125,)},
     ),
     (  # sideways
         _FOLDED | {"pelvis": (0, -12, 0)},
@@ -251,22 +231,12 @@ TAKING_OFF: Pose = {"hip": (-6, 4, 5), "knee": (4,), "ankle": (42, 0, 25), "elbo
 FLIGHTS: tuple[Pose, ...] = (
     {"hip": (8, 8, 8), "knee": (20,)},
     ARMS["guard"]
-    | {
-        "pelvis": (10, 0, 0),
-        "trunk": (20, 0, 0),
-        "hip": (105, 10, 5),
-        "knee": (118,),
-    },
+    | {"pelvis": (10, 0, 0), "trunk": (20, 0, 0), "hip": (105, 10, 5), "knee": (118,)},
     ARMS["vee"] | {"hip": (5, 42, 15), "knee": (6,)},
     {"hip": (-12, 6, 0), "knee": (105,)},
     ARMS["forward"] | {"trunk": (25, 0, 0), "hip": (75, 30, 10), "knee": (12,)},
     ARMS["archer"]
-    | {
-        "left_hip": (62, 6, 5),
-        "left_knee": (8,),
-        "right_hip": (-45, 6, 5),
-        "right_knee": (10,),
-    },
+    | {"left_hip": (62, 6, 5), "left_knee": (8,), "right_hip": (-45, 6, 5), "right_knee": (10,)},
     {"left_hip": (70, 6, 5), "left_knee": (95,), "right_hip": (-12, 6, 5), "right_knee": (20,)},
 )
 LANDED: Pose = {
