@@ -11,12 +11,12 @@ from tpifu.clips.clip import read_clip
 from tpifu.clips.matfile import check_readable
 from tpifu.clips.splits import (
     VALIDATION_SUBJECTS,
-    by_turns,
+    interleave,
     matches,
+    mesh_counts,
     shuffled,
     subject_of,
     validation_queue,
-    wanted_meshes,
 )
 from tpifu.config import Data, Surreal
 from tpifu.errors import ConfigError, DataError, LicenceError
@@ -90,7 +90,7 @@ def write_surreal(
             clips["unseen_motion"].append(clip)
     queue = validation_queue(clips["train"], [c.sequence for c in clips["train"]], seed)
     together, later = queue[:VALIDATION_SUBJECTS], queue[VALIDATION_SUBJECTS:]
-    order = by_turns(together) + [clip for own in later for clip in own]
+    order = interleave(together) + [clip for own in later for clip in own]
     task = partial(_fetch_split, tree=tree, data=data, cache=cache, environment=environment)
     asked, faults = task("validation", order)
     held_out = {subject_of(clip.sequence) for clip in asked}
@@ -111,7 +111,7 @@ def _fetch_split(
 ) -> tuple[Sequence[ListedClip], list[str]]:
     """Clips into the tree, in their order, until the split has its meshes; returns those asked for
     and a line for each that could not be had."""
-    wanted = wanted_meshes(data)[split]
+    wanted = mesh_counts(data)[split]
     faults: list[str] = []
     remaining, asked = wanted, 0
     while remaining > 0 and asked < len(order):
