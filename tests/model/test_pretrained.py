@@ -299,7 +299,7 @@ UNUSED = "image_filter.conv3.bn4.weight"
             lambda s: s | {"surface_classifier.conv0.bias": torch.zeros(())},
             "is (6, 257, 1), not (1, 257, 1)",
         ),
-        (lambda s: s | {TWIN: s[TWIN] + 1}, f"'{TWIN}' are one weight stored twice, but differ"),
+        (lambda s: s | {TWIN: s[TWIN] + 1}, f"'{TWIN}' store one weight, but differ"),
         (lambda s: s | {TWIN: s[TWIN].int()}, f"entry '{TWIN}' is torch.int32"),
         (
             lambda s: s | {"image_filter.bn1.running_mean": s[TWIN]},
@@ -307,11 +307,11 @@ UNUSED = "image_filter.conv3.bn4.weight"
         ),
         (lambda s: s | {TWIN: 3}, f"entry '{TWIN}' is int"),
         (lambda s: s | {3: s[TWIN]}, "entry 3 is torch.float32"),
-        (lambda s: [s], "holds a list: PIFu's net_G is a bare state dict"),
+        (lambda s: [s], "contains a list: PIFu's net_G is a bare state dict"),
         # PIFuHD's file.
         (
             lambda s: {"opt": argparse.Namespace(a=1), "model_state_dict": s},
-            "holds 'argparse.Namespace', which is not read: PIFu's net_G is a bare state dict",
+            "contains 'argparse.Namespace', which is not allowed: PIFu's net_G is a bare state dict",
         ),
     ],
 )
@@ -327,7 +327,7 @@ def test_what_is_not_net_g_is_refused_in_one_line(edit, words, written, small_st
 
 def test_models_of_this_project_are_not_imported(small, tmp_path):
     save_model(tmp_path, small)
-    with pytest.raises(DataError, match="is a model of this project already"):
+    with pytest.raises(DataError, match="already a model of this project"):
         import_pifu(tmp_path / "model.pt", window=2.048, size=32)
 
 
@@ -336,7 +336,7 @@ def test_files_that_torch_does_not_read_are_refused(content, tmp_path, written, 
     whole = written(small_state).read_bytes()
     path = tmp_path / "net_G"
     path.write_bytes(whole[: len(whole) // 2] if content is None else content)
-    with pytest.raises(DataError, match="net_G: not a file of torch, or damaged") as caught:
+    with pytest.raises(DataError, match="net_G: not a torch file, or damaged") as caught:
         import_pifu(path, window=2.048, size=32)
     assert "\n" not in str(caught.value)
     with pytest.raises(DataError, match="nowhere: no such file"):
@@ -345,14 +345,14 @@ def test_files_that_torch_does_not_read_are_refused(content, tmp_path, written, 
 
 def test_a_file_with_code_is_refused_and_runs_nothing(written, tmp_path):
     path = written({"image_filter.l0.weight": Payload(tmp_path / "executed")})
-    with pytest.raises(DataError, match=r"holds '\w+\.system', which is not read"):
+    with pytest.raises(DataError, match=r"contains '\w+\.system', which is not allowed"):
         import_pifu(path, window=2.048, size=32)
     assert not list(tmp_path.iterdir())
 
 
 def test_images_must_suit_the_hourglass(written):
     path = written(net_g(1, 3, (5,)))
-    with pytest.raises(ConfigError, match=r"render\.size is 48, but .* needs a multiple of 32"):
+    with pytest.raises(ConfigError, match=r"render\.size is 48, which .* needs a multiple of 32"):
         import_pifu(path, window=2.048, size=48)
 
 
@@ -411,7 +411,7 @@ def test_what_cannot_be_widened(single):
     for k in (0, 2, -1):
         with pytest.raises(ConfigError, match=f"neighborhood: is {k}: must be odd"):
             widen(single, k)
-    with pytest.raises(ConfigError, match="sees 3 frames already"):
+    with pytest.raises(ConfigError, match="already has 3 frames"):
         widen(widen(single, 3), 5)
 
 

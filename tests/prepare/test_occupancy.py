@@ -227,7 +227,7 @@ def test_the_generator_alone_decides_the_samples(walking):
 
 
 def test_a_box_beyond_the_codes_is_refused(ball):
-    with pytest.raises(AssertionError, match=r"2\.56 m that codes can store"):
+    with pytest.raises(AssertionError, match=r"codes only reach 2\.56 m"):
         sample_points(ball(0.5), 10, 10, 0.05, 3.0, rng())
 
 

@@ -8,12 +8,12 @@ import pytest
 from tpifu.errors import ConfigError
 from tpifu.geometry.camera import calibration, ndc_to_pixel, pixel_centres, project
 from tpifu.geometry.mesh import Mesh
-from tpifu.render.backend import _opengl, choose_backend, explain
+from tpifu.render.backend import opengl_renderer, choose_backend, explain
 from tpifu.render.light import AMBIENT, image_light
 from tpifu.render.render import render, shade
 
 needs_gl = pytest.mark.skipif(
-    _opengl() is None, reason="no OpenGL/EGL: apt-get install libegl1 libgl1"
+    opengl_renderer() is None, reason="no OpenGL/EGL: apt-get install libegl1 libgl1"
 )
 BACKENDS = [pytest.param("pyrender", marks=needs_gl), "embree"]
 WINDOW = 2.56
@@ -152,14 +152,14 @@ def test_pyrender_keeps_no_memory_of_the_frames_it_drew(ball):
 
 
 def test_auto_takes_the_faster_one_and_says_so(monkeypatch):
-    monkeypatch.setattr("tpifu.render.backend._opengl", lambda: "NVIDIA H100/PCIe/SSE2")
+    monkeypatch.setattr("tpifu.render.backend.opengl_renderer", lambda: "NVIDIA H100/PCIe/SSE2")
     assert choose_backend("auto") == "pyrender"
     assert explain("auto", "pyrender") is None
     for drawer, told in (
-        ("llvmpipe (LLVM 15.0.6, 256 bits)", r"OpenGL has no GPU here \(llvmpipe"),
+        ("llvmpipe (LLVM 15.0.6, 256 bits)", r"OpenGL has no GPU \(llvmpipe"),
         (None, "no usable OpenGL/EGL was found"),
     ):
-        monkeypatch.setattr("tpifu.render.backend._opengl", lambda drawer=drawer: drawer)
+        monkeypatch.setattr("tpifu.render.backend.opengl_renderer", lambda drawer=drawer: drawer)
         assert choose_backend("auto") == "embree"
         line = explain("auto", "embree")
         assert line is not None
@@ -168,30 +168,30 @@ def test_auto_takes_the_faster_one_and_says_so(monkeypatch):
 
 
 def test_a_backend_asked_for_by_name_is_used_or_refused(monkeypatch):
-    monkeypatch.setattr("tpifu.render.backend._opengl", lambda: None)
+    monkeypatch.setattr("tpifu.render.backend.opengl_renderer", lambda: None)
     assert choose_backend("embree") == "embree"
     assert explain("embree", "embree") is None
     with pytest.raises(ConfigError, match=r"libegl1 libgl1.*render\.backend=embree") as error:
         choose_backend("pyrender")
     assert "\n" not in str(error.value)
-    monkeypatch.setattr("tpifu.render.backend._opengl", lambda: "llvmpipe")
+    monkeypatch.setattr("tpifu.render.backend.opengl_renderer", lambda: "llvmpipe")
     assert choose_backend("pyrender") == "pyrender"
 
 
 @needs_gl
 def test_who_draws_is_known_where_opengl_works():
-    assert _opengl() not in (None, "", "unknown")
+    assert opengl_renderer() not in (None, "", "unknown")
 
 
 def test_a_context_that_cannot_be_created_is_noticed(monkeypatch):
     monkeypatch.setenv("EGL_DEVICE_ID", "99")  # Pyrender's choice of a graphics device
     monkeypatch.setenv("PYOPENGL_PLATFORM", "egl")
-    _opengl.cache_clear()
-    assert _opengl() is None
-    _opengl.cache_clear()
+    opengl_renderer.cache_clear()
+    assert opengl_renderer() is None
+    opengl_renderer.cache_clear()
 
 
-def test_drawing_with_embree_never_touches_opengl():
+def test_drawing_with_embree_never_touchesopengl_renderer():
     code = (
         "import sys, numpy as np; from tpifu.geometry.mesh import Mesh\n"
         "from tpifu.render.render import render\n"

@@ -223,11 +223,11 @@ def test_a_folder_that_cannot_be_read_is_refused_in_one_line(tmp_path):
     folder = tmp_path / "points"
     refused(folder, "points", r"points: no such folder; write points there first")
     folder.mkdir()
-    refused(folder, "points", r"points: holds no \*\.parquet shards")
+    refused(folder, "points", r"points: has no \*\.parquet shards")
     (folder / "train-00000.parquet").write_text("hello")
     refused(folder, "points", r"train-00000\.parquet: not a readable Parquet file")
     pq.write_table(pa.table({"split": ["train"]}), folder / "train-00000.parquet")
-    refused(folder, "points", r"foreign version \?, expected points version 4; write it anew")
+    refused(folder, "points", r"foreign version \?, expected points version 4; write it again")
     write(folder, "points", [point_rows("train", "a", 2)], {})
     refused(folder, "views", r"points version 4, expected views version 4")
     old = pq.read_table(folder / "train-00000.parquet").replace_schema_metadata(
