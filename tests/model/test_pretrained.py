@@ -311,7 +311,7 @@ UNUSED = "image_filter.conv3.bn4.weight"
         # PIFuHD's file.
         (
             lambda s: {"opt": argparse.Namespace(a=1), "model_state_dict": s},
-            "contains 'argparse.Namespace', which is not allowed: PIFu's net_G is a bare state dict",
+            "contains 'argparse.Namespace', which is not allowed: PIFu's net_G is a bare",
         ),
     ],
 )

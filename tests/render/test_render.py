@@ -8,7 +8,7 @@ import pytest
 from tpifu.errors import ConfigError
 from tpifu.geometry.camera import calibration, ndc_to_pixel, pixel_centres, project
 from tpifu.geometry.mesh import Mesh
-from tpifu.render.backend import opengl_renderer, choose_backend, explain
+from tpifu.render.backend import choose_backend, explain, opengl_renderer
 from tpifu.render.light import AMBIENT, image_light
 from tpifu.render.render import render, shade
 

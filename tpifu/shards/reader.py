@@ -3,8 +3,8 @@
 A folder contains one kind of rows in files `SPLIT-00000.parquet`, ... Rows are sorted, and a row
 group holds rows that are read together. Shards do not depend on time or machine, so rewriting them
 gives equal bytes. The metadata of each file contain the schema version, units and provenance as
-JSON under the key `tpifu`. The key of a frame is (split, clip, frame): `clip` is the name of the SURREAL clip
-("run0/03_walk_c0001"), `frame` the index among its kept frames.
+JSON under the key `tpifu`. The key of a frame is (split, clip, frame): `clip` is the name of the
+SURREAL clip ("run0/03_walk_c0001"), `frame` the index among its kept frames.
 """
 
 import hashlib

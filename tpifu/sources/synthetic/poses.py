@@ -1,4 +1,4 @@
-"""The key poses of each motion, in degrees."""
+"""Key poses of the nine motions, in degrees; see `motion.py` for the angles."""
 
 import numpy as np
 
@@ -46,9 +46,10 @@ ARMS: dict[str, Pose] = {
         "right_elbow": (60,),
     },
 }
-"""Ways to hold the arms."""
+"""Arm poses by name."""
 
-# Left leg: phase of the cycle, hip, knee, ankle pointed, toes up; the right is half a cycle off.
+# Left leg: phase of the cycle, hip, knee, ankle pointed, toes up. The right leg is half a cycle
+# later.
 WALK_LEG = np.array(
     [
         (0.12, 19, 16, 4, 0),
@@ -61,7 +62,7 @@ WALK_LEG = np.array(
         (1.00, 25, 4, -3, 0),
     ]
 )
-# Each half: support, toe-off, the middle of the flight, contact of the other foot.
+# Each half: support, toe-off, mid-flight, contact of the other foot.
 RUN_LEG = np.array(
     [
         (0.15, 10, 40, -14, 0),
@@ -132,7 +133,7 @@ _STRADDLED: Pose = {
     "elbow": (6,),
     "wrist": (-50, 0),
 }
-CARTWHEEL: tuple[tuple[float, Pose], ...] = (  # seconds, pose; the rolls make a whole turn
+CARTWHEEL: tuple[tuple[float, Pose], ...] = (  # seconds, pose; the rolls sum to 360 degrees
     (0.35, ARMS["vee"] | {"hip": (3, 14, 12)}),
     (
         0.35,
@@ -178,7 +179,7 @@ CARTWHEEL: tuple[tuple[float, Pose], ...] = (  # seconds, pose; the rolls make a
 )
 SUPPORT: Pose = {"right_hip": (6, 4, 15), "right_knee": (14,), "left_ankle": (25, 0, 0)}
 _FOLDED: Pose = {"left_hip": (75, 10, 0), "left_knee": (118,), "pelvis": (-5, 0, 0)}
-KICKS: tuple[tuple[Pose, Pose], ...] = (  # folded, stretched
+KICKS: tuple[tuple[Pose, Pose], ...] = (  # folded leg, extended leg
     (
         _FOLDED,
         {"pelvis": (-18, 0, 0), "trunk": (10, 0, 0), "left_hip": (88, 2, 0), "left_knee": (8,)},
@@ -253,7 +254,7 @@ HOP: Pose = {
     "right_hip": (0, 4, 8),
     "ankle": (32, 0, 0),
 }
-# Moves of one to three poses; the arms are the dancer's own.
+# Moves of one to three poses; the arm poses are drawn separately.
 DANCE: tuple[tuple[Pose, ...], ...] = (
     (  # sway
         {"pelvis": (0, 14, -5), "trunk": (0, -16, 5), "right_hip": (14, 6, 8), "right_knee": (28,)},
