@@ -86,7 +86,7 @@ def walking() -> Mesh:
 
 
 def posed(pose: np.ndarray) -> Mesh:
-    from tpifu.body.body import embedded_body  # here: it brings torch, which few test files need
+    from tpifu.body.body import embedded_body  # imports torch, which few test files need
 
     body = embedded_body("male")
     vertices, joints = body.pose(pose.reshape(1, 72).astype(np.float32), np.zeros(10, np.float32))
