@@ -35,6 +35,7 @@ def _spine(bend: int, extend: int, lean: int, twist: int) -> tuple[Range, ...]:
     )
 
 
+# fmt: off
 # Three joints share the range of the spine, two that of the neck. Hips and shoulders have the range
 # of a flexible adult, because motion capture includes dancers and gymnasts.
 _RANGES: dict[str, tuple[Range, ...]] = {
@@ -43,44 +44,24 @@ _RANGES: dict[str, tuple[Range, ...]] = {
     "spine3": _spine(35, 20, 18, 18),
     "neck": _spine(35, 35, 25, 45),
     "head": _spine(35, 35, 25, 45),
-    "hip": (
-        Range("flex", "-x", -45, 145),
-        Range("out", "+z", -35, 95),
-        Range("turn out", "+y", -60, 85),
-    ),
+    "hip": (Range("flex", "-x", -45, 145), Range("out", "+z", -35, 95),
+        Range("turn out", "+y", -60, 85)),
     "knee": (Range("flex", "+x", 0, 155), Range("out", "+z", 0, 0), Range("turn out", "+y", 0, 0)),
-    "ankle": (
-        Range("point", "+x", -40, 65),
-        Range("sole in", "-z", -35, 35),
-        Range("toes out", "+y", -35, 35),
-    ),
+    "ankle": (Range("point", "+x", -40, 65), Range("sole in", "-z", -35, 35),
+        Range("toes out", "+y", -35, 35)),
     "foot": (Range("toes up", "-x", -30, 65), Range("tilt", "+z", 0, 0), Range("turn", "+y", 0, 0)),
-    "collar": (
-        Range("raise", "+z", -10, 35),
-        Range("forward", "-y", -20, 25),
-        Range("twist", "+x", -15, 15),
-    ),
-    "shoulder": (
-        Range("raise", "+z", -95, 85),
-        Range("across the chest", "-y", -90, 80),
-        Range("turn in", "+x", -120, 55),
-    ),
-    "elbow": (
-        Range("bend", "-y", 0, 152),
-        Range("carry", "+z", 0, 0),
-        Range("turn in", "+x", 0, 0),
-    ),
-    "wrist": (
-        Range("bend to the palm", "-z", -85, 85),
-        Range("to the thumb", "-y", -35, 25),
-        Range("roll inwards", "+x", -85, 85),
-    ),
-    "hand": (
-        Range("bend to the palm", "-z", 0, 0),
-        Range("to the thumb", "-y", 0, 0),
-        Range("roll inwards", "+x", 0, 0),
-    ),
+    "collar": (Range("raise", "+z", -10, 35), Range("forward", "-y", -20, 25),
+        Range("twist", "+x", -15, 15)),
+    "shoulder": (Range("raise", "+z", -95, 85), Range("across the chest", "-y", -90, 80),
+        Range("turn in", "+x", -120, 55)),
+    "elbow": (Range("bend", "-y", 0, 152), Range("carry", "+z", 0, 0),
+        Range("turn in", "+x", 0, 0)),
+    "wrist": (Range("bend to the palm", "-z", -85, 85), Range("to the thumb", "-y", -35, 25),
+        Range("roll inwards", "+x", -85, 85)),
+    "hand": (Range("bend to the palm", "-z", 0, 0), Range("to the thumb", "-y", 0, 0),
+        Range("roll inwards", "+x", 0, 0)),
 }
+# fmt: on
 _ARM = ("shoulder", "elbow", "wrist", "hand")
 
 
