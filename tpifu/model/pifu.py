@@ -82,6 +82,7 @@ class PointClassifier(nn.Module):
     def forward(self, x: Float[Tensor, "*n i"]) -> Float[Tensor, "*n"]:
         y, inputs = self.layers[0](x), x.shape[-1]
         for layer in self.layers[1:]:
+            assert isinstance(layer, nn.Linear)
             # W [y; x] + b as two products, so that the concatenation is never stored.
             from_y, from_x = layer.weight[:, :-inputs], layer.weight[:, -inputs:]
             y = F.linear(F.leaky_relu_(y), from_y) + F.linear(x, from_x, layer.bias)

@@ -58,8 +58,8 @@ def _draw(
     ends = np.cumsum([len(of_view) for of_view in pixel])
     if not ends[-1]:
         return
-    directions = np.repeat(np.array(directions, np.float32), np.diff(ends, prepend=0), axis=0)
-    hits = scene.run(np.concatenate(origins), directions, output=True)
+    of_rays = np.repeat(np.array(directions, np.float32), np.diff(ends, prepend=0), axis=0)
+    hits = scene.run(np.concatenate(origins), of_rays, output=True)
     found = [np.split(hits[name], ends[:-1]) for name in ("primID", "u", "v")]
     # One view at a time, so that its data stay in the cache.
     for image, places, grey, triangle, u, v in zip(pixels, pixel, greys, *found, strict=True):
