@@ -40,6 +40,7 @@ from tpifu.model.pifu import PIFu
 from tpifu.prepare.points import sample_points
 from tpifu.reconstruct.grid import evaluate_dense, evaluate_grid
 from tpifu.shards.coding import dequantise
+from tpifu.shards.folder import DataFolder
 from tpifu.shards.meshes import MeshReader
 from tpifu.train.optimizers import optimizers
 from tpifu.train.step import fastest_precision, training_step
@@ -50,7 +51,7 @@ HALF, FRAMES = 1.28, 10
 def model_and_windows(name: str) -> tuple[TrainedModel, Windows]:
     """A trained model, and the windows of the test clips for it."""
     model = load_model(Path("models") / name, torch.device("cpu"))
-    return model, open_windows(model, Path("data/views"), Path("data/points"), "test")
+    return model, open_windows(model, DataFolder(Path("data")), "test")
 
 
 def model_and_clip(name: str, frames: int) -> tuple[TrainedModel, Batch, str]:

@@ -5,12 +5,10 @@ import sys
 
 from pipeline import layout
 from pipeline.layout import (
-    MESHES,
+    DATA,
     METRICS,
     MODELS,
-    POINTS,
     REPORTS,
-    VIEWS,
     data_tags,
     model_tags,
     root,
@@ -34,9 +32,7 @@ def main(name: str) -> None:
     ) as tracker:
         metrics = evaluate(
             load_model(MODELS / name, device),
-            MESHES,
-            VIEWS,
-            POINTS,
+            DATA,
             params.evaluate,
             params.seed,
             REPORTS / name,

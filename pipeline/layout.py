@@ -1,5 +1,4 @@
-"""Where this repository keeps things, and the machine settings, which come from the environment and
-change no result."""
+"""Where this repository keeps data, models and results."""
 
 import os
 from pathlib import Path
@@ -7,11 +6,10 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from tpifu.config import Params, load
+from tpifu.shards.folder import DataFolder
 
 SURREAL = Path("data/surreal")
-MESHES = Path("data/meshes")
-VIEWS = Path("data/views")
-POINTS = Path("data/points")
+DATA = DataFolder(Path("data"))
 MODELS = Path("models")
 METRICS = Path("metrics")
 REPORTS = Path("reports")

@@ -3,7 +3,7 @@
 import sys
 
 from pipeline import layout
-from pipeline.layout import MESHES, SURREAL
+from pipeline.layout import DATA, SURREAL
 from pipeline.machine import jobs, scheduler
 from tpifu.errors import exit_on_error
 from tpifu.parallel import cluster
@@ -12,10 +12,10 @@ from tpifu.prepare.meshes import SKIPPED_NAME, export_meshes
 
 def main() -> None:
     params = layout.params()
-    choice = export_meshes(SURREAL, MESHES, params.data, params.seed, jobs=jobs())
+    choice = export_meshes(SURREAL, DATA.meshes, params.data, params.seed, jobs=jobs())
     if choice.skipped:
         print(
-            f"{len(choice.skipped)} clips skipped, listed in {MESHES}/"
+            f"{len(choice.skipped)} clips skipped, listed in {DATA.meshes}/"
             f"{SKIPPED_NAME}; the first: {choice.skipped[0]}",
             file=sys.stderr,
         )

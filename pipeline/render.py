@@ -3,7 +3,7 @@
 import sys
 
 from pipeline import layout, machine
-from pipeline.layout import MESHES, VIEWS
+from pipeline.layout import DATA
 from pipeline.machine import scheduler
 from tpifu.errors import exit_on_error
 from tpifu.parallel import cluster
@@ -17,8 +17,8 @@ def main() -> None:
     if reason := explain(params.render.backend, backend):
         print(reason, file=sys.stderr)
     write_views(
-        MESHES,
-        VIEWS,
+        DATA.meshes,
+        DATA.views,
         params.render,
         window=params.camera.window,
         seed=params.seed,

@@ -2,7 +2,7 @@
 Figures 4 and 5), reports/tables."""
 
 from pipeline import layout
-from pipeline.layout import MESHES, METRICS, MODELS, NAMES, POINTS, REPORTS, VIEWS, data_tags, root
+from pipeline.layout import DATA, METRICS, MODELS, NAMES, REPORTS, data_tags, root
 from tpifu.config import flat
 from tpifu.errors import exit_on_error
 from tpifu.files import write_json
@@ -18,9 +18,7 @@ def main() -> None:
     with start_run("report", root=root(), params={}, tags=tags) as tracker:
         difference = compare(
             sides,
-            MESHES,
-            VIEWS,
-            POINTS,
+            DATA,
             REPORTS,
             params.evaluate,
             seed=params.seed,

@@ -1,7 +1,7 @@
 """Stage `sample`: data/meshes -> data/points, a pool of occupancy-labelled points of every mesh."""
 
 from pipeline import layout
-from pipeline.layout import MESHES, POINTS
+from pipeline.layout import DATA
 from pipeline.machine import jobs, scheduler
 from tpifu.errors import exit_on_error
 from tpifu.parallel import cluster
@@ -11,8 +11,8 @@ from tpifu.prepare.points import write_points
 def main() -> None:
     params = layout.params()
     write_points(
-        MESHES,
-        POINTS,
+        DATA.meshes,
+        DATA.points,
         params.sample,
         half=params.camera.window / 2,
         seed=params.seed,

@@ -7,7 +7,7 @@ torchrun --nproc-per-node N -m pipeline.train ...
 import sys
 
 from pipeline import layout
-from pipeline.layout import MODELS, POINTS, VIEWS, data_tags, root, scratch
+from pipeline.layout import DATA, MODELS, data_tags, root, scratch
 from pipeline.machine import compiled, device_name, parts, precision, readers
 from tpifu.errors import exit_on_error
 from tpifu.model.folder import device_from
@@ -20,8 +20,8 @@ from tpifu.train.run import Machine, Run
 def main(name: str, neighborhood: int, stride: int) -> None:
     params = layout.params()
     run = Run(
-        views=VIEWS,
-        points=POINTS,
+        views=DATA.views,
+        points=DATA.points,
         model=params.model.seeing(neighborhood, stride),
         train=params.train,
         seed=params.seed,

@@ -351,7 +351,7 @@ def test_a_network_that_sees_nobody_says_so(trip, tmp_path, monkeypatch):
         seen.append(1)
         return extract(grid * (len(seen) > 1), half, level)
 
-    monkeypatch.setattr("tpifu.reconstruct.folder.extract_surface", sometimes)
+    monkeypatch.setattr("tpifu.reconstruct.surface.extract_surface", sometimes)
     result = done(*command, *trip.images[:2], "-o", tmp_path / "meshes")
     assert result.stdout.endswith(": 1 of 2 meshes\n")
     assert f"1 frames give no mesh; the first: {trip.images[0].stem}: " in result.stderr
@@ -545,7 +545,7 @@ def test_foreign_model_files_are_refused_and_run_nothing(command, trip, tmp_path
     ("edit", "words"),
     [
         (lambda image: image.resize((SIZE, 48)), f"is 32 x 48 pixels, the model wants {SIZE} x 32"),
-        (lambda image: image.convert("RGB"), "the mask of the person must be its alpha channel"),
+        (lambda image: image.convert("RGB"), "store the person's mask there"),
         (lambda image: image.convert("L").convert("LA"), "the same everywhere"),
         (lambda image: Image.new("LA", image.size), "transparent everywhere"),
         (None, "not an image"),

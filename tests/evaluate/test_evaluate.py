@@ -1,7 +1,6 @@
 import json
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,7 +13,7 @@ from tpifu.errors import DataError
 from tpifu.evaluate.evaluate import evaluate, open_windows
 from tpifu.evaluate.measure import MeasuredClip, measure, measure_clip
 from tpifu.evaluate.rows import over_views, summary
-from tpifu.evaluate.shown import sequence_frames, spread_frames
+from tpifu.evaluate.shown import Shown, read_shown, sequence_frames, spread_frames, write_shown
 from tpifu.files import write_json
 from tpifu.geometry.camera import project
 from tpifu.geometry.grid import grid_points
@@ -26,14 +25,11 @@ from tpifu.model.field import window_fields
 from tpifu.model.folder import TrainedModel
 from tpifu.model.pifu import PIFu
 from tpifu.reconstruct.grid import evaluate_grid
+from tpifu.shards.folder import DataFolder
 from tpifu.shards.meshes import MeshReader
 from tpifu.shards.reader import splits_of
 
 CONFIG = Evaluate(points=60, frames=2, sequence=2, resolution=16, surface_points=200)
-
-
-def folders(root: Path) -> list[Path]:
-    return [root / name for name in ("meshes", "views", "points")]
 
 
 @pytest.fixture
@@ -62,13 +58,13 @@ def ball_model(tiny_model) -> TrainedModel:
 
 
 def measured(model, tiny, split="test", seed=0) -> list[MeasuredClip]:
-    windows = open_windows(model, tiny / "views", tiny / "points", split)
+    windows = open_windows(model, DataFolder(tiny), split)
     found = measure(model, tiny / "meshes", windows, split, CONFIG, seed)
     return list(found)
 
 
 def test_measures_are_those_of_each_window_alone_in_every_view(tiny, model):
-    windows = open_windows(model, tiny / "views", tiny / "points", "test")
+    windows = open_windows(model, DataFolder(tiny), "test")
     rows = [row for clip in measured(model, tiny, seed=7) for row in clip.rows]
     assert [(row["clip"], row["view"], row["frame"]) for row in rows] == [
         (f"run0/{name}_c0001", view, t)
@@ -102,7 +98,7 @@ def test_measures_are_those_of_each_window_alone_in_every_view(tiny, model):
 
 
 def test_any_number_of_processes_measures_the_same(tiny, model):
-    windows = open_windows(model, tiny / "views", tiny / "points", "test")
+    windows = open_windows(model, DataFolder(tiny), "test")
     arguments = (model, tiny / "meshes", windows, "test", CONFIG, 0)
     one, two = (list(measure(*arguments, jobs=jobs)) for jobs in (1, 2))
     for first, second in zip(one, two, strict=True):
@@ -150,7 +146,7 @@ def test_what_stands_still_beside_a_body_that_moves_is_measured_so(tiny, ball_mo
 
 
 def test_the_grid_lies_in_the_world_whatever_the_view(tiny, model):
-    windows = open_windows(model, tiny / "views", tiny / "points", "test")
+    windows = open_windows(model, DataFolder(tiny), "test")
     batch = windows.clip_batch(0, 1, 2, 0)
     with torch.no_grad():
         features = model.network.filter(batch.images)[-1]
@@ -163,7 +159,7 @@ def test_the_grid_lies_in_the_world_whatever_the_view(tiny, model):
 
 def test_a_report_has_every_view_and_keeps_the_chosen_frames(tiny, ball_model, tmp_path):
     out = tmp_path / "report"
-    metrics = evaluate(ball_model, *folders(tiny), CONFIG, 0, out)
+    metrics = evaluate(ball_model, DataFolder(tiny), CONFIG, 0, out)
     rows = pq.read_table(out / "per_mesh.parquet").to_pylist()
     assert len(rows) == 2 * (6 + 3)
     assert metrics["meshes"] == 6
@@ -183,18 +179,18 @@ def test_a_report_has_every_view_and_keeps_the_chosen_frames(tiny, ball_model, t
     for name in names:
         mesh = trimesh.load(out / "meshes" / name, force="mesh")
         np.testing.assert_allclose(np.linalg.norm(mesh.vertices, axis=1), 0.5, atol=0.16)
-    assert metrics == evaluate(ball_model, *folders(tiny), CONFIG, 0)  # written or not
+    assert metrics == evaluate(ball_model, DataFolder(tiny), CONFIG, 0)  # written or not
 
 
 def test_a_model_that_predicts_nothing_is_counted_not_hidden(
     tiny, ball_model, tmp_path, monkeypatch, capfd
 ):
     monkeypatch.setattr(Ball, "query", lambda self, f, i, points, c: points[..., 0] * 0)
-    metrics = evaluate(ball_model, *folders(tiny), CONFIG, 0, tmp_path / "r")
+    metrics = evaluate(ball_model, DataFolder(tiny), CONFIG, 0, tmp_path / "r")
     assert metrics["iou"] == 0
     assert metrics["volumetric_iou"] == 0
     assert "chamfer_cm" not in metrics  # there is no surface to measure
-    assert "6 of 6 test frames: nothing predicted inside" in capfd.readouterr().err
+    assert "test: the model predicts no surface in 6 of 6 frames" in capfd.readouterr().err
 
 
 def test_bodies_with_a_skeleton_are_measured_by_part(tiny, ball_model, tmp_path):
@@ -203,7 +199,7 @@ def test_bodies_with_a_skeleton_are_measured_by_part(tiny, ball_model, tmp_path)
         replace(frame, joints=np.where(frame.mesh.vertices[:, 1] > 0, 15, 7).astype(np.int8))
         for frame in reader.read(reader.clip("test", "run0/c_walk_c0001"))
     ]
-    windows = open_windows(ball_model, tiny / "views", tiny / "points", "test")
+    windows = open_windows(ball_model, DataFolder(tiny), "test")
     rows = measure_clip(ball_model, windows, 0, frames, CONFIG, 0).rows
     for row in rows:
         assert 0 < row["iou_head"] < 1  # every view has points
@@ -215,7 +211,7 @@ def test_frames_whose_faces_differ_are_not_followed(tiny, ball_model):
     reader = MeshReader(tiny / "meshes")
     frames = reader.read(reader.clip("test", "run0/c_walk_c0001"))
     frames[2] = replace(frames[2], mesh=Mesh(frames[2].mesh.vertices, frames[2].mesh.faces[::-1]))
-    windows = open_windows(ball_model, tiny / "views", tiny / "points", "test")
+    windows = open_windows(ball_model, DataFolder(tiny), "test")
     rows = measure_clip(ball_model, windows, 0, frames, CONFIG, 0).rows
     own = [row for row in rows if row["view"] == 0]
     assert all(np.isnan(row["speed_error_cm"]) for row in own[1:])
@@ -223,12 +219,18 @@ def test_frames_whose_faces_differ_are_not_followed(tiny, ball_model):
 
 
 def test_pictured_frames_depend_on_the_data_alone(tiny, model):
-    windows = open_windows(model, tiny / "views", tiny / "points", "test")
+    windows = open_windows(model, DataFolder(tiny), "test")
     frames = spread_frames(windows, "test", 9)  # more than there are clips
     assert [(s.clip[5:6], s.frame, s.view) for s in frames] == [("c", 2, 0), ("d", 1, 1)]
     sequence = sequence_frames(windows, "test", 9)
     assert [(s.clip[5:6], s.frame, s.view) for s in sequence] == [("d", 0, 1), ("d", 1, 1)]
     assert frames[0].stem == "run0_c_walk_c0001_f002_v0"
+
+
+def test_the_list_of_shown_frames_is_read_back(tmp_path):
+    shown = [Shown(4, "test", "run0/a_c0001", 3, 1), Shown(5, "test", "run0/b_c0001", 0, 0)]
+    write_shown(tmp_path, shown)
+    assert read_shown(tmp_path) == shown
 
 
 def test_splits_are_those_held_out_or_else_all(tiny, tmp_path):
@@ -240,7 +242,7 @@ def test_splits_are_those_held_out_or_else_all(tiny, tmp_path):
 def test_images_of_another_size_are_refused(tiny, tiny_model):
     model = TrainedModel(PIFu(tiny_model, 2.56), tiny_model, 2.56, 64, 0.5, lighting=Lighting())
     with pytest.raises(DataError, match=r"images of 32 px over 2.56 m, but .* 64 px over 2.56 m"):
-        open_windows(model, tiny / "views", tiny / "points", "test")
+        open_windows(model, DataFolder(tiny), "test")
 
 
 def test_a_summary_averages_views_then_meshes_and_leaves_out_what_was_not_measured(tmp_path):

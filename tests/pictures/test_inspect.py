@@ -174,8 +174,8 @@ def refused(*arguments) -> str:
 
 
 def test_what_is_no_shard_is_one_line(tiny, tmp_path):
-    assert "neither shards" in refused(tmp_path)
-    assert "neither shards" in refused(tmp_path / "missing")
+    assert "holds no shards" in refused(tmp_path)
+    assert "holds no shards" in refused(tmp_path / "missing")
     path = tmp_path / "train-00000.parquet"
     path.write_bytes(b"no Parquet")
     assert f"{path}: not a readable Parquet file" in refused(tmp_path)

@@ -15,11 +15,11 @@ from tpifu.errors import DataError
 from tpifu.geometry.camera import project
 from tpifu.geometry.mesh_files import read_mesh, save_mesh
 from tpifu.model.folder import TrainedModel
-from tpifu.model.pifu import PIFu
+from tpifu.model.pifu import PIFu, network_input
 from tpifu.pictures.gltf import write_animation
 from tpifu.pictures.movies import write_pictures, write_webp
-from tpifu.reconstruct.folder import Settings, held, reconstruct_clip, reconstruct_frame
-from tpifu.reconstruct.inputs import Clip, read_pictures, read_shards
+from tpifu.reconstruct.folder import Settings, exclusive, reconstruct_clip, reconstruct_frame
+from tpifu.reconstruct.inputs import InputFrames, read_pictures, read_shards
 
 SETTINGS = Settings(resolution=16, level=0.6)
 WALK = "run0/c_walk_c0001"
@@ -29,7 +29,7 @@ class Ball(PIFu):
     """A ball whose size follows from the centre frame's brightness; nothing in a dark frame."""
 
     def filter(self, images):
-        light = images.amax(dim=(1, 2, 3), keepdim=True)
+        light = network_input(images).amax(dim=(1, 2, 3), keepdim=True)
         return [light.expand(-1, 1, 4, 4)]
 
     def query(self, features, frames, points, calib):
@@ -44,12 +44,12 @@ def model(tiny_model) -> TrainedModel:
     )
 
 
-def clip_of(lights: list[int]) -> Clip:
+def clip_of(lights: list[int]) -> InputFrames:
     """A frame for each brightness, 0 to 255."""
     images = np.zeros((len(lights), 32, 32, 2), np.uint8)
     images[:, 8:24, 8:24, 1] = 255
     images[:, 8:24, 8:24, 0] = np.array(lights)[:, None, None]
-    return Clip([f"f{n}" for n in range(len(lights))], images, 0.0)
+    return InputFrames([f"f{n}" for n in range(len(lights))], images, 0.0)
 
 
 LIGHT = clip_of([250, 240, 230, 250, 255, 245, 235, 250, 240, 255])
@@ -112,7 +112,7 @@ def test_frames_without_a_body_are_remembered_and_named(model, tmp_path, monkeyp
     paths, (why,) = reconstruct_clip(model, dim, tmp_path, SETTINGS)
     assert [path is None for path in paths] == [False, True, False]
     assert why.startswith("f1: the network predicts nothing inside")
-    monkeypatch.setattr("tpifu.reconstruct.folder.evaluate_grid", None)  # and are not tried again
+    monkeypatch.setattr("tpifu.reconstruct.folder.reconstruct_mesh", None)
     assert reconstruct_clip(model, dim, tmp_path, SETTINGS) == (paths, [why])
 
 
@@ -156,18 +156,18 @@ def test_another_model_is_another_run(model, tmp_path):
 
 def test_meshes_of_unknown_origin_are_left_alone(model, tmp_path):
     (tmp_path / "meshes").mkdir()
-    with pytest.raises(DataError, match="holds meshes/ already: choose another folder"):
+    with pytest.raises(DataError, match="already holds meshes/; choose another folder"):
         reconstruct_clip(model, LIGHT, tmp_path, SETTINGS)
 
 
 def test_a_folder_is_held_by_one_process_at_a_time(tmp_path):
     out = tmp_path / "out"
-    with held(out), held(tmp_path / "other"):
-        with pytest.raises(DataError, match="another process reconstructs into"), held(out):
+    with exclusive(out), exclusive(tmp_path / "other"):
+        with pytest.raises(DataError, match="another process reconstructs into"), exclusive(out):
             pytest.fail("held twice")
-        with pytest.raises(DataError), held(out):  # the refusal freed nothing
+        with pytest.raises(DataError), exclusive(out):  # the refusal freed nothing
             pytest.fail("held twice")
-    with pytest.raises(KeyboardInterrupt), held(out):
+    with pytest.raises(KeyboardInterrupt), exclusive(out):
         raise KeyboardInterrupt
     assert list(out.iterdir()) == []
 
@@ -176,7 +176,7 @@ def test_a_folder_is_held_by_one_process_at_a_time(tmp_path):
 def test_a_damaged_manifest_is_one_line(model, tmp_path, content):
     reconstruct_clip(model, LIGHT, tmp_path, SETTINGS)
     (tmp_path / "reconstruct.json").write_text(content)
-    with pytest.raises(DataError, match=r"reconstruct.json: damaged, or not of this command"):
+    with pytest.raises(DataError, match=r"reconstruct\.json: damaged, or written by"):
         reconstruct_clip(model, LIGHT, tmp_path, SETTINGS)
 
 
@@ -411,7 +411,7 @@ def test_folders_that_are_no_clip_are_named(tmp_path):
     with pytest.raises(DataError, match=r"holds neither pictures \(.png, .* nor views"):
         read_pictures([tmp_path], 32)
     save_picture(tmp_path / "a.png", 200)
-    with pytest.raises(DataError, match=rf"^{tmp_path}: is one of several inputs"):
+    with pytest.raises(DataError, match=rf"^{tmp_path}: is a folder among several inputs"):
         read_pictures([tmp_path / "a.png", tmp_path], 32)
     with pytest.raises(DataError, match=r"nowhere: no such file or folder"):
         read_pictures([tmp_path / "nowhere"], 32)
@@ -419,6 +419,6 @@ def test_folders_that_are_no_clip_are_named(tmp_path):
 
 def test_a_video_is_told_what_it_lacks(tmp_path):
     (tmp_path / "walk.mp4").write_bytes(b"....ftyp")
-    with pytest.raises(DataError, match=r"no mask of the person: .*ffmpeg -i walk.mp4") as caught:
+    with pytest.raises(DataError, match=r"have no mask; .*ffmpeg -i walk.mp4") as caught:
         read_pictures([tmp_path / "walk.mp4"], 32)
     assert "\n" not in str(caught.value)

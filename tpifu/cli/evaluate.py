@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from tpifu.cli.options import NO_DRAW, Device, ModelFile, checked_params, warn_of_light
-from tpifu.cli.render import FOLDERS
 from tpifu.cli.train import stored_pool
 
 
@@ -82,17 +81,16 @@ def evaluate_model(
     from tpifu.measures.names import HEADLINE
     from tpifu.model.folder import device_from, load_model
     from tpifu.parallel import cluster
+    from tpifu.shards.folder import DataFolder
     from tpifu.shards.reader import Shards
 
     trained = load_model(model, device_from(device))
-    meshes, views, pool = (shards / name for name in FOLDERS[:3])
-    warn_of_light(views, trained, Lighting.of(Shards(views, "views").metadata))
+    data = DataFolder(shards)
+    warn_of_light(data.views, trained, Lighting.of(Shards(data.views, "views").metadata))
     with cluster(dask):
         metrics = evaluate(
             trained,
-            meshes,
-            views,
-            pool,
+            data,
             params.evaluate,
             seed,
             out,

@@ -100,7 +100,7 @@ def reconstruct(
     from tpifu.geometry.mesh_files import SUFFIXES, save_mesh
     from tpifu.model.folder import device_from, load_model
     from tpifu.pictures.movies import write_pictures
-    from tpifu.reconstruct.folder import Settings, held, reconstruct_clip, reconstruct_frame
+    from tpifu.reconstruct.folder import Settings, exclusive, reconstruct_clip, reconstruct_frame
     from tpifu.reconstruct.inputs import holds_shards, read_pictures, read_shards
 
     single = bool(out.suffix) and not out.is_dir()
@@ -135,7 +135,7 @@ def reconstruct(
         save_mesh(reconstruct_frame(trained, frames, middle, settings), out)
         print(f"{out}: mesh of {frames.names[middle]}")
         return
-    with held(out):
+    with exclusive(out):
         paths, empty = reconstruct_clip(trained, frames, out, settings)
         if len(empty) == len(paths):
             raise DataError(f"{out}: no frame has a mesh; the first: {empty[0]}")

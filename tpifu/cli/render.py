@@ -92,7 +92,7 @@ def render_clip(
     ] = "camera",
     occlusion: Annotated[
         int,
-        typer.Option(help="Rays from each vertex for ambient occlusion; 0: no occlusion."),
+        typer.Option(help="Rays from each vertex for ambient occlusion; 0 or more; 0: none."),
     ] = 0,
     backend: Annotated[
         str,

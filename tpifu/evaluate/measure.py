@@ -29,7 +29,7 @@ from tpifu.model.field import Field, window_fields
 from tpifu.model.folder import TrainedModel
 from tpifu.parallel import parallel_map
 from tpifu.reconstruct.grid import evaluate_grid
-from tpifu.reconstruct.surface import EmptyField, extract_surface
+from tpifu.reconstruct.surface import EmptyField, reconstruct_mesh
 from tpifu.shards.coding import unpack_bits
 from tpifu.shards.meshes import MeshFrame, MeshReader
 from tpifu.shards.schema import item_seed
@@ -40,13 +40,13 @@ Grid = Bool[np.ndarray, "r r r"]
 @dataclass(frozen=True)
 class MeasuredClip:
     rows: list[Row]
-    """One a frame and view."""
+    """One row for each frame and view."""
     meshes: list[Mesh | None]
-    """The reconstruction of each frame in `measured_view`; None where nothing is predicted."""
+    """The reconstruction of each frame in `measured_view`; None if the field has no surface."""
 
 
 def measured_view(windows: Windows, clip: int) -> int:
-    """The view in which a clip is reconstructed: they take turns."""
+    """The view in which a clip is reconstructed: clip number modulo views."""
     return clip % windows.view_count(clip)
 
 
@@ -58,10 +58,10 @@ def measure_clip(
     config: Evaluate,
     seed: int,
 ) -> MeasuredClip:
-    """Everything that is measured of one clip. `truth`: the true meshes of its frames.
+    """All measures of one clip. `truth`: the true meshes of its frames.
 
-    Points are 50/50 inside and outside, drawn once a mesh, the same for every view and model.
-    Surfaces are compared at `config.surface_points` points on each, without any alignment.
+    Half of the points are inside; they are drawn once a mesh and are the same for every view and
+    model. Surfaces are compared at `config.surface_points` points on each, without alignment.
     """
     name, _ = windows.clips[clip]
     view = measured_view(windows, clip)
@@ -100,12 +100,12 @@ def _measure_shapes(
     seed: int,
 ) -> tuple[list[Row], list[Mesh | None], list[Int[np.ndarray, " n"]]]:
     """Measures of each frame's reconstruction in one view, the reconstructions, and the body part
-    of each of the frame's points (an empty list, if the bodies have no skeleton)."""
+    of each of the frame's points (an empty list if the meshes have no skeleton)."""
     name, point_rows = windows.clips[clip]
     half, level = model.window / 2, model.level
     batch = windows.clip_batch(clip, view, config.points, seed)
     fields = window_fields(model.network, batch.images, batch.frames, batch.calib)
-    # The same points on all true frames, which can be followed where the faces are the same.
+    # Points fixed to the body can be followed only where all frames have the same faces.
     fixed = all(np.array_equal(frame.mesh.faces, truth[0].mesh.faces) for frame in truth)
     rng = np.random.default_rng([*item_seed(seed, name, 0), 2])
     marks = stratified_samples(truth[0].mesh, config.surface_points, rng)
@@ -145,9 +145,8 @@ def _measure_shapes(
 
 
 def _reconstruct(field: Field, config: Evaluate, half: float, level: float) -> Mesh | None:
-    grid = evaluate_grid(field, config.resolution, half, level=level, start=config.start)
     try:
-        return extract_surface(grid, half, level)
+        return reconstruct_mesh(field, config.resolution, half, level, config.start)
     except EmptyField:
         return None
 
@@ -155,7 +154,7 @@ def _reconstruct(field: Field, config: Evaluate, half: float, level: float) -> M
 def _grid(
     windows: Windows, field: Field, row: int, half: float, level: float, start: int
 ) -> tuple[Grid, Grid] | None:
-    """The predicted and the true inside on the stored uniform grid, where there is one."""
+    """Predicted and true occupancy on the stored uniform grid; None if none is stored."""
     (stored,) = windows.points.read([row], ["grid"])
     if stored["grid"] is None:
         return None
@@ -171,7 +170,7 @@ def _add_motion(
     grids: Sequence[tuple[Grid, Grid]],
     paths: Float[np.ndarray, "2 t m 3"],
 ) -> None:
-    """Measures from frame to frame, in the row of the later frame."""
+    """Add the measures of change between frames to the row of the later frame."""
     volumes = np.array(
         [
             [0.0 if mesh is None else mesh.volume(), frame.mesh.volume()]
@@ -198,8 +197,10 @@ def measure(
     *,
     jobs: int = 1,
 ) -> Iterator[MeasuredClip]:
-    """Every clip of `windows` in turn; `meshes` has the true ones. `jobs` processes share the clips
-    of a model on the CPU; the numbers are the same."""
+    """Measure every clip of `windows`; `meshes` is the folder of true meshes.
+
+    `jobs` processes share the clips if the model is on the CPU; the numbers do not change.
+    """
     task = partial(
         _measure_numbered,
         model=model,

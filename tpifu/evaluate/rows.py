@@ -13,7 +13,7 @@ PER_MESH_NAME = "per_mesh.parquet"
 
 
 def over_views(rows: Sequence[Row]) -> list[Row]:
-    """One row a mesh: the mean of each measure over the views that have it, else nan."""
+    """One row for each mesh: the mean of each measure over the views that have it, else nan."""
     views: dict[tuple[str, str, int], list[Row]] = {}
     for row in rows:
         views.setdefault((row["split"], row["clip"], row["frame"]), []).append(row)
@@ -29,8 +29,8 @@ def over_views(rows: Sequence[Row]) -> list[Row]:
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
-    """The metrics file, HEADLINE: the test set's means at the top, other splits under their names;
-    four digits. What no mesh has is left out."""
+    """Contents of the metrics file: means of HEADLINE with four digits, the test split's at the top
+    level, other splits' under their names. Measures that no mesh has are omitted."""
     result: dict[str, Any] = {}
     by_mesh = over_views(rows)
     for split in dict.fromkeys(row["split"] for row in by_mesh):
@@ -49,6 +49,7 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def table(rows: Sequence[Row]) -> pa.Table:
+    """Rows as an Arrow table: the key columns, then every measure as float64."""
     keys = [(name, pa.string()) for name in ("split", "sequence", "clip")]
     keys += [(name, pa.int32()) for name in ("frame", "view")]
     schema = pa.schema([*keys, *((measure, pa.float64()) for measure in MEASURES)])

@@ -1,6 +1,6 @@
-"""What folders of shards hold, for a person: counts, sizes, provenance, and a contact sheet.
+"""Contents of shard folders for people: counts, sizes, provenance and a contact sheet.
 
-Of each row only its key is read, and all of the few frames that are measured and pictured.
+Only row keys are read, and whole rows of the few sampled frames.
 """
 
 import json
@@ -8,7 +8,7 @@ import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -20,50 +20,49 @@ from jaxtyping import Bool, Float
 from tpifu.errors import DataError
 from tpifu.geometry.camera import calibration, ndc_to_pixel, project
 from tpifu.pictures.figures import sheet
-from tpifu.pictures.tiles import ANGLES, TILE, Tile, blank, on_white
-from tpifu.render.render import render
+from tpifu.pictures.tiles import ANGLES, TILE, Tile, blank, draw_mesh, on_white
 from tpifu.shards.coding import decode_png, dequantise, unpack_bits, unpack_codes
 from tpifu.shards.meshes import MeshReader
 from tpifu.shards.reader import Shards
 from tpifu.shards.schema import SPLITS
 
 SAMPLED = 3
-"""Frames of each split that are measured and pictured, evenly spread."""
+"""Frames of each split that are measured and drawn, evenly spread."""
 SLICE = 0.03
-"""Metres from the plane z = 0 within which the slice shows points."""
+"""The slice shows points within this many metres of the plane z = 0."""
 INSIDE, OUTSIDE = (200, 50, 30), (140, 165, 205)
 
 
 @dataclass(frozen=True)
 class Key:
-    """One frame, in whatever kind of shards."""
+    """One frame, in any kind of shards."""
 
     split: str
     clip: str
     frame: int
 
 
-class Kept(ABC):
+class Contents(ABC):
     """One kind of shards."""
 
     shards: Shards
     window: float | None = None
-    """Metres across its pictures or its box; None for meshes, which have neither."""
+    """Width of its images or its box, metres; None for meshes."""
 
     @abstractmethod
     def measure(self, keys: Sequence[Key]) -> dict[str, list[int | float]]:
-        """Of these frames: the one value, or the least and the greatest."""
+        """Properties of some frames: one value, or the smallest and the largest."""
 
     @abstractmethod
     def columns(self) -> list[str]:
-        """Headings of `tiles`."""
+        """Headings of the tiles."""
 
     @abstractmethod
     def tiles(self, key: Key, window: float) -> list[Tile]:
-        """Pictures of one frame, `window` metres wide; white where there is no such frame."""
+        """Tiles of one frame, `window` metres wide; blank if the frame does not exist."""
 
 
-class Meshes(Kept):
+class Meshes(Contents):
     def __init__(self, folder: Path) -> None:
         self.reader = MeshReader(folder)
         self.shards = self.reader.shards
@@ -81,14 +80,11 @@ class Meshes(Kept):
         return [f"mesh\n{name}" for name in ANGLES]
 
     def tiles(self, key: Key, window: float) -> list[Tile]:
-        calibs = np.stack([calibration(angle, window) for angle in ANGLES.values()])
-        for frame in self.reader.read(_rows(self.shards, [key])):
-            # Embree, whatever drew the views: the picture is the same on every machine.
-            return [on_white(image) for image in render(frame.mesh, calibs, TILE, "embree")]
-        return [blank() for _ in calibs]
+        found = self.reader.read(_rows(self.shards, [key]))
+        return draw_mesh(found[0].mesh if found else None, list(ANGLES.values()), window)
 
 
-class Views(Kept):
+class Views(Contents):
     def __init__(self, folder: Path) -> None:
         self.shards = Shards(folder, "views")
         self.window = self.shards.metadata["window"]
@@ -97,7 +93,7 @@ class Views(Kept):
         self.others = others
 
     def measure(self, keys: Sequence[Key]) -> dict[str, list[int | float]]:
-        rows = _rows(self.shards, keys, self.first)
+        rows = _rows(self.shards, keys, view=self.first)
         images = [decode_png(row["image"]) for row in self.shards.read(rows, ["image"])]
         return {
             "size_px": _range([len(image) for image in images]),
@@ -116,12 +112,12 @@ class Views(Kept):
         wanted = [(moment, self.first) for moment in clip] + [(key, view) for view in self.others]
         tiles = []
         for moment, view in wanted:
-            found = self.shards.read(_rows(self.shards, [moment], view), ["image"])
+            found = self.shards.read(_rows(self.shards, [moment], view=view), ["image"])
             tiles += [on_white(decode_png(row["image"])) for row in found] or [blank()]
         return tiles
 
 
-class Points(Kept):
+class Points(Contents):
     def __init__(self, folder: Path) -> None:
         self.shards = Shards(folder, "points")
         self.window = 2 * self.shards.metadata["half"]
@@ -153,24 +149,24 @@ class Points(Kept):
         return points, unpack_bits(row["inside"], len(points))
 
 
-_KINDS: dict[str, Callable[[Path], Kept]] = {"meshes": Meshes, "views": Views, "points": Points}
+_KINDS: dict[str, Callable[[Path], Contents]] = {"meshes": Meshes, "views": Views, "points": Points}
 
 
-def open_folder(data: Path) -> list[Kept]:
+def open_folder(data: Path) -> list[Contents]:
     """The shards in `data`, or in its folders meshes, views and points.
 
-    Raises DataError where there are none, and for foreign, older or damaged ones.
+    Raises DataError if there are none, or if they are foreign, outdated or damaged.
     """
     own = [path for split in SPLITS for path in sorted(data.glob(f"{split}-*.parquet"))]
     if own:
         return [_KINDS[_kind(own[0])](data)]
-    found: list[Kept] = [
-        kept(data / kind) for kind, kept in _KINDS.items() if (data / kind).is_dir()
+    found: list[Contents] = [
+        contents(data / kind) for kind, contents in _KINDS.items() if (data / kind).is_dir()
     ]
     if not found:
         raise DataError(
-            f"{data}: neither shards nor a folder meshes, views or points of shards; write them "
-            "first (dvc repro, or tpifu render)"
+            f"{data}: holds no shards and no folder meshes, views or points; write them first "
+            "(dvc repro, or tpifu render)"
         )
     return found
 
@@ -179,15 +175,17 @@ def _kind(shard: Path) -> str:
     try:
         header = json.loads((pq.read_schema(shard).metadata or {}).get(b"tpifu", b"{}"))
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{shard}: not a readable Parquet file ({error}); write it anew") from error
+        raise DataError(
+            f"{shard}: not a readable Parquet file ({error}); write it again"
+        ) from error
     if header.get("kind") not in _KINDS:
-        raise DataError(f"{shard}: holds no {', '.join(_KINDS)} of tpifu; write it anew")
+        raise DataError(f"{shard}: holds no {', '.join(_KINDS)} of tpifu; write it again")
     return header["kind"]
 
 
-def describe(kept: Kept) -> dict[str, Any]:
-    """Counts by split, measures of the sampled frames, metadata; JSON knows all of its types."""
-    shards, index = kept.shards, kept.shards.index
+def describe(contents: Contents) -> dict[str, Any]:
+    """Counts by split, properties of the sampled frames and metadata, ready for JSON."""
+    shards, index = contents.shards, contents.shards.index
     splits = {}
     for split in SPLITS:
         own = index["split"] == split
@@ -207,22 +205,26 @@ def describe(kept: Kept) -> dict[str, Any]:
             "bytes": sum(path.stat().st_size for path in paths),
         }
     metadata = dict(shards.metadata)
-    keys = sample(kept)
+    keys = sample(contents)
     return {
         "folder": str(shards.folder),
         "kind": metadata.pop("kind"),
         "version": metadata.pop("version"),
         "bytes": sum(path.stat().st_size for path in shards.folder.iterdir()),
         "splits": splits,
-        "sampled": {"frames": len(keys), **kept.measure(keys)},
+        "sampled": {"frames": len(keys), **contents.measure(keys)},
         "metadata": metadata,
     }
 
 
-def sample(kept: Kept) -> list[Key]:
-    """SAMPLED frames of each split, evenly spread over its clips."""
-    index, keys = kept.shards.index, []
-    once = index["view"] == index["view"][0] if "view" in index else np.full(len(kept.shards), True)
+def sample(contents: Contents) -> list[Key]:
+    """SAMPLED frames of each split, spread evenly over its clips."""
+    index, keys = contents.shards.index, []
+    once = (
+        index["view"] == index["view"][0]
+        if "view" in index
+        else np.full(len(contents.shards), True)
+    )
     for split in SPLITS:
         rows = np.flatnonzero((index["split"] == split) & once)
         count = min(SAMPLED, len(rows))
@@ -231,39 +233,33 @@ def sample(kept: Kept) -> list[Key]:
     return keys
 
 
-def contact_sheet(folders: Sequence[Kept], path: Path) -> None:
-    """Write a picture: a row a sampled frame, with its mesh, views and points where there are any.
+def contact_sheet(folders: Sequence[Contents], path: Path) -> None:
+    """Write one row for each sampled frame: its mesh, views and points, as far as they exist.
 
-    All at one scale, except that views keep theirs.
+    Meshes and points are drawn at one scale; views keep their own.
     """
     keys = sample(folders[0])
-    windows = [kept.window for kept in folders if kept.window]
-    # Meshes alone have no window: one that holds every sampled body.
+    windows = [contents.window for contents in folders if contents.window]
+    # Meshes alone have no window: take one that holds every sampled body.
     window = max(windows) if windows else 1.05 * folders[0].measure(keys)["width_m"][-1]
-    tiles = [[tile for kept in folders for tile in kept.tiles(key, window)] for key in keys]
+    tiles = [[tile for contents in folders for tile in contents.tiles(key, window)] for key in keys]
     labels = [
         "\n".join(
             [key.split, *textwrap.wrap(key.clip.rpartition("/")[2], 17), f"frame {key.frame}"]
         )
         for key in keys
     ]
-    sheet(tiles, [name for kept in folders for name in kept.columns()], labels, path)
+    sheet(tiles, [name for contents in folders for name in contents.columns()], labels, path)
 
 
-def _rows(shards: Shards, keys: Sequence[Key], view: int | None = None) -> list[int]:
-    """Numbers of the rows that have these keys."""
-    index, rows = shards.index, []
-    for key in keys:
-        own = (index["frame"] == key.frame) & (index["clip"] == key.clip)
-        own &= index["split"] == key.split
-        if view is not None:
-            own &= index["view"] == view
-        rows += np.flatnonzero(own).tolist()
-    return rows
+def _rows(shards: Shards, keys: Sequence[Key], **view: int) -> list[int]:
+    """Numbers of the rows with these keys."""
+    found = [shards.rows(key.split, key.clip, frame=key.frame, **view) for key in keys]
+    return list(chain(*found))
 
 
 def _range(numbers: Sequence[int | float]) -> list[int | float]:
-    """The one value, or the least and the greatest."""
+    """One value, or the smallest and the largest."""
     return sorted({min(numbers), max(numbers)})
 
 
@@ -275,8 +271,10 @@ def _scatter(
     *,
     width: int,
 ) -> Tile:
-    """Points of `width` pixels on white, those inside over the others, those beyond the window at
-    its edge; twice as fine as a tile, so that shrinking smooths them."""
+    """Points as squares of `width` pixels, inside points on top, clipped to the window.
+
+    Drawn at twice the size of a tile, so that shrinking smooths them.
+    """
     size = 2 * TILE
     image = np.full((size, size, 3), 255, np.uint8)
     pixels = ndc_to_pixel(project(calibration(yaw, window), points), size, size).astype(int)

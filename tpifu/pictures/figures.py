@@ -1,11 +1,11 @@
-"""Pictures of a comparison: contact sheets (Figures 4 and 5), surfaces coloured by their error,
-curves and bars.
+"""Pictures of a comparison: contact sheets (Figures 4 and 5), error maps, curves and bars.
 
-Equal input gives equal bytes: no dates, no versions, no random names.
+Equal input gives equal bytes: files hold no dates, versions or random names.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +15,26 @@ from jaxtyping import Float, Real, UInt8
 from matplotlib import pyplot as plt
 from PIL import Image, ImageDraw, ImageFont
 
-from tpifu.geometry.camera import calibration
 from tpifu.geometry.mesh import Mesh
-from tpifu.pictures.tiles import ANGLES, COLOURS, FAR, TILE, Tile, on_white
-from tpifu.render.render import render
+from tpifu.pictures.tiles import ANGLES, TILE, Tile, draw_mesh, on_white
 
-matplotlib.use("Agg")  # no display is needed, and none may be asked for
+matplotlib.use("Agg")  # draws without a display
 
 
 @dataclass(frozen=True)
 class Pictured:
-    """One frame: what the network saw, and meshes of it."""
+    """One frame: the network's input and meshes of it."""
 
     label: str
     pixels: UInt8[np.ndarray, "h w c"]
     yaw: float
-    """Degrees: the view of the input."""
+    """View of the input, degrees."""
     window: float
-    """Metres across a picture."""
+    """Width of a picture, metres."""
     meshes: Sequence[Mesh | None]
-    """The truth and each model's; None where a model predicted nothing."""
+    """The truth, then each model's reconstruction; None where the field had no surface."""
     errors: Sequence[Float[np.ndarray, " _"] | None]
-    """Of each mesh's vertices, metres to the true surface; None for the truth and for no mesh."""
+    """Distance of each mesh's vertices to the true surface, metres; None for the truth."""
 
     @property
     def truth(self) -> Mesh:
@@ -47,41 +45,17 @@ class Pictured:
 
 def shape_tiles(item: Pictured) -> list[Tile]:
     """The input, then each mesh from every angle."""
-    tiles = [on_white(item.pixels)]
-    for mesh in item.meshes:
-        tiles += _views(mesh, item, list(ANGLES.values()))
-    return tiles
+    yaws = [item.yaw + angle for angle in ANGLES.values()]
+    drawn = [draw_mesh(mesh, yaws, item.window) for mesh in item.meshes]
+    return [on_white(item.pixels), *chain(*drawn)]
 
 
 def error_tiles(item: Pictured) -> list[Tile]:
-    """The input, the truth, then each model's mesh coloured by its error, each from the front and
-    the back."""
-    tiles = [on_white(item.pixels)]
-    for mesh, errors in zip(item.meshes, item.errors, strict=True):
-        tiles += _views(mesh, item, [0.0, 180.0], errors)
-    return tiles
-
-
-def _views(
-    mesh: Mesh | None,
-    item: Pictured,
-    angles: Sequence[float],
-    errors: Float[np.ndarray, " _"] | None = None,
-) -> list[Tile]:
-    if mesh is None:  # the network predicted nothing inside: an empty tile says so
-        return [np.full((TILE, TILE, 3), 255, np.uint8) for _ in angles]
-    calibs = np.stack([calibration(item.yaw + angle, item.window) for angle in angles])
-    # Embree, whatever drew the views: the picture is the same on every machine.
-    shades = render(mesh, calibs, TILE, "embree")
-    if errors is None:
-        return [on_white(shade) for shade in shades]
-    levels = render(mesh, calibs, TILE, "embree", values=np.clip(errors / FAR, 0, 1))
-    colours = matplotlib.colormaps[COLOURS](np.arange(256))[:, :3]
-    tiles = []
-    for shade, level in zip(shades, levels, strict=True):
-        lit = colours[level[..., 0]] * (0.35 + 0.65 * shade[..., :1] / 255) * 255
-        tiles.append(np.where(shade[..., 1:] > 127, lit, 255).round().astype(np.uint8))
-    return tiles
+    """The input, the truth, then each model's mesh coloured by its error; front and back."""
+    yaws = [item.yaw, item.yaw + 180]
+    pairs = zip(item.meshes, item.errors, strict=True)
+    drawn = [draw_mesh(mesh, yaws, item.window, errors=errors) for mesh, errors in pairs]
+    return [on_white(item.pixels), *chain(*drawn)]
 
 
 def sheet(
@@ -123,7 +97,7 @@ def plot_curves(
 def plot_bars(
     groups: Sequence[str], values: Mapping[str, Sequence[float]], title: str, label: str, path: Path
 ) -> None:
-    """Write horizontal bars: for each group one bar of each name; nan leaves a gap."""
+    """Write horizontal bars, one for each name in each group; nan leaves a gap."""
     figure, axes = plt.subplots(figsize=(7, 0.9 + 0.55 * len(groups)), dpi=120)
     height = 0.8 / len(values)
     for number, (name, own) in enumerate(values.items()):
@@ -146,6 +120,6 @@ def moving_mean(values: Float[np.ndarray, " n"], width: int) -> Float[np.ndarray
 
 def _save(figure: Any, path: Path) -> None:
     figure.tight_layout()
-    # Without the version in the metadata the picture's bytes do not change with the library.
+    # Matplotlib's version in the metadata would change the bytes.
     figure.savefig(path, metadata={"Software": None})
     plt.close(figure)

@@ -10,30 +10,26 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from tpifu.geometry.camera import calibration
-from tpifu.geometry.mesh import Mesh
 from tpifu.geometry.mesh_files import read_mesh
 from tpifu.pictures.gltf import write_animation
-from tpifu.pictures.tiles import ANGLES, on_white
-from tpifu.reconstruct.inputs import Clip
-from tpifu.render.render import render
+from tpifu.pictures.tiles import ANGLES, draw_mesh, on_white
+from tpifu.reconstruct.inputs import InputFrames
 
 TILE = 256
 TURNS = 36
 
 
 def write_pictures(
-    clip: Clip, paths: Sequence[Path | None], out: Path, window: float, fps: float
+    clip: InputFrames, paths: Sequence[Path | None], out: Path, window: float, fps: float
 ) -> None:
-    """Write turntable.webp, side_by_side.webp and clip.glb to `out`, from the meshes of a clip,
-    which are read one by one.
+    """Write turntable.webp (the middle frame turning), side_by_side.webp (input and mesh from three
+    angles) and clip.glb (all meshes as one animation) to `out`. Meshes are read one at a time.
 
-    clip.glb comes last, since a long clip of fine meshes does not fit one: DataError.
+    Raises DataError if the clip is too large for one .glb file; the other two are written first.
     """
     shown = [path for path in paths if path is not None]
-    middle = read_mesh(shown[len(shown) // 2])
-    angles = [clip.yaw + 360 * turn / TURNS for turn in range(TURNS)]
-    turns = _drawn(middle, angles, window)
+    yaws = [clip.yaw + 360 * turn / TURNS for turn in range(TURNS)]
+    turns = draw_mesh(read_mesh(shown[len(shown) // 2]), yaws, window, TILE)
     write_webp(map(Image.fromarray, turns), TURNS, out / "turntable.webp", 1000 // 15)
     sheets = (
         _side_by_side(pixels, path, clip.yaw, window)
@@ -45,20 +41,13 @@ def write_pictures(
         write_animation(meshes, out / "clip.glb", fps)
 
 
-def _drawn(mesh: Mesh, yaws: Sequence[float], window: float) -> list[UInt8[np.ndarray, "h w 3"]]:
-    calibs = np.stack([calibration(yaw, window) for yaw in yaws])
-    return [on_white(view) for view in render(mesh, calibs, TILE, "embree")]
-
-
 def _side_by_side(
     pixels: UInt8[np.ndarray, "h w c"], path: Path | None, yaw: float, window: float
 ) -> Image.Image:
-    """The input, and the mesh seen as in the input and from other sides."""
+    """The input, then the mesh from the input's view and two more."""
     source = Image.fromarray(on_white(pixels)).resize((TILE, TILE), Image.Resampling.LANCZOS)
-    blank = np.full((TILE, TILE, 3), 255, np.uint8)
-    views = [blank] * len(ANGLES)
-    if path is not None:
-        views = _drawn(read_mesh(path), [yaw + a for a in ANGLES.values()], window)
+    mesh = None if path is None else read_mesh(path)
+    views = draw_mesh(mesh, [yaw + angle for angle in ANGLES.values()], window, TILE)
     sheet = Image.new("RGB", (TILE * (1 + len(views)), TILE + 24), (255, 255, 255))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
     tiles = chain([source], map(Image.fromarray, views))
@@ -69,8 +58,10 @@ def _side_by_side(
 
 
 class _Film:
-    """Frames as one picture of many: Pillow makes a list of the pictures that it appends, but seeks
-    the frames of each one by one, in order."""
+    """Frames as one multi-frame image.
+
+    Pillow holds all appended images at once, but seeks the frames of one image in order.
+    """
 
     def __init__(self, frames: Iterator[Image.Image], count: int) -> None:
         self.n_frames = count
@@ -84,8 +75,7 @@ class _Film:
 
 
 def write_webp(frames: Iterable[Image.Image], count: int, path: Path, ms: int) -> None:
-    """Write `count` frames as a picture that moves, each for `ms` milliseconds; few are held at a
-    time."""
+    """Write `count` frames as an animation of `ms` milliseconds a frame, holding few at a time."""
     rest = iter(frames)
     first = next(rest)
     part = path.with_name(path.name + ".part")

@@ -1,11 +1,10 @@
-"""A clip's pictures -> a mesh of each frame, one animated mesh, and pictures that move.
+"""A clip to a folder of meshes, one a frame; an interrupted run resumes.
 
 A folder of results holds
 
-- `reconstruct.json`: model, settings and pictures as digests, and the frames without a mesh;
-- `meshes/NAME.glb` (or another format), written frame by frame: what is there is not done again;
-- `clip.glb`: the meshes as one glTF animation, in which a frame without one shows nothing;
-- `turntable.webp`, `side_by_side.webp`: the middle frame turning, and the clip from three sides.
+- `reconstruct.json`: digests of model, settings and images, and the frames without a surface;
+- `meshes/NAME.glb` (or another format), written frame by frame; existing ones are skipped;
+- `clip.glb`, `turntable.webp`, `side_by_side.webp`: see `tpifu.pictures.movies`.
 """
 
 import hashlib
@@ -28,9 +27,9 @@ from tpifu.geometry.mesh import Mesh, largest_component
 from tpifu.geometry.mesh_files import save_mesh
 from tpifu.model.field import Field, window_fields
 from tpifu.model.folder import TrainedModel
-from tpifu.reconstruct.grid import evaluate_grid
-from tpifu.reconstruct.inputs import Clip
-from tpifu.reconstruct.surface import LEVEL, EmptyField, extract_surface
+from tpifu.reconstruct.grid import LEVEL
+from tpifu.reconstruct.inputs import InputFrames
+from tpifu.reconstruct.surface import EmptyField, reconstruct_mesh
 
 MANIFEST_NAME = "reconstruct.json"
 MESHES_NAME = "meshes"
@@ -38,7 +37,7 @@ MESHES_NAME = "meshes"
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How a clip is reconstructed."""
+    """How the meshes of a clip are made; see `tpifu reconstruct --help`."""
 
     resolution: int = 128
     start: int = 32
@@ -48,8 +47,8 @@ class Settings:
 
 
 @contextmanager
-def held(out: Path) -> Iterator[None]:
-    """Hold a folder of results for this process; DataError if another one writes there."""
+def exclusive(out: Path) -> Iterator[None]:
+    """Lock a folder of results for this process. Raises DataError if another process has it."""
     scratch = out / ".lock"
     scratch.mkdir(parents=True, exist_ok=True)
     with locked(scratch, "reconstructs into this folder"):
@@ -59,36 +58,38 @@ def held(out: Path) -> Iterator[None]:
             shutil.rmtree(scratch)
 
 
-def reconstruct_frame(model: TrainedModel, clip: Clip, frame: int, settings: Settings) -> Mesh:
-    """The mesh of one frame. Raises EmptyField where the network predicts nothing."""
+def reconstruct_frame(
+    model: TrainedModel, clip: InputFrames, frame: int, settings: Settings
+) -> Mesh:
+    """The mesh of one frame. Raises EmptyField if the field has no surface."""
     (field,) = _fields(model, clip, [frame])
     return _mesh(field, model.window / 2, settings)
 
 
 def reconstruct_clip(
-    model: TrainedModel, clip: Clip, out: Path, settings: Settings
+    model: TrainedModel, clip: InputFrames, out: Path, settings: Settings
 ) -> tuple[list[Path | None], list[str]]:
-    """Write a mesh a frame to `out`/meshes: their paths, None for a frame in which the network
-    predicts nothing, and what was found there.
+    """Write one mesh a frame to `out`/meshes; frames whose mesh exists are skipped.
 
-    A frame whose mesh is there already is not done again. Raises DataError if `out` holds the
-    meshes of another model, other settings or other pictures, or meshes of unknown origin.
+    Returns the paths, None for a frame without a surface, and one message for each such frame.
+    Raises DataError if `out` holds meshes of another model, other settings, other images or of
+    unknown origin.
     """
     manifest = _manifest(model, clip, settings)
     empty = _open_manifest(out / MANIFEST_NAME, manifest)
     folder = out / MESHES_NAME
     paths = [folder / f"{name}{settings.suffix}" for name in clip.names]
-    left = [
+    missing = [
         frame
         for frame, (name, path) in enumerate(zip(clip.names, paths, strict=True))
         if name not in empty and not path.exists()
     ]
-    fields = _fields(model, clip, left)
+    fields = _fields(model, clip, missing)
     progress = tqdm.tqdm(
-        left,
+        missing,
         desc="reconstruct",
         unit="frame",
-        initial=len(paths) - len(left),
+        initial=len(paths) - len(missing),
         total=len(paths),
         disable=None,
     )
@@ -104,7 +105,7 @@ def reconstruct_clip(
     return found, [f"{name}: {why}" for name, why in empty.items()]
 
 
-def _fields(model: TrainedModel, clip: Clip, frames: Sequence[int]) -> Iterator[Field]:
+def _fields(model: TrainedModel, clip: InputFrames, frames: Sequence[int]) -> Iterator[Field]:
     sees = model.config
     windows = window_frames(len(clip.images), sees.neighborhood, sees.stride)[list(frames)]
     camera = torch.from_numpy(calibration(clip.yaw, model.window))
@@ -114,15 +115,12 @@ def _fields(model: TrainedModel, clip: Clip, frames: Sequence[int]) -> Iterator[
 
 
 def _mesh(field: Field, half: float, settings: Settings) -> Mesh:
-    grid = evaluate_grid(
-        field, settings.resolution, half, level=settings.level, start=settings.start
-    )
-    mesh = extract_surface(grid, half, settings.level)
+    mesh = reconstruct_mesh(field, settings.resolution, half, settings.level, settings.start)
     return largest_component(mesh) if settings.largest else mesh
 
 
-def _manifest(model: TrainedModel, clip: Clip, settings: Settings) -> dict[str, Any]:
-    """What the meshes follow from."""
+def _manifest(model: TrainedModel, clip: InputFrames, settings: Settings) -> dict[str, Any]:
+    """Everything that the meshes depend on, as digests and values."""
     network = hashlib.sha256(f"{model.config.model_dump_json()} {model.window}".encode())
     for value in model.network.state_dict().values():
         network.update(value.cpu().numpy().tobytes())
@@ -139,25 +137,25 @@ def _manifest(model: TrainedModel, clip: Clip, settings: Settings) -> dict[str, 
 
 
 def _open_manifest(path: Path, manifest: dict[str, Any]) -> dict[str, str]:
-    """The frames known to be empty and why; begins a new folder with its manifest."""
+    """Frames known to have no surface, with the reason. Writes the manifest of a new folder."""
     if path.exists():
         try:
             found = dict(json.loads(path.read_text()))
         except (TypeError, ValueError) as error:
             raise DataError(
-                f"{path}: damaged, or not of this command: choose another folder, or delete that "
-                "one"
+                f"{path}: damaged, or written by another program; choose another folder or delete "
+                "this one"
             ) from error
         empty = found.pop("empty", {})
         changed = [key for key in manifest if found.get(key) != manifest[key]]
         if changed and any((path.parent / MESHES_NAME).glob("*")):
             raise DataError(
-                f"{path.parent}: holds meshes of another run ({', '.join(changed)} differ): choose "
-                "another folder, or delete that one"
+                f"{path.parent}: holds meshes of another run ({', '.join(changed)} differ); choose "
+                "another folder or delete this one"
             )
         if not changed:
             return empty
     elif (path.parent / MESHES_NAME).exists():
-        raise DataError(f"{path.parent}: holds {MESHES_NAME}/ already: choose another folder")
+        raise DataError(f"{path.parent}: already holds {MESHES_NAME}/; choose another folder")
     write_json(path, manifest)
     return {}

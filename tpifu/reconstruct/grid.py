@@ -1,7 +1,7 @@
-"""An occupancy field -> a mesh: coarse-to-fine evaluation of a grid, marching cubes, mesh files.
+"""Coarse-to-fine evaluation of an occupancy field on a uniform grid.
 
-The grid is that of `tpifu.occupancy.grid_points`: the centres of resolution^3 cells that fill the
-box [-half, half]^3, metres, indexed x, y, z. Inside is occupancy above a level.
+The grid holds the centres of resolution^3 cells that fill the box [-half, half]^3, in metres,
+indexed x, y, z. A point is inside where its occupancy exceeds the level.
 """
 
 import numpy as np
@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float, Int
 
 from tpifu.geometry.grid import cell_centres
 from tpifu.model.field import Field
-from tpifu.reconstruct.surface import LEVEL
+
+LEVEL = 0.5
 
 
 def evaluate_dense(

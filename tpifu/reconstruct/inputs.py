@@ -16,59 +16,61 @@ from tpifu.shards.reader import Shards, require_camera
 from tpifu.shards.schema import HELD_OUT
 
 PICTURES = (".png", ".apng", ".webp", ".gif", ".tif", ".tiff", ".jpg", ".jpeg")
-"""What is taken from a folder; the last two have no alpha channel, and are told so."""
+"""Files taken from a folder. JPEG has no alpha channel and is refused with that reason."""
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 HELD_OUT_FIRST = (*HELD_OUT, "validation", "train")
 
 
 @dataclass(frozen=True)
-class Clip:
+class InputFrames:
     """Consecutive frames under one camera."""
 
     names: Sequence[str]
-    """Of the frames' meshes."""
+    """Names of the frames' meshes."""
     images: UInt8[np.ndarray, "t h w c"]
     """(grey, mask) or (r, g, b, mask)."""
     yaw: float
-    """Degrees: the view, known from shards. Of pictures 0, so that meshes lie in the frame of the
-    camera."""
+    """Degrees; 0 for pictures, whose meshes then lie in the camera's frame."""
     title: str = ""
-    """Which clip of the shards, in words."""
+    """The clip and view of shards, for people."""
     lighting: Lighting | None = None
-    """Known from shards; None for pictures."""
+    """Light of the images in shards; None for pictures."""
 
 
 def holds_shards(path: Path) -> bool:
-    """Whether `read_shards` is meant for it, `read_pictures` otherwise."""
+    """Whether a folder holds views, for `read_shards`."""
     return any(path.glob("*.parquet")) or any(path.glob("views/*.parquet"))
 
 
-def read_pictures(paths: Sequence[Path], size: int) -> Clip:
-    """Image files in order, a folder of them (frame2 before frame10), or one animated picture; the
-    mask as alpha channel. Raises DataError for anything that does not suit a model of `size`
-    pixels."""
+def read_pictures(paths: Sequence[Path], size: int) -> InputFrames:
+    """Image files in order, a folder of them (frame2 before frame10), or one animated image.
+
+    The alpha channel is the person's mask. Raises DataError for anything that a model of `size`
+    pixels cannot read.
+    """
     if len(paths) == 1 and paths[0].is_dir():
         paths = _pictures_in(paths[0])
     for path in paths:
         if path.is_dir():
-            raise DataError(f"{path}: is one of several inputs: a folder must be given alone")
+            raise DataError(f"{path}: is a folder among several inputs; give it alone")
         if not path.is_file():
             raise DataError(f"{path}: no such file or folder")
         if path.suffix.lower() in VIDEOS:
             raise DataError(
-                f"{path}: a video has no mask of the person: cut it into pictures (ffmpeg -i "
-                f"{path.name} frame_%04d.png), put the mask into their alpha channel, give those"
+                f"{path}: videos have no mask; extract frames "
+                f"(ffmpeg -i {path.name} frame_%04d.png), add the person's mask as alpha "
+                "channel and give those"
             )
     films = [_frames_of(path, size) for path in paths]
     if len(films) == 1 and len(films[0]) > 1:
-        return Clip(_numbered(len(films[0])), np.stack(films[0]), 0.0)
+        return InputFrames(_numbered(len(films[0])), np.stack(films[0]), 0.0)
     for path, film in zip(paths, films, strict=True):
         if len(film) > 1:
             raise DataError(
                 f"{path}: has {len(film)} frames and is one of several files: give it alone, or "
                 "cut it into pictures"
             )
-    return Clip([path.stem for path in paths], np.stack([film[0] for film in films]), 0.0)
+    return InputFrames([path.stem for path in paths], np.stack([film[0] for film in films]), 0.0)
 
 
 def _pictures_in(folder: Path) -> list[Path]:
@@ -86,15 +88,17 @@ def _pictures_in(folder: Path) -> list[Path]:
 
 
 def _natural(path: Path) -> tuple[list[str | int], str]:
-    """Sorts numbers in names by value."""
+    """Sort key that compares numbers in names by value."""
     parts = re.split(r"(\d+)", path.stem.casefold())  # every other one is a number
     return [int(part) if n % 2 else part for n, part in enumerate(parts)], path.name
 
 
-def read_shards(folder: Path, clip: str | None, view: int, size: int, window: float) -> Clip:
-    """One clip and view of a folder with views/, or of a views folder; without a name the first
-    clip, held-out ones before those that models may have learnt. Raises DataError if there is no
-    such clip or view, or if the images do not suit a model."""
+def read_shards(folder: Path, clip: str | None, view: int, size: int, window: float) -> InputFrames:
+    """One clip and view of a views folder, or of the folder that holds it.
+
+    Without a name, the first clip: held-out splits come before training data. Raises DataError if
+    the clip or view does not exist or the model cannot read the images.
+    """
     views = Shards(folder / "views" if (folder / "views").is_dir() else folder, "views")
     require_camera(folder, views, size, window)
     index = views.index
@@ -106,18 +110,17 @@ def read_shards(folder: Path, clip: str | None, view: int, size: int, window: fl
         more = f" and {len(clips) - 3} more" if len(clips) > 3 else ""
         raise DataError(f"{folder}: has no clip {clip!r}; it has {some}{more}")
     split, name = chosen
-    of_clip = (index["split"] == split) & (index["clip"] == name)
-    rows = np.flatnonzero(of_clip & (index["view"] == view))
-    if not len(rows):
-        known = np.unique(index["view"][of_clip])
+    rows = views.rows(split, name, view=view)
+    if not rows:
+        known = np.unique(index["view"][views.rows(split, name)])
         raise DataError(
             f"{folder}: clip {name} has no view {view}; its views are {known[0]} to {known[-1]}"
         )
-    found = views.read(rows.tolist(), ["image", "yaw"])
+    found = views.read(rows, ["image", "yaw"])
     images = np.stack([decode_png(row["image"]) for row in found])
     title = f"clip {name} ({split}), view {view}"
     lighting = Lighting.of(views.metadata)
-    return Clip(_numbered(len(images)), images, float(found[0]["yaw"]), title, lighting)
+    return InputFrames(_numbered(len(images)), images, float(found[0]["yaw"]), title, lighting)
 
 
 def _numbered(count: int) -> list[str]:
@@ -125,7 +128,7 @@ def _numbered(count: int) -> list[str]:
 
 
 def _frames_of(path: Path, size: int) -> list[UInt8[np.ndarray, "h w 4"]]:
-    """All frames of a picture file, checked."""
+    """All frames of an image file, checked."""
     try:
         with Image.open(path) as file:
             frames = []
@@ -138,18 +141,18 @@ def _frames_of(path: Path, size: int) -> list[UInt8[np.ndarray, "h w 4"]]:
         height, width = pixels.shape[:2]
         if not has_alpha:
             raise DataError(
-                f"{path}: has no alpha channel: the mask of the person must be its alpha channel "
-                "(255 on the person, 0 elsewhere)"
+                f"{path}: has no alpha channel; store the person's mask there (255 on the person, "
+                "0 elsewhere)"
             )
         if (width, height) != (size, size):
             raise DataError(
-                f"{path}: is {width} x {height} pixels, the model wants {size} x {size}: "
-                "crop and resize it"
+                f"{path}: is {width} x {height} pixels, the model reads {size} x {size}; crop and "
+                "resize it"
             )
         if (mask := pixels[..., 3]).min() == mask.max():
             state = "transparent" if mask.max() == 0 else "the same"
             raise DataError(
-                f"{path}: its alpha channel is {state} everywhere: it must be the mask of the "
-                "person (255 on the person, 0 elsewhere)"
+                f"{path}: its alpha channel is {state} everywhere; store the person's mask there "
+                "(255 on the person, 0 elsewhere)"
             )
     return [pixels for pixels, _ in frames]

@@ -1,4 +1,4 @@
-"""Occupancy grid to mesh, by marching cubes."""
+"""Occupancy field to mesh, by marching cubes on a grid."""
 
 import numpy as np
 from jaxtyping import Float
@@ -6,19 +6,27 @@ from skimage.measure import marching_cubes
 
 from tpifu.errors import DataError
 from tpifu.geometry.mesh import Mesh
-
-LEVEL = 0.5
+from tpifu.model.field import Field
+from tpifu.reconstruct.grid import LEVEL, evaluate_grid
 
 
 class EmptyField(DataError):
-    """A field without a surface: nothing inside, or everything."""
+    """The field has no surface: nothing or everything is inside."""
+
+
+def reconstruct_mesh(field: Field, resolution: int, half: float, level: float, start: int) -> Mesh:
+    """The surface of a field, from a grid of `resolution` cells a side over [-half, half]^3 metres.
+
+    `start`: intervals a side of the lattice that is refined. Raises EmptyField.
+    """
+    grid = evaluate_grid(field, resolution, half, level=level, start=start)
+    return extract_surface(grid, half, level)
 
 
 def extract_surface(grid: Float[np.ndarray, "r r r"], half: float, level: float = LEVEL) -> Mesh:
-    """The closed surface of what is above `level`: world metres, faces wound to point outwards.
+    """The closed surface around all cells above `level`, in world metres; normals point outwards.
 
-    What reaches the border of the box is cut off at its walls. Raises EmptyField if there is no
-    surface.
+    The surface is cut off at the walls of the box. Raises EmptyField if there is no surface.
     """
     inside = grid > level
     if inside.all() or not inside.any():
@@ -28,10 +36,9 @@ def extract_surface(grid: Float[np.ndarray, "r r r"], half: float, level: float 
             f"{grid.max():.3g}, the surface is at {level:g}; check that the mask shows the body "
             "and that the training loss fell well below 0.25"
         )
-    # As far below the level as 1 is above: a border cell of occupancy 1 is cut off exactly at the
-    # wall.
+    # As far below the level as 1 is above it, so that full border cells end exactly at the wall.
     padded = np.pad(grid, 1, constant_values=2 * level - 1)
-    # Lorensen's cases stay watertight where values tie with the level or each other, Lewiner's not.
+    # Lorensen's cases stay watertight where values equal the level or each other; Lewiner's do not.
     corners, faces, _, _ = marching_cubes(
         padded, level, method="lorensen", gradient_direction="ascent"
     )

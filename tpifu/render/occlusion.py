@@ -35,12 +35,9 @@ def openness(mesh: Mesh, rays: int) -> Float64[np.ndarray, " v"]:
     batch = max(1, RAYS // rays)
     for first in range(0, count, batch):
         part = slice(first, first + batch)
-        directions = np.copysign(1, cosines[part, :, None]).astype(np.float32) * axes
-        hits = scene.run(
-            np.repeat(origins[part], rays, axis=0),
-            directions.reshape(-1, 3).astype(np.float32),
-            query="OCCLUDED",
-        )
+        sides = np.copysign(np.float32(1), cosines[part, :, None], dtype=np.float32)
+        directions = (sides * axes.astype(np.float32)).reshape(-1, 3)
+        hits = scene.run(np.repeat(origins[part], rays, axis=0), directions, query="OCCLUDED")
         free[part] = (hits < 0).reshape(-1, rays)
     weights = abs(cosines)
     total = weights.sum(axis=1)

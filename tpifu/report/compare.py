@@ -1,9 +1,7 @@
-"""Two evaluated models side by side: Table 2, Figures 4 and 5, tables, plots, and the page that
-shows them all.
+"""Two evaluated models side by side: Table 2, Figures 4 and 5, tables, plots and one page.
 
-What it writes: `comparison/` (pictures), `tables/` (Table 2 as text, every number as CSV), `truth/`
-(the true meshes of the frames that are shown), `index.html` (all of it in one file, with a player
-of a clip in 3D).
+Writes `comparison/` (pictures), `tables/` (Table 2 as text, every number as CSV), `truth/` (true
+meshes of the frames shown) and `index.html` (everything in one file, with a 3D player of a clip).
 """
 
 from collections.abc import Sequence
@@ -16,7 +14,7 @@ from tpifu.config import Evaluate
 from tpifu.evaluate.rows import PER_MESH_NAME
 from tpifu.geometry.mesh_files import save_mesh
 from tpifu.measures.names import BY_PART, HEADLINE, MEASURES, SHARES, SURFACE, TIME
-from tpifu.report.frames import Frames, Side, draw_frames, player
+from tpifu.report.frames import Frames, Side, draw_figure4, draw_figure5, player
 from tpifu.report.page import Section, write_page
 from tpifu.report.sections import (
     draw_parts,
@@ -39,6 +37,7 @@ from tpifu.report.tables import (
     part_rows,
     table2,
 )
+from tpifu.shards.folder import DataFolder
 from tpifu.shards.meshes import MeshReader
 
 TABLE_NAME = "table2.md"
@@ -47,19 +46,16 @@ PAGE_NAME = "index.html"
 
 def compare(
     sides: Sequence[Side],
-    meshes: Path,
-    views: Path,
-    points: Path,
+    data: DataFolder,
     out: Path,
     config: Evaluate,
     *,
     seed: int,
     profile: str,
 ) -> dict[str, Any]:
-    """Write comparison/, tables/, truth/ and index.html to `out`; returns the differences.
+    """Write comparison/, tables/, truth/ and index.html to `out`; return the differences.
 
-    A difference is second minus first side, per mesh, with a 95 % bootstrap interval that resamples
-    whole clips.
+    A difference is second minus first side per mesh, with a 95 % bootstrap interval over clips.
     """
     pictures, numbers = out / "comparison", out / "tables"
     for folder in (pictures, numbers):
@@ -71,7 +67,7 @@ def compare(
         for split in dict.fromkeys(row["split"] for row in rows[0])
     }
     motions = by_motion(*rows, (*HEADLINE, *SHARES), seed)
-    reader = MeshReader(meshes)
+    reader = MeshReader(data.meshes)
     provenance = reader.shards.metadata["provenance"]
     (numbers / TABLE_NAME).write_text(table2(names, found, profile, seed, provenance))
     for name, table in (
@@ -82,14 +78,14 @@ def compare(
     ):
         (numbers / f"{name}.csv").write_text(csv_text(table))
 
-    frames = Frames(sides, reader, views, points)
-    shown = draw_frames(frames, config, pictures)
-    for item in shown.items:
+    frames = Frames(sides, reader, data)
+    figure4, errors = draw_figure4(frames, pictures)
+    figure5 = draw_figure5(frames, pictures)
+    for item in frames.shown:
         save_mesh(frames[item].truth, out / "truth" / f"{item.stem}.glb")
     curves = draw_training(sides, pictures)
     main_split, main = next(iter(found.items()))
     bars = draw_parts(names, main, pictures)
-    moving = bool(shown.sequence)
 
     lead = (
         f"PIFu on single frames ({names[0]}) and on neighbouring frames ({names[1]}): the same "
@@ -98,9 +94,9 @@ def compare(
     )
     sections = [
         Section("Table 2", [table2_section(names, main), *notes(profile, provenance)]),
-        *([Section("A clip in motion", [player(frames, shown.sequence)])] if moving else []),
-        Section("Figure 4: single frames", shown.figure4),
-        *([Section("Figure 5: a clip over time", shown.figure5)] if moving else []),
+        *([Section("A clip in motion", [player(frames)])] if figure5 else []),
+        Section("Figure 4: single frames", figure4),
+        *([Section("Figure 5: a clip over time", figure5)] if figure5 else []),
         Section(
             "Shape",
             [
@@ -108,14 +104,14 @@ def compare(
                 f"alignment, on reconstructions of {config.resolution} cells a side, drawn with "
                 f"seed {seed}.",
                 paired_table(names, main, ("volumetric_iou", *SURFACE)),
-                *shown.errors,
+                *errors,
             ],
         ),
         Section(
             "Motion",
             [
-                "What changes from frame to frame beyond what the true body does; all are 0 for "
-                "the truth. A frame is every fifth of the source, where that is SURREAL.",
+                "Change between consecutive frames that the true body does not show; 0 is perfect. "
+                "Frames are every fifth of the source.",
                 paired_table(names, main, TIME),
             ],
         ),

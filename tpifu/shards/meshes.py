@@ -123,8 +123,7 @@ class MeshReader:
 
     def clip(self, split: str, name: str) -> list[int]:
         """Row numbers of the frames of one clip."""
-        index = self.shards.index
-        return np.flatnonzero((index["split"] == split) & (index["clip"] == name)).tolist()
+        return self.shards.rows(split, name)
 
     def clips(self) -> list[StoredClip]:
         """All clips in stored order."""

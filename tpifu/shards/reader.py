@@ -76,6 +76,13 @@ class Shards:
     def __len__(self) -> int:
         return len(self._locations)
 
+    def rows(self, split: str, clip: str, **keys: int) -> list[int]:
+        """Numbers of the rows of one clip; `frame` and `view` narrow them down."""
+        chosen = (self.index["split"] == split) & (self.index["clip"] == clip)
+        for key, wanted in keys.items():
+            chosen &= self.index[key] == wanted
+        return np.flatnonzero(chosen).tolist()
+
     def read(self, rows: Sequence[int], columns: list[str]) -> list[dict[str, Any]]:
         """Rows by number, in the given order. Each row group is read once, and all row groups of a
         file together."""
