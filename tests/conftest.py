@@ -1,4 +1,4 @@
-"""Meshes and tiny data that several test files share."""
+"""Shared fixtures: meshes, tiny data, time limits and locks."""
 
 import signal
 import subprocess
@@ -17,19 +17,19 @@ from tpifu.prepare.points import write_points
 from tpifu.prepare.views import write_views
 from tpifu.shards.meshes import MeshFrame, write_meshes
 
-PATIENCE = 300
-"""Seconds that only a test which never ends takes: forged counts ask for hours."""
+TIMEOUT = 300
+"""Seconds, far more than a finite test needs even on a busy machine."""
 
 
 @pytest.fixture
 def ends():
-    """Fail the test that runs on and on; it measures no speed, so a busy machine is no failure."""
+    """Fail a test that does not end within TIMEOUT."""
 
     def stop(signum, frame):
-        pytest.fail(f"still running after {PATIENCE} s")
+        pytest.fail(f"still running after {TIMEOUT} s")
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(PATIENCE)
+    signal.alarm(TIMEOUT)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
@@ -66,7 +66,7 @@ HIPS, KNEES, SPINE, SHOULDERS = (1, 2), (4, 5), 3, (16, 17)
 
 @pytest.fixture(scope="session")
 def squatting() -> Mesh:
-    """A body in a deep squat: the thighs are pressed into the belly, so the surface cuts itself."""
+    """A body in a deep squat, which intersects itself: the thighs are inside the belly."""
     pose = np.zeros((24, 3))
     pose[HIPS, 0] = -2.2
     pose[KNEES, 0] = 2.4
@@ -86,7 +86,7 @@ def walking() -> Mesh:
 
 
 def posed(pose: np.ndarray) -> Mesh:
-    from tpifu.body.body import embedded_body  # here: it brings torch, which few test files need
+    from tpifu.body.body import embedded_body  # imports torch, which few test files need
 
     body = embedded_body("male")
     vertices, joints = body.pose(pose.reshape(1, 72).astype(np.float32), np.zeros(10, np.float32))
@@ -95,7 +95,7 @@ def posed(pose: np.ndarray) -> Mesh:
 
 @pytest.fixture(scope="session")
 def ball():
-    """Maker of spheres: `ball(radius, centre)`; fine enough to be within 0.3 % of round."""
+    """A function `ball(radius, centre)` that returns a sphere, exact within 0.3 % of the radius."""
 
     def make(radius: float, centre=(0.0, 0.0, 0.0)) -> Mesh:
         sphere = trimesh.creation.icosphere(subdivisions=4, radius=radius)
@@ -106,7 +106,7 @@ def ball():
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory) -> Path:
-    """A folder with {meshes,views,points}: leaning capsules, 2 views of 32 px, 400 points each."""
+    """A data folder of leaning capsules with 2 views of 32 px and 400 points per mesh."""
     folder = tmp_path_factory.mktemp("tiny")
     capsule = trimesh.creation.capsule(height=0.9, radius=0.25, count=[12, 12])
     upright = trimesh.transformations.rotation_matrix(-np.pi / 2, [1, 0, 0])
@@ -142,7 +142,7 @@ def tiny(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def synthetic_tree(tmp_path_factory) -> Path:
-    """A small tree of synthetic clips: 3 subjects to train on, 2 to test on."""
+    """A tree of synthetic clips of 3 train and 2 test subjects."""
     from tpifu.config import Data, Synthetic
     from tpifu.sources.tree import write_tree
 
@@ -160,6 +160,6 @@ def leaning(mesh: trimesh.Trimesh, angle: float) -> Mesh:
 
 @pytest.fixture(scope="session")
 def tiny_model() -> Model:
-    """The smallest network that is still all of PIFu."""
+    """A tiny network with all parts of PIFu."""
     hourglass = Hourglass(stacks=2, depth=1, dim=8)
     return Model(hourglass=hourglass, mlp=(16, 8), z_normalization=0.3, neighborhood=3)

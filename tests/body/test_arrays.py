@@ -1,4 +1,4 @@
-"""Arrays of SMPL models: .npz files, and the checks that both kinds of file pass."""
+"""Arrays of SMPL models: .npz files, and the checks of both file formats."""
 
 import io
 import pickle
@@ -35,7 +35,7 @@ def test_an_npz_is_read(tmp_path, save):
     assert_same(read(tmp_path, npz({**stored, **extra}, save)), stored)
 
 
-def test_an_npz_of_python_2_is_read_without_warnings(tmp_path):
+def test_an_npz_from_python_2_is_read_without_warnings(tmp_path):
     content = with_member(
         npz(model()), "v_template", lambda array: array.replace(b"(5, 3), }  ", b"(5L, 3L), }")
     )
@@ -43,7 +43,7 @@ def test_an_npz_of_python_2_is_read_without_warnings(tmp_path):
     assert_same(read(tmp_path, content), model())
 
 
-def test_a_root_without_parent_may_be_minus_one(tmp_path):
+def test_the_roots_parent_may_be_stored_as_minus_one(tmp_path):
     stored = model()
     stored["kintree_table"] = stored["kintree_table"].astype(np.int32)
     assert stored["kintree_table"][0, 0] == -1
@@ -70,7 +70,7 @@ def npy(dtype="<f8", shape="(5, 3)", raw=b"") -> bytes:
         (b"", "ValueError"),
     ],
 )
-def test_a_forged_npz_is_refused_in_little_memory(tmp_path, member, text):
+def test_a_forged_npz_is_rejected_in_little_memory(tmp_path, member, text):
     content = with_member(npz(model()), "v_template", lambda _: member)
     tracemalloc.start()
     with pytest.raises(DataError, match=text) as caught:
@@ -81,7 +81,7 @@ def test_a_forged_npz_is_refused_in_little_memory(tmp_path, member, text):
     assert "\n" not in str(caught.value)
 
 
-def test_files_that_are_too_large_are_refused(tmp_path, monkeypatch):
+def test_files_that_are_too_large_are_rejected(tmp_path, monkeypatch):
     monkeypatch.setattr("tpifu.body.arrays.MAX_BYTES", 10**6)
     bomb = npz({**model(), "v_template": np.zeros((10**6, 3))}, np.savez_compressed)
     assert len(bomb) < 10**5
@@ -95,7 +95,7 @@ def test_files_that_are_too_large_are_refused(tmp_path, monkeypatch):
         read(tmp_path, bytes(10**6 + 1), "pkl")
 
 
-def bent(name, index, value):
+def modified(name, index, value):
     array = model()[name].copy()
     array[index] = value
     return {name: array}
@@ -113,27 +113,27 @@ def bent(name, index, value):
         ({"shapedirs": np.zeros((5, 30))}, "shapedirs has shape"),
         ({"posedirs": np.zeros((5, 3, 10))}, "posedirs has shape"),
         ({"weights": np.zeros((4, 24))}, "weights has shape"),
-        ({"weights": np.zeros((5, 24))}, "follows no joint"),
+        ({"weights": np.zeros((5, 24))}, "has no positive weight"),
         ({"J_regressor": np.zeros((5, 24))}, "J_regressor has shape"),
         ({"kintree_table": np.zeros((2, 52), int)}, "kintree_table has shape"),
         ({"f": np.zeros((7, 4), int)}, "f has shape"),
         ({"f": np.zeros((0, 3), int)}, "f is empty"),
-        ({"f": np.zeros((7, 3))}, "f holds float64, expected integers"),
+        ({"f": np.zeros((7, 3))}, "f has type float64, expected integers"),
         ({"f": np.full((7, 3), 5)}, r"has a vertex outside 0\.\.4"),
         ({"f": np.full((7, 3), -1)}, "has a vertex outside"),
         ({"f": np.full((7, 3), 2**64 - 1, np.uint64)}, "has a vertex outside"),
         ({"v_template": np.zeros((5, 3), "c8")}, "v_template .*, expected plain numbers"),
         ({"v_template": np.zeros((5, 3), bool)}, "v_template .*, expected plain numbers"),
-        (bent("v_template", (0, 0), np.nan), "v_template holds values that are not finite"),
-        (bent("posedirs", (0, 0, 0), 1e300), "posedirs holds values that are not finite"),
-        (bent("kintree_table", (0, 0), 0), "does not list the joints from the root on"),
-        (bent("kintree_table", (1, 3), 4), "does not list"),
-        (bent("kintree_table", (0, 3), 3), "does not list"),
-        (bent("kintree_table", (0, 3), 2**32 - 1), "does not list"),
-        ({"kintree_table": np.zeros((2, 24))}, "kintree_table holds float64"),
+        (modified("v_template", (0, 0), np.nan), "v_template contains values that are not finite"),
+        (modified("posedirs", (0, 0, 0), 1e300), "posedirs contains values that are not finite"),
+        (modified("kintree_table", (0, 0), 0), "does not list the joints"),
+        (modified("kintree_table", (1, 3), 4), "does not list"),
+        (modified("kintree_table", (0, 3), 3), "does not list"),
+        (modified("kintree_table", (0, 3), 2**32 - 1), "does not list"),
+        ({"kintree_table": np.zeros((2, 24))}, "kintree_table has type float64"),
     ],
 )
-def test_arrays_that_are_no_body_are_refused(tmp_path, kind, changes, text):
+def test_invalid_arrays_are_rejected(tmp_path, kind, changes, text):
     arrays = {name: a for name, a in {**model(), **changes}.items() if a is not None}
     with pytest.raises(DataError, match=text) as caught:
         read(tmp_path, npz(arrays) if kind == "npz" else python2(arrays), kind)

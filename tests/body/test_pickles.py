@@ -1,4 +1,4 @@
-"""Pickles of SMPL models: genuine ones are read, malicious ones run nothing."""
+"""Pickled SMPL models: genuine files are read, malicious files run no code."""
 
 import codecs
 import copyreg
@@ -37,7 +37,7 @@ def test_a_pickle_of_python_3_is_read(tmp_path, protocol):
     assert_same(read(tmp_path, pickle.dumps(stored, protocol)), stored)
 
 
-def test_a_sparse_matrix_may_name_an_element_twice(tmp_path):
+def test_duplicate_elements_of_a_sparse_matrix_are_summed(tmp_path):
     once = scipy.sparse.csc_matrix(model()["J_regressor"])
     twice = old_csc(
         once,
@@ -50,7 +50,7 @@ def test_a_sparse_matrix_may_name_an_element_twice(tmp_path):
 
 
 def attacks(proof: str) -> dict[str, tuple[bytes, str]]:
-    """Name -> (pickle, text of the error)."""
+    """Name -> (pickle, error message)."""
     text = f"V{proof}\n".encode()
     call = b"(" + text + b"tR."
     code = b"(V" + f"__import__('os').mkdir({proof!r})".encode() + b"\ntR."
@@ -82,18 +82,18 @@ def attacks(proof: str) -> dict[str, tuple[bytes, str]]:
         "getattr": (b"c__builtin__\ngetattr\n(cchumpy\nf\nVx\ntR.", builtins("getattr")),
         "dotted name": (stack_global(b"numpy", b"ndarray.tofile") + call, r"tofile is not"),
         "other split": (stack_global(b"numpy.core", b"multiarray._reconstruct") + b".", "is not"),
-        "below chumpy": (stack_global(b"chumpy.ch", b"os.mkdir") + call, "holds no dict"),
+        "below chumpy": (stack_global(b"chumpy.ch", b"os.mkdir") + call, "is not a dict"),
         "like chumpy": (b"cchumpyevil\nCh\n.", r"chumpyevil\.Ch is not"),
         "line breaks": (stack_global(b"os\nx", b"\x1b[31m") + b".", r"os\\nx\.\\x1b\[31m is not"),
-        "name that is no text": (b"\x80\x04NN\x93.", "UnpicklingError"),
+        "name that is not text": (b"\x80\x04NN\x93.", "UnpicklingError"),
         "copyreg": (b"ccopyreg\nadd_extension\n.", r"copyreg\.add_extension is not"),
         "instance of a function": (b"ccopy_reg\n_reconstructor\n(cos\nmkdir\nNNtR.", named),
-        "instance of text": (b"ccopyreg\n_reconstructor\n(" + text + b"NNtR.", "no class"),
+        "instance of text": (b"ccopyreg\n_reconstructor\n(" + text + b"NNtR.", "not a class"),
         "codec": (b"c_codecs\nencode\n(Vx\nVzip\ntR.", "not stored as latin-1"),
         "call of an object": (b"c__builtin__\nset\n)R)R.", "TypeError"),
         "setstate": (record + b"}V__setstate__\ncos\nmkdir\nsb" + text + b"b.", named),
-        "state of a record": (record + b"}V__setstate__\nNsb" + text + b"b.", "holds no dict"),
-        "slots of a record": (record + b"N}V__class__\nc_codecs\nencode\ns\x86b.", "no dict"),
+        "state of a record": (record + b"}V__setstate__\nNsb" + text + b"b.", "is not a dict"),
+        "slots of a record": (record + b"N}V__class__\nc_codecs\nencode\ns\x86b.", "not a dict"),
         "state of a class": (b"cnumpy\nndarray\n}V__new__\nNsb.", "TypeError"),
         "slots of a class": (b"cnumpy\nndarray\nN}V__new__\nNs\x86b.", "TypeError"),
         "state of a dict": (b"}}V__class__\nNsb.", "AttributeError"),
@@ -102,13 +102,13 @@ def attacks(proof: str) -> dict[str, tuple[bytes, str]]:
         "extension": (b"\x82\xf0" + call, refused),
         "unknown extension": (b"\x84\x01\x00\x00\x7f.", "unregistered extension"),
         "buffer outside the file": (b"\x97.", "UnpicklingError"),
-        "no model": (b"].", "holds no dict"),
+        "no model": (b"].", "is not a dict"),
     }
 
 
 @pytest.fixture
 def registered():
-    """os.mkdir in the extension registry, as code 0xF0, and in its cache."""
+    """os.mkdir is in the extension registry, with code 0xF0, and in its cache."""
     copyreg.add_extension(os.mkdir.__module__, "mkdir", 0xF0)
     assert pickle.loads(b"\x82\xf0.") is os.mkdir
     yield
@@ -118,14 +118,14 @@ def registered():
 @pytest.mark.parametrize(
     "name", ["reduce", "system", "inst", "obj", "eval", "in a model", "extension"]
 )
-def test_the_attacks_would_work_on_a_plain_unpickler(tmp_path, registered, name):
+def test_the_attacks_work_on_a_plain_unpickler(tmp_path, registered, name):
     proof = tmp_path / "proof"
     pickle.loads(attacks(str(proof))[name][0])
     assert proof.is_dir()
 
 
 @pytest.mark.parametrize("name", attacks("x"))
-def test_an_attack_is_refused_and_nothing_runs(tmp_path, registered, name):
+def test_an_attack_is_rejected_and_runs_no_code(tmp_path, registered, name):
     proof = tmp_path / "proof"
     content, text = attacks(str(proof))[name]
     with pytest.raises(DataError, match=text) as caught:
@@ -133,11 +133,11 @@ def test_an_attack_is_refused_and_nothing_runs(tmp_path, registered, name):
     assert str(caught.value).startswith(f"{tmp_path / 'm.pkl'}: ")
     assert "\n" not in str(caught.value)
     assert not proof.exists()
-    assert_same(read(tmp_path, python2(as_stored(model()))), model())  # it left no trace
+    assert_same(read(tmp_path, python2(as_stored(model()))), model())  # no lasting effect
 
 
 def forged_array(shape=(5, 3), code="f8", raw=bytes(120), order="<"):
-    """A numpy array as its pickle has it, each part as given."""
+    """A pickled numpy array with the given parts."""
 
     class Dtype:
         def __reduce__(self):
@@ -157,7 +157,7 @@ class Encoded:
 
 
 def forged_arrays():
-    """(key of the model, its value, text of the error)."""
+    """(key of the model, its value, error message)."""
     flat, matrix = np.arange(150), model()["J_regressor"]
     cyclic = Ch()
     cyclic.x = cyclic
@@ -200,7 +200,7 @@ def forged_arrays():
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4])
-def test_a_forged_array_is_refused_by_name(tmp_path, protocol):
+def test_a_forged_array_is_rejected_with_its_name(tmp_path, protocol):
     dump = pickle.dumps if protocol > 2 else python2
     for key, value, text in forged_arrays():
         with pytest.raises(DataError, match=text) as caught:
@@ -213,12 +213,12 @@ def test_a_forged_array_is_refused_by_name(tmp_path, protocol):
     "content",
     [
         *(b"", b"}", b".", b"}u.", b"N\x87.", b"h\x05.", b"X\x01\x00\x00\x00\xff."),
-        *(b"\x8e" + b"\xff" * 8, b"X\xff\xff\xff\xff", b"\x8b\xff\xff\xff\x7f"),  # long claims
+        *(b"\x8e" + b"\xff" * 8, b"X\xff\xff\xff\xff", b"\x8b\xff\xff\xff\x7f"),  # huge sizes
         python2(model())[:-500],
         b"<html>login</html>" * 9000,
     ],
 )
-def test_a_damaged_pickle_is_refused_in_one_line(tmp_path, content):
+def test_a_damaged_pickle_is_rejected_in_one_line(tmp_path, content):
     with pytest.raises(DataError, match="not a readable SMPL model") as caught:
         read(tmp_path, content)
     assert "\n" not in str(caught.value)
@@ -226,7 +226,7 @@ def test_a_damaged_pickle_is_refused_in_one_line(tmp_path, content):
 
 
 @pytest.mark.parametrize("error", [MemoryError, RecursionError])
-def test_a_pickle_that_exhausts_the_interpreter_is_refused(tmp_path, monkeypatch, error):
+def test_a_pickle_that_exhausts_the_interpreter_is_rejected(tmp_path, monkeypatch, error):
     def load(*_):
         raise error
 

@@ -1,4 +1,4 @@
-"""SMPL models are found by name, and both bodies are exported whole."""
+"""Licensed SMPL models: finding them by name, reading them, exporting both bodies."""
 
 import struct
 import time
@@ -31,7 +31,7 @@ def zipped(path, folder):
     return path
 
 
-def test_an_exported_body_poses_as_its_own_arrays_do(tmp_path):
+def test_an_exported_body_equals_the_body_of_its_arrays(tmp_path):
     export_bodies(both(tmp_path / "source", vertices=6890), tmp_path)
     pose = np.random.default_rng(0).normal(size=(1, 72)).astype(np.float32)
     for seed, gender in enumerate(GENDERS):
@@ -39,13 +39,13 @@ def test_an_exported_body_poses_as_its_own_arrays_do(tmp_path):
         stored["kintree_table"] = stored["kintree_table"].astype(np.int32)
         exported, direct = load_body(tmp_path / f"{gender}.npz", gender), Body(stored, gender)
         np.testing.assert_array_equal(exported.faces, direct.faces)
-        for found, wanted in zip(
+        for found, expected in zip(
             exported.pose(pose, np.ones(10)), direct.pose(pose, np.ones(10)), strict=True
         ):
-            np.testing.assert_array_equal(found, wanted)
+            np.testing.assert_array_equal(found, expected)
 
 
-def test_files_written_twice_are_byte_equal_and_alone(tmp_path, monkeypatch):
+def test_exports_are_byte_equal_and_leave_no_other_files(tmp_path, monkeypatch):
     source = both(tmp_path / "source")
     export_bodies(source, tmp_path / "a")
     monkeypatch.setattr(time, "time", lambda: 2e9)
@@ -59,7 +59,7 @@ def test_files_written_twice_are_byte_equal_and_alone(tmp_path, monkeypatch):
         assert_same({name: arrays[name] for name in arrays.files}, model(seed=1))
 
 
-def test_nothing_is_written_if_one_gender_is_broken(tmp_path):
+def test_a_broken_model_of_one_gender_prevents_the_export(tmp_path):
     source = both(tmp_path / "source")
     written(source / MALE, b"<html>login</html>")
     with pytest.raises(DataError, match=MALE):
@@ -68,7 +68,7 @@ def test_nothing_is_written_if_one_gender_is_broken(tmp_path):
 
 
 @pytest.mark.parametrize("full", ["female", "male"])
-def test_nothing_stays_if_the_disk_is_full(tmp_path, monkeypatch, full):
+def test_a_full_disk_leaves_no_files(tmp_path, monkeypatch, full):
     source, out = both(tmp_path / "source"), tmp_path / "out"
     save = np.savez
 
@@ -99,7 +99,7 @@ def test_models_are_found_by_name_in_folders_and_zips(tmp_path, female, male, ve
     folder = both(tmp_path / "unpacked", female, male)
     both(folder, "basicmodel_neutral_lbs_10_207_0_v1.1.0.pkl", "__MACOSX/._SMPL_FEMALE.pkl")
     archive = zipped(tmp_path / "zips" / "a" / "SMPL_python_v.9.zip", folder)
-    written(tmp_path / "zips" / "other.zip", b"not looked at")
+    written(tmp_path / "zips" / "other.zip", b"ignored")
     for source in (folder, archive, tmp_path / "zips"):
         found = find_models(source)
         assert {gender: one.version for gender, one in found.items()} == {
@@ -108,12 +108,12 @@ def test_models_are_found_by_name_in_folders_and_zips(tmp_path, female, male, ve
         }
         for seed, gender in enumerate(GENDERS):
             assert_same(found[gender].read(), model(seed=seed))
-        told = export_bodies(source, tmp_path / "out")
+        origins = export_bodies(source, tmp_path / "out")
         prefix = {folder: "", archive: f"{archive.name}/"}.get(source, f"a/{archive.name}/")
-        assert told["female"] == {"file": prefix + female, "version": version or "unknown"}
+        assert origins["female"] == {"file": prefix + female, "version": version or "unknown"}
 
 
-def test_the_newest_version_wins_and_a_name_without_version_comes_last(tmp_path):
+def test_the_newest_version_wins(tmp_path):
     both(tmp_path / "z" / "1", seed=10)
     new = both(tmp_path / "new", FEMALE.replace("1.0.0", "1.1.0"), MALE.replace("1.0.0", "1.1.0"))
     zipped(tmp_path / "z" / "SMPL_python_v.1.1.0.zip", new)
@@ -127,10 +127,10 @@ def test_the_newest_version_wins_and_a_name_without_version_comes_last(tmp_path)
     (tmp_path / "z" / "1" / FEMALE).unlink()
     found = find_models(tmp_path / "z")
     assert [one.version for one in found.values()] == ["", "1.0.0"]
-    assert_same(found["female"].read(), model(seed=30))  # the first by name
+    assert_same(found["female"].read(), model(seed=30))  # the first path
 
 
-def test_a_missing_model_is_named_with_what_was_looked_for(tmp_path):
+def test_a_missing_model_is_reported_with_the_expected_names(tmp_path):
     source = both(tmp_path / "source")
     (source / FEMALE).unlink()
     with pytest.raises(DataError, match=r"no female SMPL model.*basicmodel_f_.*SMPL_FEMALE\.pkl"):
@@ -157,9 +157,9 @@ def patched(archive, offset_in_directory, value):
     archive.write_bytes(content)
 
 
-def refused(source, told):
-    """`source` is refused, on one line that names it."""
-    with pytest.raises(DataError, match=told) as caught:
+def rejected(source, message):
+    """Check that `source` is rejected in one line that names it."""
+    with pytest.raises(DataError, match=message) as caught:
         export_bodies(source, source.parent / "out")
     assert str(source) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -167,51 +167,51 @@ def refused(source, told):
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>login</html>", b"PK\x05\x06", b"PK\x03\x04" * 9])
-def test_what_is_no_zip_says_to_get_it_again(tmp_path, content):
+def test_an_invalid_zip_must_be_downloaded_again(tmp_path, content):
     path = written(tmp_path / "SMPL_python_v.1.1.0.zip", content)
-    refused(path, "not a readable zip .*get it again")
+    rejected(path, "not a readable zip .*download it again")
 
 
-def test_a_zip_that_was_cut_or_damaged_is_refused(archive):
+def test_a_truncated_or_damaged_zip_is_rejected(archive):
     whole = archive.read_bytes()
     archive.write_bytes(whole[:-500])
-    refused(archive, "not a readable zip")
+    rejected(archive, "not a readable zip")
     archive.write_bytes(whole[:2000] + bytes(100) + whole[2100:])
-    refused(archive, "not a readable SMPL model")
+    rejected(archive, "not a readable SMPL model")
 
 
-def test_an_encrypted_member_is_refused(archive):
+def test_an_encrypted_member_is_rejected(archive):
     patched(archive, 8, b"\x01")
-    refused(archive, "is encrypted")
+    rejected(archive, "is encrypted")
 
 
-def test_only_stored_and_deflated_members_are_unpacked(tmp_path):
+def test_members_with_other_compressions_are_rejected(tmp_path):
     path = tmp_path / "SMPL_python_v.1.0.0.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive:
         archive.writestr(FEMALE, bytes(1000))
         archive.writestr(MALE, bytes(1000))
-    refused(path, "neither stored nor deflated")
+    rejected(path, "neither stored nor deflated")
 
 
-def test_a_member_that_unpacks_to_too_much_is_refused(archive, monkeypatch):
+def test_a_member_that_decompresses_to_too_much_is_rejected(archive, monkeypatch):
     monkeypatch.setattr("tpifu.body.arrays.MAX_BYTES", 1000)
-    refused(archive, "decompresses to more than 1000 bytes")
+    rejected(archive, "decompresses to more than 1000 bytes")
 
 
 @pytest.mark.parametrize("declared", [0, 1000, 2**28])
-def test_a_member_that_lies_about_its_size_takes_no_more_than_it_declares(tmp_path, declared):
+def test_a_member_with_a_false_size_uses_no_more_memory_than_declared(tmp_path, declared):
     path = tmp_path / "SMPL_python_v.1.0.0.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(FEMALE, bytes(5 * 10**6))
         archive.writestr(MALE, b"")
     patched(path, 24, struct.pack("<I", declared))
     tracemalloc.start()
-    refused(path, "not a readable SMPL model")
+    rejected(path, "not a readable SMPL model")
     assert tracemalloc.get_traced_memory()[1] < 3 * min(declared, 5 * 10**6) + 10**6
     tracemalloc.stop()
 
 
-def test_a_zip_writes_nothing_outside_its_bodies(archive, tmp_path):
+def test_a_zip_cannot_write_other_files(archive, tmp_path):
     with zipfile.ZipFile(archive, "a") as add:
         add.writestr(zipfile.ZipInfo("../two\nlines\x1b[31m"), b"x")
         add.writestr(zipfile.ZipInfo("../../SMPL_FEMALE.pkl"), b"x")

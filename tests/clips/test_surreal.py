@@ -1,6 +1,5 @@
 import tracemalloc
 from collections import Counter
-from importlib import resources
 
 import numpy as np
 import pytest
@@ -8,13 +7,14 @@ import scipy.io
 from scipy.spatial.transform import Rotation
 
 from tpifu.body.body import embedded_body
+from tpifu.body.skeleton import PARENTS
 from tpifu.clips import matfile
 from tpifu.clips.clip import Clip, clip_path, read_clip, write_clip
 from tpifu.clips.matfile import UnusableClip
 from tpifu.errors import DataError
 
 EXTREMES = np.array([0, 1, 9, 14, 15, 2**16, 2**28, 2**31 - 1, 2**31, 2**32 - 1])
-# facts of the released files: name -> shape for a clip of T frames.
+# Fields of the released files: name -> shape for a clip of T frames.
 FIELDS = {
     "pose": (72, "T"),
     "shape": (10, "T"),
@@ -50,7 +50,7 @@ def stored(tmp_path, of: Clip, zrot=0.7):
 
 
 def change(path, **fields):
-    """Rewrite a stored clip with other fields; None drops one."""
+    """Replace fields of a stored clip; None removes a field."""
     values = {name: v for name, v in scipy.io.loadmat(path).items() if not name.startswith("__")}
     values = {name: v for name, v in {**values, **fields}.items() if v is not None}
     scipy.io.savemat(path, values)
@@ -62,7 +62,7 @@ def same_motion(found: Clip, given: Clip):
         assert getattr(found, name) == getattr(given, name)
     np.testing.assert_allclose(found.betas, given.betas, atol=1e-6)
     np.testing.assert_allclose(found.joints, given.joints, atol=1e-5)
-    # Axis-angles of one rotation may differ by 2 pi: compare the rotations.
+    # Compare rotations, because axis-angles of one rotation may differ by 2 pi.
     turns = Rotation.from_rotvec(found.pose.reshape(-1, 3)).inv() * Rotation.from_rotvec(
         given.pose.reshape(-1, 3)
     )
@@ -88,14 +88,14 @@ def test_a_stored_clip_has_every_field_of_surreal(tmp_path, frames):
         name: tuple(frames if size == "T" else size for size in shape)
         for name, shape in FIELDS.items()
     }
-    if frames == 1:  # MATLAB drops trailing singleton axes; scipy may keep them
+    if frames == 1:  # MATLAB drops trailing axes of size 1; scipy may keep them
         expected |= {n: shapes[n] for n in ("joints3D", "joints2D")}
     assert shapes == expected
     assert str(fields["sequence"][0]) == "01_walk_c0001"
     same_motion(read_clip(path), clip(frames))
 
 
-def test_the_stored_conventions_are_those_of_surreal(tmp_path):
+def test_stored_clips_follow_surreals_conventions(tmp_path):
     given = clip(gender="male")
     fields = scipy.io.loadmat(stored(tmp_path, given, 0.7))
     assert (fields["gender"] == 1).all()  # 0 female, 1 male
@@ -117,7 +117,7 @@ def test_the_stored_conventions_are_those_of_surreal(tmp_path):
     np.testing.assert_allclose(offsets, stored_joints - stored_joints[:, :1], atol=1e-4)
 
 
-def test_pixels_are_the_projection_of_the_joints(tmp_path):
+def test_joints2d_are_the_projections_of_the_joints(tmp_path):
     fields = scipy.io.loadmat(stored(tmp_path, clip()))
     joints, location = fields["joints3D"].transpose(2, 1, 0), fields["camLoc"].ravel()
     mirrored = np.array([[0, 0, -1], [0, 1, 0], [-1, 0, 0]])  # determinant -1
@@ -132,27 +132,26 @@ def test_files_written_twice_are_byte_equal(tmp_path):
     assert [path.name for path in one.parent.iterdir()] == [one.name]
 
 
-def test_a_clip_of_one_frame_without_its_last_axis_is_read(tmp_path):
-    given = clip(1)
-    path = stored(tmp_path, given)
-    fields = scipy.io.loadmat(path)
-    change(path, joints3D=fields["joints3D"].reshape(3, 24))
-    same_motion(read_clip(path), given)
-
-
-def test_more_shape_coefficients_than_ten_are_cut(tmp_path):
+def test_variants_of_the_format_are_read(tmp_path):
+    single = clip(1)
+    path = stored(tmp_path, single)
+    joints = scipy.io.loadmat(path)["joints3D"].reshape(3, 24)
+    same_motion(read_clip(change(path, joints3D=joints)), single)  # without its last axis
     given = clip()
     path = stored(tmp_path, given)
     more = np.vstack([np.repeat(given.betas[:, None], 6, axis=1), np.ones((290, 6))])
-    same_motion(read_clip(change(path, shape=more)), given)
+    same_motion(read_clip(change(path, shape=more)), given)  # more than ten shape coefficients
+    fields = {k: v for k, v in scipy.io.loadmat(path).items() if not k.startswith("__")}
+    scipy.io.savemat(path, fields, do_compression=True)
+    same_motion(read_clip(path), given)
 
 
-def test_a_clip_that_cannot_be_used_says_why(tmp_path):
+def test_an_unusable_clip_is_rejected_with_the_reason(tmp_path):
     path = stored(tmp_path, clip())
     whole = path.read_bytes()
 
-    def refused(told):
-        with pytest.raises(DataError, match=told) as caught:
+    def rejected(message):
+        with pytest.raises(DataError, match=message) as caught:
             read_clip(path)
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
@@ -160,45 +159,45 @@ def test_a_clip_that_cannot_be_used_says_why(tmp_path):
     for name in ("pose", "shape", "gender", "zrot", "joints3D"):
         path.write_bytes(whole)
         change(path, **{name: None})
-        refused(f"lacks {name}")
+        rejected(f"lacks {name}")
     bad = np.full((72, 6), np.nan)
-    for fields, told in [
+    for fields, message in [
         ({"gender": np.full((6, 1), 7)}, "gender is 7"),
         ({"gender": np.array([[0], [1], [0], [0], [0], [0]])}, r"gender is 0, 1, expected"),
-        ({"pose": bad}, "pose holds values that are not finite"),
-        ({"joints3D": 1e9 * np.ones((3, 24, 6))}, "joints3D holds values .* beyond 10000"),
+        ({"pose": bad}, "pose contains values that are not finite"),
+        ({"joints3D": 1e9 * np.ones((3, 24, 6))}, "joints3D contains values .* beyond 10000"),
         ({"joints3D": np.zeros((3, 24, 6))}, "all joints of a frame are zero"),
         ({"shape": np.full((10, 6), 5.5)}, "shape coefficient beyond 5"),
         ({"shape": np.zeros((9, 6))}, "9 shape coefficients, expected 10"),
-        ({"joints3D": np.zeros((3, 24, 5))}, "fields have no common number of frames"),
-        ({"pose": np.zeros((71, 6))}, "fields have no common number of frames"),
-        ({"pose": np.zeros((72, 6), complex)}, "pose holds complex128"),
+        ({"joints3D": np.zeros((3, 24, 5))}, "fields have different numbers of frames"),
+        ({"pose": np.zeros((71, 6))}, "fields have different numbers of frames"),
+        ({"pose": np.zeros((72, 6), complex)}, "pose is complex128"),
         ({"pose": "text"}, r"pose is char of shape \(1,\)"),
         ({"zrot": np.array([["plain"]], object)}, "zrot is cell of shape"),
     ]:
         path.write_bytes(whole)
         change(path, **fields)
-        refused(told)
+        rejected(message)
     cut = whole[: whole.index(b"joints3D") + 100]
     for content in (b"", b"<html>login</html>", whole[:500], cut):
         path.write_bytes(content)
-        refused("not a readable SURREAL clip")
+        rejected("not a readable SURREAL clip")
 
 
-def test_a_small_file_that_unpacks_to_a_large_one_is_refused(tmp_path):
+def test_a_file_that_decompresses_to_too_much_is_rejected(tmp_path):
     path = stored(tmp_path, clip())
     fields = {k: v for k, v in scipy.io.loadmat(path).items() if not k.startswith("__")}
     scipy.io.savemat(path, {**fields, "light": np.zeros(2**24)}, do_compression=True)
     assert path.stat().st_size < 2**20
-    with pytest.raises(UnusableClip, match="unpacks to more than 67,108,864 bytes") as caught:
+    with pytest.raises(UnusableClip, match="decompresses to more than 67,108,864 bytes") as caught:
         read_clip(path)
     assert caught.value.reason == "unreadable"
 
 
-def test_a_field_that_claims_to_be_huge_is_not_made(tmp_path):
+def test_a_field_that_declares_a_huge_size_is_not_allocated(tmp_path):
     path = stored(tmp_path, clip())
     content = bytearray(path.read_bytes())
-    # Just before the name, whose tag has four bytes, are the dimensions.
+    # The dimensions precede the name, whose tag has four bytes.
     at = content.index(b"zrot") - 12
     assert np.frombuffer(content[at : at + 8], "<i4").tolist() == [6, 1]
     content[at : at + 8] = np.array([2**30, 4], "<i4").tobytes()
@@ -210,16 +209,8 @@ def test_a_field_that_claims_to_be_huge_is_not_made(tmp_path):
     tracemalloc.stop()
 
 
-def test_compressed_files_are_read(tmp_path):
-    given = clip()
-    path = stored(tmp_path, given)
-    fields = {k: v for k, v in scipy.io.loadmat(path).items() if not k.startswith("__")}
-    scipy.io.savemat(path, fields, do_compression=True)
-    same_motion(read_clip(path), given)
-
-
 @pytest.mark.parametrize("compressed", [False, True])
-def test_damaged_files_are_read_or_refused(ends, tmp_path, compressed):
+def test_damaged_files_are_read_or_rejected(ends, tmp_path, compressed):
     path = stored(tmp_path, clip(2))
     fields = {name: scipy.io.loadmat(path)[name] for name in (*matfile.FIELDS, "bg")}
     scipy.io.savemat(path, fields, do_compression=compressed)
@@ -228,7 +219,7 @@ def test_damaged_files_are_read_or_refused(ends, tmp_path, compressed):
     outcomes: Counter[str] = Counter()
     for number in range(400):
         content = bytearray(whole)
-        # Half of them in the headers, where sizes and types are.
+        # Half of the changes are in the headers, which store sizes and types.
         at = int(rng.integers(120, 400 if number % 2 else len(content)))
         length = int(rng.integers(1, 50))
         match number % 3:
@@ -245,27 +236,24 @@ def test_damaged_files_are_read_or_refused(ends, tmp_path, compressed):
         except UnusableClip as unusable:
             outcomes[unusable.reason] += 1
     assert outcomes["unreadable"] > 50
-    # Compressed, a checksum guards every byte.
+    # A checksum guards every compressed byte.
     assert compressed or len(outcomes) > 2
 
 
 @pytest.mark.parametrize("zrot", [0.0, 2.5])
-def test_stored_joints_keep_their_rest_offsets_through_a_clip(tmp_path, zrot):
-    """Turned back by the orientations of their parents, joints hang where the rest pose has them:
-    in every frame the same place. A root in another order fails by decimetres."""
+def test_stored_joints_have_constant_offsets_from_their_parents(tmp_path, zrot):
+    """Rotating offsets back by the parents' orientations gives the rest pose in every frame. With
+    another order of the root's rotations they differ by decimetres."""
     given = clip(frames=30, seed=3)
     fields = scipy.io.loadmat(stored(tmp_path, given, zrot))
     joints = fields["joints3D"].transpose(2, 1, 0).astype(np.float64)
     pose = fields["pose"].T.reshape(-1, 24, 3).astype(np.float64)
-    parents = np.load(resources.files("tpifu.body") / "assets/body_female.npz", allow_pickle=False)[
-        "kintree_table"
-    ][0]
 
     def spread(root: Rotation) -> float:
         turned = [root * Rotation.from_rotvec(pose[:, 0])]
         offsets = []
         for joint in range(1, 24):
-            parent = int(parents[joint])
+            parent = PARENTS[joint]
             offsets.append(turned[parent].inv().apply(joints[:, joint] - joints[:, parent]))
             turned.append(turned[parent] * Rotation.from_rotvec(pose[:, joint]))
         return float(np.ptp(np.array(offsets), axis=1).max())

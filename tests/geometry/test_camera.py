@@ -26,26 +26,25 @@ def test_unprojecting_a_projection_gives_the_point(yaw, window, points):
 
 
 @given(yaw=YAWS, window=WINDOWS, points=POINTS)
-def test_a_view_turns_the_body_and_divides_by_half_the_window(yaw, window, points):
-    # Lengths shrink by one factor, heights keep their order, and no view is a mirror image.
+def test_a_view_rotates_the_body_and_scales_it_by_half_the_window(yaw, window, points):
     ndc = project(calibration(yaw, window), points)
     np.testing.assert_allclose(
         np.linalg.norm(ndc, axis=1), np.linalg.norm(points, axis=1) / (window / 2), atol=1e-5
     )
     np.testing.assert_allclose(ndc[:, 1], points[:, 1] / (window / 2), atol=1e-5)
-    assert np.linalg.det(calibration(yaw, window)[:, :3]) > 0
+    assert np.linalg.det(calibration(yaw, window)[:, :3]) > 0  # not a mirror image
 
 
-def test_axes_of_the_front_and_the_side_view():
+def test_the_axes_of_the_front_and_side_views():
     right, up, towards = np.eye(3)
     front, side = calibration(0.0, 2.0), calibration(90.0, 2.0)
     np.testing.assert_allclose(project(front, np.stack([right, up, towards])), np.eye(3))
-    # A body that faces the camera (+z) and turns by 90 degrees about +y faces the right (+x).
+    # A body that faces the camera (+z) and turns by 90 degrees about +y faces right (+x).
     (facing,) = project(side, towards[None])
     np.testing.assert_allclose(facing, right, atol=1e-6)
 
 
-def test_batches_and_tensors_project_as_single_points_do():
+def test_batches_and_tensors_project_like_single_arrays():
     rng = np.random.default_rng(0)
     calibs = np.stack([calibration(yaw, 2.56) for yaw in (0.0, 30.0, 200.0)])
     points = rng.normal(size=(3, 5, 3)).astype(np.float32)
@@ -57,13 +56,9 @@ def test_batches_and_tensors_project_as_single_points_do():
         np.testing.assert_allclose(tensors[number].numpy(), alone, atol=1e-6)
 
 
-def test_pixels_count_from_the_top_left_corner():
+def test_pixels_start_at_the_top_left_and_have_centres_at_half_integers():
     corners = np.array([[-1.0, 1.0, 0.0], [1.0, -1.0, 0.0], [0.0, 0.0, 0.0]])
-    pixels = ndc_to_pixel(corners, 40, 20)
-    np.testing.assert_allclose(pixels, [[0, 0], [40, 20], [20, 10]])
-
-
-def test_pixel_centres_lie_at_half_integers():
+    np.testing.assert_allclose(ndc_to_pixel(corners, 40, 20), [[0, 0], [40, 20], [20, 10]])
     centres = pixel_centres(3, 2)
     pixels = ndc_to_pixel(np.concatenate([centres, np.zeros((6, 1))], axis=1), 3, 2)
     expected = [[u + 0.5, v + 0.5] for v in range(2) for u in range(3)]

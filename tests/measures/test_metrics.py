@@ -8,7 +8,7 @@ from tpifu.report.tables import bootstrap_interval
 
 
 def slow_metrics(occupancy, labels):
-    """The definitions, one point at a time."""
+    """The definitions, point by point."""
     pairs = [(o > 0.5, bool(y)) for o, y in zip(occupancy, labels, strict=True)]
     both = sum(p and y for p, y in pairs)
     return {
@@ -28,8 +28,8 @@ def test_point_metrics_equal_their_definitions(pairs):
     assert point_metrics(occupancy, labels) == pytest.approx(slow_metrics(occupancy, labels))
 
 
-def test_trivial_predictors_on_balanced_points():
-    # By hand at 50/50: half of an all-inside guess is right, and each wrong point costs 1.
+def test_constant_predictions_on_balanced_points():
+    # Half of the points are inside.
     labels = np.arange(100) % 2 == 0
     inside = point_metrics(np.ones(100, dtype=np.float32), labels)
     assert inside == {"iou": 0.5, "mse": 0.5, "precision": 0.5, "recall": 1.0, "accuracy": 0.5}
@@ -54,7 +54,7 @@ def test_volumetric_iou():
     assert volumetric_iou(np.zeros_like(left), np.zeros_like(left)) == 1.0
 
 
-def test_mean_metrics_averages_each_key_and_refuses_rows_that_differ():
+def test_mean_metrics_averages_rows_with_equal_keys():
     assert mean_metrics([{"a": 1.0, "b": 0.0}, {"a": 2.0, "b": 4.0}]) == {"a": 1.5, "b": 2.0}
     with pytest.raises(AssertionError, match="keys"):
         mean_metrics([{"a": 1.0}, {"b": 1.0}])
@@ -63,7 +63,7 @@ def test_mean_metrics_averages_each_key_and_refuses_rows_that_differ():
 
 
 def slow_bootstrap(values, groups, rng, samples, level):
-    """Draw whole groups, concatenate their values, take the mean; over and over."""
+    """Draw groups with replacement and average all of their values, `samples` times."""
     members = [values[groups == name] for name in sorted(set(groups.tolist()))]
     means = [
         np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))]).mean()
@@ -73,20 +73,20 @@ def slow_bootstrap(values, groups, rng, samples, level):
 
 
 @pytest.mark.parametrize("level", [0.5, 0.95])
-def test_bootstrap_agrees_with_the_loop_on_unequal_groups(level):
+def test_bootstrap_matches_a_loop_for_unequal_groups(level):
     rng = np.random.default_rng(1)
     groups = np.repeat([f"clip{i}" for i in range(8)], rng.integers(1, 12, size=8))
     rng.shuffle(groups)
     values = rng.normal(size=len(groups)) + (groups == "clip3")
     fast = bootstrap_interval(values, groups, np.random.default_rng(2), level=level)
     slow = slow_bootstrap(values, groups, np.random.default_rng(3), 10_000, level)
-    # The two draw differently: allow what resampling leaves over, a few hundredths of the width.
+    # The two use different random numbers: allow a few hundredths of the width.
     assert fast == pytest.approx(slow, abs=0.05 * (slow[1] - slow[0]))
     assert fast[0] < values.mean() < fast[1]
 
 
-def test_bootstrap_counts_clips_not_frames():
-    # Ten equal frames of a clip say no more than one: repeating them must not narrow the interval.
+def test_bootstrap_resamples_clips_not_frames():
+    # Repeating the frames of a clip must not narrow the interval.
     values = np.random.default_rng(0).normal(size=12)
     once = bootstrap_interval(values, np.arange(12), np.random.default_rng(5))
     tenfold = bootstrap_interval(
@@ -95,7 +95,7 @@ def test_bootstrap_counts_clips_not_frames():
     assert tenfold == pytest.approx(once)
 
 
-def test_bootstrap_is_a_function_of_its_generator():
+def test_bootstrap_depends_on_its_generator_only():
     values, groups = np.arange(6.0), np.array([0, 0, 1, 1, 2, 2])
     draw = [bootstrap_interval(values, groups, np.random.default_rng(s)) for s in (0, 0)]
     assert draw[0] == draw[1]

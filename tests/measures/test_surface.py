@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tpifu.body.skeleton import PART_OF_JOINT, PARTS
+from tpifu.body.skeleton import PARTS
 from tpifu.geometry.mesh import Mesh
 from tpifu.geometry.nearest import Surface
 from tpifu.geometry.sampling import point_on, stratified_samples
@@ -24,7 +24,7 @@ BOX = trimesh.creation.box((0.4, 1.8, 0.2))
 
 
 def compared(predicted: Surface, truth: Surface, count: int, rng) -> Comparison:
-    """With `count` points on each."""
+    """A comparison with `count` samples of each surface."""
     samples = [stratified_samples(surface.mesh, count, rng) for surface in (predicted, truth)]
     return compare(predicted, truth, *samples)
 
@@ -33,21 +33,21 @@ def as_mesh(mesh: trimesh.Trimesh) -> Mesh:
     return Mesh(mesh.vertices.astype(np.float32), mesh.faces.astype(np.int32))
 
 
-def joined(*meshes: Mesh) -> Mesh:
+def merged(*meshes: Mesh) -> Mesh:
     starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
     faces = [mesh.faces + start for mesh, start in zip(meshes, starts[:-1], strict=True)]
     return Mesh(np.concatenate([mesh.vertices for mesh in meshes]), np.concatenate(faces))
 
 
 def shuffled(mesh: Mesh, rng) -> Mesh:
-    """The same surface, vertices and faces in another order, faces begun at another corner."""
+    """The same surface with shuffled vertices and faces, and rotated corners."""
     order = rng.permutation(len(mesh.vertices))
     faces = np.argsort(order)[rng.permutation(mesh.faces)]
     return Mesh(mesh.vertices[order], np.roll(faces, 1, axis=1).astype(np.int32))
 
 
 def slow_distance(mesh, p):
-    """To all faces: to the plane, where the foot is inside of the three edges, and to the edges."""
+    """Least distance to a face: to its plane if the projection is inside, or to its edges."""
     a, b, c = np.moveaxis(mesh.vertices[mesh.faces].astype(np.float64), 1, 0)
     normal = np.cross(b - a, c - a)
     within, best = np.ones(len(a), dtype=bool), np.inf
@@ -62,7 +62,7 @@ def slow_distance(mesh, p):
 
 
 def check_nearest(mesh, points, nearest):
-    """Distances are those of the loop; points are where they say, so far away, on the mesh."""
+    """Check distances against the slow loop, and that the points lie on their faces."""
     expected = [slow_distance(mesh, p) for p in points.astype(np.float64)]
     np.testing.assert_allclose(nearest.distance, expected, atol=1e-9)
     away = np.linalg.norm(nearest.points - points, axis=1)
@@ -72,7 +72,7 @@ def check_nearest(mesh, points, nearest):
     np.testing.assert_allclose(nearest.weights.sum(axis=1), 1, atol=1e-12)
 
 
-grid = st.integers(-3, 3).map(float)  # a coarse grid: ties, needles and points without extent
+grid = st.integers(-3, 3).map(float)  # a coarse grid gives ties, needles and degenerate faces
 
 
 @given(arrays(np.float32, st.tuples(st.integers(1, 9), st.just(3), st.just(3)), elements=grid))
@@ -90,9 +90,9 @@ def test_nearest_is_exact_on_a_body(walking, sigma):
     check_nearest(walking, points, Surface(walking).nearest(points))
 
 
-def test_nearest_is_exact_where_one_face_is_ten_thousand_times_the_others(ball):
+def test_nearest_is_exact_for_faces_of_very_different_sizes(ball):
     floor = as_mesh(BOX.copy().apply_scale(50).apply_translation((0, -46.3, 0)))
-    mesh = joined(as_mesh(trimesh.creation.icosphere(subdivisions=2, radius=1.0)), floor)
+    mesh = merged(as_mesh(trimesh.creation.icosphere(subdivisions=2, radius=1.0)), floor)
     points = np.random.default_rng(2).uniform(-2, 2, (30, 3))
     nearest = Surface(mesh).nearest(points)
     check_nearest(mesh, points, nearest)
@@ -100,48 +100,46 @@ def test_nearest_is_exact_where_one_face_is_ten_thousand_times_the_others(ball):
     assert 0 < on_floor.sum() < 30
 
 
-def test_points_that_may_be_nearest_to_many_faces_are_looked_up_in_smaller_portions(
-    ball, monkeypatch
-):
-    # At the centre of a sphere no face can be ruled out: pairs would be 50 times 5,120.
+def test_points_with_many_candidate_faces_are_split_into_batches(ball, monkeypatch):
+    # Near the centre of a sphere no face can be excluded: 50 * 5,120 pairs.
     mesh, points = ball(1.0), np.random.default_rng(3).normal(size=(50, 3)) * 1e-3
     at_once = Surface(mesh).nearest(points)
     monkeypatch.setattr("tpifu.geometry.nearest._PAIRS", 2000)
-    portions = Surface(mesh).nearest(points)
-    np.testing.assert_array_equal(portions.distance, at_once.distance)
-    np.testing.assert_array_equal(portions.faces, at_once.faces)
+    batches = Surface(mesh).nearest(points)
+    np.testing.assert_array_equal(batches.distance, at_once.distance)
+    np.testing.assert_array_equal(batches.faces, at_once.faces)
     monkeypatch.setattr("tpifu.geometry.nearest._CHUNK", 7)
     np.testing.assert_array_equal(Surface(mesh).nearest(points).distance, at_once.distance)
     assert len(Surface(mesh).nearest(points[:0]).distance) == 0
 
 
-def test_distance_and_normal_of_the_nearest_do_not_depend_on_the_order_of_faces(walking):
+def test_nearest_does_not_depend_on_face_order(walking):
     rng = np.random.default_rng(4)
     points = stratified_samples(walking, 1000, rng).points + rng.normal(size=(1000, 3)) * 0.03
     one, other = (Surface(m).nearest(points) for m in (walking, shuffled(walking, rng)))
-    # Outside a convex body, edges and corners are often nearest: several faces are, then.
+    # Edges and corners are often nearest; several faces then tie.
     assert (one.weights.min(axis=1) < 1e-9).mean() > 0.2
     np.testing.assert_allclose(one.distance, other.distance, atol=1e-12)
     np.testing.assert_allclose(one.normals, other.normals, atol=1e-9)
 
 
-def test_the_face_that_faces_the_point_most_is_chosen_at_an_edge():
-    # Nearest to both points is the box's edge x = 0.2, z = 0.1: seen from 30 and 60 degrees.
+def test_at_an_edge_the_face_most_towards_the_point_is_chosen():
+    # The edge x = 0.2, z = 0.1 of the box is nearest to both points.
     points = np.array([[0.2 + 0.5, 0.3, 0.1 + 0.2], [0.2 + 0.2, 0.3, 0.1 + 0.5]])
     nearest = Surface(as_mesh(BOX)).nearest(points)
     np.testing.assert_allclose(nearest.points, [[0.2, 0.3, 0.1]] * 2, atol=1e-7)
     np.testing.assert_array_equal(nearest.normals, [[1, 0, 0], [0, 0, 1]])
 
 
-def test_points_of_a_needle_are_no_distance_from_it():
-    # Aspect 1e5: solving the normal equations of its plane puts the foot 4e-7 m off.
+def test_points_on_a_needle_have_distance_0():
+    # With aspect ratio 1e5, the normal equations would misplace the projection by 4e-7 m.
     corners = np.array([[0, 0, 0], [0.7, 0.1, 0.3], [0.35, 0.05 + 1e-5, 0.15]], np.float32)
     needle = Mesh(corners, np.array([[0, 1, 2]]))
     points = stratified_samples(needle, 500, np.random.default_rng(0)).points
     np.testing.assert_allclose(Surface(needle).nearest(points).distance, 0, atol=1e-11)
 
 
-def test_samples_lie_on_their_faces_uniform_over_the_area():
+def test_stratified_samples_are_uniform_by_area():
     mesh = as_mesh(BOX)
     on = stratified_samples(mesh, 6000, np.random.default_rng(0))
     np.testing.assert_allclose(Surface(mesh).nearest(on.points).distance, 0, atol=1e-12)
@@ -154,7 +152,7 @@ def test_samples_lie_on_their_faces_uniform_over_the_area():
     np.testing.assert_allclose((on.weights**2).mean(axis=0), 1 / 6, atol=0.015)
 
 
-def test_faces_without_area_are_never_drawn(ball):
+def test_faces_without_area_are_not_sampled(ball):
     mesh = ball(1.0)
     mesh = Mesh(mesh.vertices, np.concatenate([[[0, 0, 1]], mesh.faces, [[2, 3, 3]]]))
     faces = stratified_samples(mesh, 20_000, np.random.default_rng(0)).faces
@@ -162,12 +160,7 @@ def test_faces_without_area_are_never_drawn(ball):
     assert faces.max() == len(mesh.faces) - 2
 
 
-def test_samples_are_a_function_of_the_generator(walking):
-    one, other = (stratified_samples(walking, 50, np.random.default_rng(7)) for _ in range(2))
-    np.testing.assert_array_equal(one.points, other.points)
-
-
-def test_equal_surfaces_are_no_distance_apart(squatting):
+def test_equal_surfaces_have_distance_0(squatting):
     rng = np.random.default_rng(0)
     body = Surface(squatting)
     found = surface_metrics(compared(body, Surface(shuffled(squatting, rng)), 2000, rng))
@@ -178,7 +171,7 @@ def test_equal_surfaces_are_no_distance_apart(squatting):
 
 
 def test_concentric_spheres(ball):
-    # 3 cm apart, both ways and everywhere; as polyhedra they are 0.3 % of the radius less round.
+    # 3 cm apart; the polyhedra deviate from spheres by 0.3 % of the radius.
     found = surface_metrics(
         compared(Surface(ball(0.5)), Surface(ball(0.53)), 2000, np.random.default_rng(0))
     )
@@ -188,9 +181,9 @@ def test_concentric_spheres(ball):
     assert (found["f_1cm"], found["f_2cm"], found["f_5cm"]) == (0, 0, 1)
 
 
-def test_a_missing_half_costs_completeness_not_p2s():
-    # A plate of 1 m x 1 m and its left half: on the right, mean distance is a quarter metre, and
-    # 5 cm of it are within 5 cm: precision 1, recall 0.55.
+def test_a_missing_half_affects_completeness_but_not_p2s():
+    # A plate of 1 m x 1 m and its left half. The right half has a mean distance of 0.25 m, and a
+    # strip of 5 cm is within 5 cm: precision 1, recall 0.55.
     plate = Mesh(
         np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], np.float32),
         np.array([[0, 1, 2], [0, 2, 3]]),
@@ -205,52 +198,32 @@ def test_a_missing_half_costs_completeness_not_p2s():
     assert found["f_5cm"] == pytest.approx(2 * 0.55 / 1.55, abs=0.01)
 
 
-def test_normals_count_up_to_their_sign(ball):
+def test_normal_consistency_ignores_the_sign(ball):
     sphere = ball(0.5)
     inside_out = Surface(Mesh(sphere.vertices, sphere.faces[:, ::-1]))
     found = surface_metrics(compared(inside_out, Surface(sphere), 500, np.random.default_rng(0)))
     assert found["normal_consistency"] == pytest.approx(1)
 
 
-def test_each_joint_has_the_part_of_its_name():
-    # SMPL's joints, in order.
-    def both(name):
-        return f"left_{name}", f"right_{name}"
-
-    joints = ["pelvis", *both("hip"), "spine1", *both("knee"), "spine2", *both("ankle")]
-    joints += ["spine3", *both("foot"), "neck", *both("collar"), "head", *both("shoulder")]
-    joints += [*both("elbow"), *both("wrist"), *both("hand")]
-    words = {
-        "head": ("neck", "head"),
-        "torso": ("pelvis", "spine", "collar"),
-        "arms": ("shoulder", "elbow"),
-        "hands": ("wrist", "hand"),
-        "legs": ("hip", "knee"),
-        "feet": ("ankle", "foot"),
-    }
-    for joint, part in zip(joints, PART_OF_JOINT, strict=True):
-        assert any(word in joint for word in words[PARTS[part]]), joint
-
-
 def two_balls(ball, gap=0.0):
-    """A head and, a metre below, feet; the feet lowered by `gap`. And the part of each vertex."""
+    """A head, feet 1 m + `gap` below it, and the part of each vertex."""
     head, feet = ball(0.2, (0, 0.5, 0)), ball(0.2, (0, -0.5 - gap, 0))
-    return joined(head, feet), np.repeat(
+    return merged(head, feet), np.repeat(
         [PARTS.index("head"), PARTS.index("feet")], len(head.vertices)
     )
 
 
-def test_an_error_is_charged_to_the_part_it_is_on(ball):
+def test_part_metrics_assign_errors_to_their_part(ball):
     truth, part_of_vertex = two_balls(ball)
     predicted, _ = two_balls(ball, gap=0.04)
     comparison = compared(Surface(predicted), Surface(truth), 4000, np.random.default_rng(0))
     found = part_metrics(comparison, part_of_vertex)
     assert found["p2s_cm_head"] == pytest.approx(0, abs=1e-10)
     assert found["completeness_cm_head"] == pytest.approx(0, abs=1e-10)
-    # A sphere moved by d is d |cos| from where it was: d / 2 in the mean.
+    # A sphere moved by d has the mean distance d mean(|cos|) = d / 2.
     assert found["p2s_cm_feet"] == pytest.approx(2, rel=0.1)
     assert found["completeness_cm_feet"] == pytest.approx(2, rel=0.1)
-    # Half the points are the head's: parts weigh as in the whole.
+    # Half of the points belong to the head.
     whole = surface_metrics(comparison)
     assert whole["p2s_cm"] == pytest.approx(found["p2s_cm_feet"] / 2, rel=0.01)
     for part in ("torso", "arms", "hands", "legs"):
@@ -258,15 +231,15 @@ def test_an_error_is_charged_to_the_part_it_is_on(ball):
         assert np.isnan(found[f"completeness_cm_{part}"])
 
 
-def test_a_point_has_the_part_of_the_nearest_corner():
+def test_a_point_belongs_to_the_part_of_the_vertex_with_most_weight():
     triangle = Mesh(np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], np.float32), np.array([[0, 1, 2]]))
     points = np.array([[0.1, 0.1, 5], [0.8, 0.1, -1], [-1, 3, 0], [0.4, 0.35, 0]])
-    # The last one's weights are 0.25, 0.4, 0.35.
+    # The weights of the last point are 0.25, 0.4 and 0.35.
     part = part_of_points(points, Surface(triangle), np.array([3, 4, 5]))
     np.testing.assert_array_equal(part, [3, 4, 5, 4])
 
 
-def test_iou_of_a_part_is_that_of_its_points_alone():
+def test_part_iou_uses_the_points_of_the_part_only():
     rng = np.random.default_rng(0)
     occupancy, labels = rng.random(200).astype(np.float32), rng.random(200) < 0.5
     part = rng.choice([0, 2, 5], 200)
@@ -282,32 +255,32 @@ def torus(centre=(0.0, 0.0, 0.0)) -> Mesh:
     return as_mesh(trimesh.creation.torus(0.5, 0.2).apply_translation(centre))
 
 
-def test_topology_counts_parts_and_handles(ball, walking):
+def test_topology_counts_components_and_handles(ball, walking):
     assert topology(ball(1.0)) == {"components": 1, "genus": 0, "closed": 1}
     assert topology(walking) == {"components": 1, "genus": 0, "closed": 1}
     assert topology(torus()) == {"components": 1, "genus": 1, "closed": 1}
-    two = joined(ball(1.0), ball(1.0, (3, 0, 0)))
+    two = merged(ball(1.0), ball(1.0, (3, 0, 0)))
     assert topology(two) == {"components": 2, "genus": 0, "closed": 1}
-    many = joined(torus(), ball(0.1), torus((5, 0, 0)))
+    many = merged(torus(), ball(0.1), torus((5, 0, 0)))
     assert topology(many) == {"components": 3, "genus": 2, "closed": 1}
 
 
-def test_topology_does_not_depend_on_order_or_vertices_without_faces(ball):
+def test_topology_ignores_order_and_unused_vertices(ball):
     rng = np.random.default_rng(0)
-    mesh = shuffled(joined(torus(), ball(0.1)), rng)
+    mesh = shuffled(merged(torus(), ball(0.1)), rng)
     mesh = Mesh(np.concatenate([mesh.vertices, [[9, 9, 9]]]).astype(np.float32), mesh.faces)
     assert topology(mesh) == {"components": 2, "genus": 1, "closed": 1}
 
 
-def test_a_surface_with_a_hole_is_not_closed_and_has_no_genus(ball):
+def test_an_open_surface_has_no_genus(ball):
     sphere = ball(1.0)
-    found = topology(joined(Mesh(sphere.vertices, sphere.faces[1:]), ball(0.2)))
+    found = topology(merged(Mesh(sphere.vertices, sphere.faces[1:]), ball(0.2)))
     assert (found["components"], found["closed"]) == (2, 0)
     assert np.isnan(found["genus"])
 
 
-def test_sheets_that_meet_in_one_vertex_count_as_apart(ball):
-    # Two tetrahedra share vertex 0; and a sphere is pinched: two of its vertices are one.
+def test_sheets_that_touch_in_one_vertex_are_separate(ball):
+    # Two tetrahedra share vertex 0; a pinched sphere has two identical vertices.
     lower = np.array([[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]])
     upper = np.where(lower == 0, 0, lower + 3)
     tetrahedra = Mesh(np.eye(7, 3, dtype=np.float32), np.concatenate([lower, upper]))

@@ -15,7 +15,7 @@ def moved(mesh: Mesh, offset) -> Mesh:
 
 
 def slow_flicker(predicted, truth):
-    """One cell after the other."""
+    """The definition, cell by cell."""
     shares = []
     for frame in range(1, len(truth)):
         cells = list(np.ndindex(truth.shape[1:]))
@@ -33,14 +33,14 @@ cells = arrays(bool, st.tuples(st.integers(1, 4), *[st.just(2)] * 3))
 
 
 @given(cells, st.integers(0, 2**31))
-def test_flicker_equals_its_definition_and_is_0_for_the_truth(truth, seed):
+def test_flicker_matches_its_definition_and_is_0_for_the_truth(truth, seed):
     truth[:, 0, 0, 0] = True  # a body is never empty
     predicted = np.random.default_rng(seed).random(truth.shape) < 0.5
     assert list(flicker(predicted, truth)) == pytest.approx(slow_flicker(predicted, truth))
     assert not flicker(truth, truth).any()
 
 
-def test_flicker_is_blind_to_a_constant_error_and_to_the_motion_itself():
+def test_flicker_ignores_constant_errors_and_true_motion():
     truth = np.zeros((3, 8, 8, 8), dtype=bool)
     for frame in range(3):
         truth[frame, 2 + frame : 5 + frame, 2:5, 2:5] = True
@@ -48,7 +48,7 @@ def test_flicker_is_blind_to_a_constant_error_and_to_the_motion_itself():
     constant[:, :, 7] = True
     assert not flicker(constant, truth).any()
     blinking = truth.copy()
-    blinking[1, 0, 0, :3] = True  # 3 cells on and off, of 27
+    blinking[1, 0, 0, :3] = True  # 3 of 27 cells change and change back
     np.testing.assert_allclose(flicker(blinking, truth), [3 / 27, 3 / 27])
 
 
@@ -63,7 +63,7 @@ def test_volume_jitter_is_the_change_of_the_ratio():
 
 @pytest.fixture
 def clip(walking) -> list[Mesh]:
-    """A body that moves, and deforms: it rises faster and faster, and grows wider."""
+    """A body that accelerates upwards and becomes wider."""
     return [
         moved(
             Mesh(walking.vertices * np.float32([1 + 0.02 * t, 1, 1]), walking.faces),
@@ -83,14 +83,14 @@ def errors(predicted, truth, count=300):
     return motion_errors(np.stack(found), true)
 
 
-def test_the_exact_prediction_has_no_errors(clip):
+def test_a_perfect_prediction_has_no_motion_errors(clip):
     speed, acceleration = errors(clip, clip)
     np.testing.assert_allclose(speed, [0, 0, 0], atol=1e-10)
     np.testing.assert_allclose(acceleration, [0, 0], atol=1e-10)
 
 
-def test_a_prediction_without_motion_has_the_speed_of_the_truth():
-    # A wall that advances by 1, 3, 5 cm a frame, along its normal; one that stands still.
+def test_motion_errors_of_static_swinging_and_shifted_predictions():
+    # The true wall advances by 1, 3 and 5 cm along its normal; the predicted one is static.
     wall = Mesh(
         np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]], np.float32),
         np.array([[0, 1, 2], [0, 2, 3]]),
@@ -99,17 +99,17 @@ def test_a_prediction_without_motion_has_the_speed_of_the_truth():
     speed, acceleration = errors([wall] * 4, truth)
     np.testing.assert_allclose(speed, [1, 3, 5], rtol=1e-5)
     np.testing.assert_allclose(acceleration, [2, 2], rtol=1e-5)
-    # And one that alternates between 1 cm before and 1 cm behind the truth.
+    # A prediction that alternates between 1 cm in front of and 1 cm behind the truth.
     swinging = [moved(mesh, (0, 0, (-1) ** t / 100)) for t, mesh in enumerate(truth)]
     speed, acceleration = errors(swinging, truth)
     np.testing.assert_allclose(speed, [2, 2, 2], rtol=1e-5)
     np.testing.assert_allclose(acceleration, [4, 4], rtol=1e-5)
-    # And one that stays 1 cm before it: wrong, but steady.
+    # A prediction that stays 1 cm in front of the truth.
     steady = [moved(mesh, (0, 0, 0.01)) for mesh in truth]
     np.testing.assert_allclose(np.concatenate(errors(steady, truth)), 0, atol=1e-5)
 
 
-def test_errors_grow_with_the_jitter_of_the_prediction(clip):
+def test_motion_errors_grow_with_jitter(clip):
     rng = np.random.default_rng(1)
     noise = rng.normal(size=(4, 3))
     small, large = (
@@ -121,7 +121,7 @@ def test_errors_grow_with_the_jitter_of_the_prediction(clip):
         assert (2 * less < more).all()
 
 
-def test_the_order_of_the_predicted_vertices_does_not_matter(clip):
+def test_motion_errors_do_not_depend_on_face_order(clip):
     rng = np.random.default_rng(2)
     predicted = [moved(mesh, rng.normal(size=3) * 0.01) for mesh in clip]
     mixed = [Mesh(mesh.vertices, rng.permutation(mesh.faces)) for mesh in predicted]
@@ -129,13 +129,13 @@ def test_the_order_of_the_predicted_vertices_does_not_matter(clip):
         np.testing.assert_allclose(one, other, atol=1e-9)
 
 
-def test_a_frame_without_prediction_is_nan_in_the_steps_it_has_part_in(clip):
+def test_a_missing_prediction_gives_nan_in_its_steps(clip):
     speed, acceleration = errors([clip[0], clip[1], clip[2], None], clip)
     np.testing.assert_array_equal(np.isnan(speed), [False, False, True])
     np.testing.assert_array_equal(np.isnan(acceleration), [False, True])
 
 
 @pytest.mark.parametrize("length", [1, 2])
-def test_a_short_clip_has_fewer_errors(clip, length):
+def test_short_clips_have_fewer_steps(clip, length):
     speed, acceleration = errors(clip[:length], clip[:length])
     assert (len(speed), len(acceleration)) == (length - 1, 0)

@@ -12,7 +12,7 @@ from tpifu.model.pifu import PIFu
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(("neighborhood", "at_once"), [(1, 2), (3, 1), (3, 2), (3, 50), (5, 3)])
-def test_a_windows_field_is_that_of_its_frames_each_filtered_once_and_forgotten(
+def test_fields_filter_each_frame_once_and_drop_old_maps(
     tiny_model, neighborhood, at_once, stride, monkeypatch
 ):
     monkeypatch.setattr(field, "IMAGES", at_once)
@@ -39,14 +39,14 @@ def test_a_windows_field_is_that_of_its_frames_each_filtered_once_and_forgotten(
         assert not values.requires_grad
         torch.testing.assert_close(values, expected.detach(), rtol=1e-4, atol=1e-6)
         shape = every.shape[1:]
-        held = sum(type(x) is torch.Tensor and x.shape == shape for x in gc.get_objects())
-        most = max(most, held)
+        alive = sum(type(x) is torch.Tensor and x.shape == shape for x in gc.get_objects())
+        most = max(most, alive)
     assert sum(filtered) == 9
     assert len(filtered) == -(-9 // at_once)
     assert most <= min(9, stride * (neighborhood - 1) + 1 + at_once)
 
 
-def test_points_are_queried_in_pieces(tiny_model, monkeypatch):
+def test_points_are_queried_in_batches(tiny_model, monkeypatch):
     torch.manual_seed(0)
     network = PIFu(tiny_model.with_window(1), 2.56).eval()
     images = torch.randint(0, 256, (1, 16, 16, 2), dtype=torch.uint8)
@@ -54,9 +54,9 @@ def test_points_are_queried_in_pieces(tiny_model, monkeypatch):
     (found,) = window_fields(network, images, torch.zeros(1, 1, dtype=torch.int64), calib)
     points = torch.rand(100, 3) * 2 - 1
     whole = found(points)
-    asked = []
+    sizes = []
     query = network.query
-    monkeypatch.setattr(network, "query", lambda *a: asked.append(a[2].shape[1]) or query(*a))
+    monkeypatch.setattr(network, "query", lambda *a: sizes.append(a[2].shape[1]) or query(*a))
     monkeypatch.setattr(field, "CPU_POINTS", 30)
     torch.testing.assert_close(found(points), whole)
-    assert asked == [30, 30, 30, 10]
+    assert sizes == [30, 30, 30, 10]

@@ -38,7 +38,7 @@ def some_input(images=5, neighborhood=3, points=7, seed=0):
     )
 
 
-# Table 1 and the counts that follow from it (PIFu's code has 16,640 more, without a gradient).
+# Counts that follow from Table 1 (PIFu's code has 16,640 more parameters, without a gradient).
 @pytest.mark.parametrize(("neighborhood", "count"), [(1, 15_588_613), (3, 16_572_677)])
 def test_table_1_has_its_number_of_parameters(neighborhood, count):
     assert parameters(PIFu(TABLE_1.with_window(neighborhood), WINDOW)) == count
@@ -50,7 +50,7 @@ def test_mlp_widths_are_those_of_table_1(neighborhood, first):
     layers = PIFu(TABLE_1.with_window(neighborhood), WINDOW).classifier.layers
     widths = [1024, 512, 256, 129, 1]
     assert [layer.out_features for layer in layers] == widths
-    # The input is fed again to every layer.
+    # The input skips to every layer.
     assert [layer.in_features for layer in layers] == [first, *(w + first for w in widths[:-1])]
 
 
@@ -58,7 +58,7 @@ def test_table_1_takes_a_step():
     net = network(TABLE_1, 3).train()
     images, frames, points, calib = some_input(points=5)
     occupancy = net(images, frames, points, calib)
-    assert occupancy.shape == (4, 2, 5)  # a value for each stack
+    assert occupancy.shape == (4, 2, 5)  # one value per stack
     occupancy.square().mean().backward()
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None, name
@@ -73,7 +73,7 @@ def test_feature_maps_are_a_quarter_of_the_image():
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (4, 4), (5, 8), (16, 16)])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_upsampling_is_bicubic_interpolation(height, width, layout):
+def test_upsample_matches_plain_upsample(height, width, layout):
     torch.manual_seed(0)
     x = torch.randn(2, 3, height, width).to(memory_format=layout)
     torch.testing.assert_close(upsample(x), plain_upsample(x), atol=2e-6, rtol=1e-5)
@@ -86,7 +86,7 @@ def test_without_skip_an_hourglass_has_no_branches():
     assert without(torch.zeros(1, 16, 8, 8)).shape == (1, 16, 8, 8)
 
 
-def test_the_background_is_zero_and_the_body_spans_minus_one_to_one():
+def test_network_input_is_0_in_the_background_and_in_minus_1_to_1_on_the_body():
     pixels = torch.tensor([[[[0, 255], [255, 255], [200, 0], [128, 255]]]], dtype=torch.uint8)
     (image,) = network_input(pixels)
     assert image.shape == (3, 1, 4)
@@ -99,7 +99,7 @@ def test_the_background_is_zero_and_the_body_spans_minus_one_to_one():
 
 
 def test_neighborhood_1_is_the_baseline(tiny_model):
-    """One frame: the same filter, and a classifier of one feature and one depth."""
+    """With one frame, the classifier sees one feature vector and the depth."""
     single = network(tiny_model, 1)
     images, _, points, calib = some_input()
     frames = torch.tensor([[3], [1]])
@@ -121,7 +121,7 @@ def test_both_models_start_from_the_same_filter(tiny_model):
     assert all(torch.equal(one[name], three[name]) for name in one)
 
 
-def test_equal_frames_give_what_one_frame_gives_with_summed_weights(tiny_model):
+def test_equal_frames_match_one_frame_with_summed_weights(tiny_model):
     single, temporal = network(tiny_model, 1), network(tiny_model, 3)
     single.image_filter.load_state_dict(temporal.image_filter.state_dict())
     dim = tiny_model.hourglass.dim
@@ -147,13 +147,13 @@ def test_the_order_of_frames_matters(tiny_model):
     net = network(tiny_model, 3)
     with torch.no_grad():
         for parameter in net.parameters():
-            parameter.mul_(10)  # far from the tiny initial values
+            parameter.mul_(10)  # the initial values are tiny
     images, frames, points, calib = some_input()
     forwards = net(images, frames, points, calib)
     assert not torch.allclose(forwards, net(images, frames.flip(1), points, calib))
 
 
-def test_windows_that_share_frames_give_what_windows_alone_give(tiny_model):
+def test_overlapping_windows_match_single_windows(tiny_model):
     net = network(tiny_model, 3)
     images, frames, points, calib = some_input()
     together = net(images, frames, points, calib)
@@ -168,7 +168,7 @@ def test_windows_that_share_frames_give_what_windows_alone_give(tiny_model):
 
 
 def test_a_feature_map_is_looked_up_where_the_point_projects(tiny_model):
-    """Feature (c, row, column) = column; a linear map survives bilinear lookup exactly."""
+    """Bilinear lookup is exact for maps that are linear in column and row."""
     net = network(tiny_model, 1)
     seen = []
     net.classifier.forward = lambda x: seen.append(x) or x[..., 0]
@@ -183,7 +183,7 @@ def test_a_feature_map_is_looked_up_where_the_point_projects(tiny_model):
     torch.testing.assert_close(seen[0][0, :, -1], points[0, :, 2] / 0.3)  # metres / z_normalization
 
 
-def test_nothing_is_inside_beyond_the_box(tiny_model):
+def test_occupancy_is_0_outside_the_box(tiny_model):
     net = network(tiny_model, 3)
     images, frames, points, calib = some_input()
     points[:, 0] = torch.tensor([0.0, 1.3, 0.0])
@@ -212,7 +212,7 @@ def test_batch_norm_is_a_choice(tiny_model):
 
 
 def slopes(function, inputs, parameters=()):
-    """The output, and the gradients of one random weighting of it."""
+    """The output, and the gradients of a random linear function of it."""
     leaves = [value.detach().clone().requires_grad_() for value in inputs]
     found = function(*leaves)
     weighting = torch.randn(found.shape, generator=torch.Generator().manual_seed(5))
@@ -223,9 +223,7 @@ def slopes(function, inputs, parameters=()):
 @pytest.mark.parametrize(("channels", "size"), [(64, 8), (16, 12), (256, 6)])
 @pytest.mark.parametrize("convolved", [True, False])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 5e-2)])
-def test_norm_relu_and_convolution_in_one_are_the_three_layers(
-    channels, size, convolved, dtype, tolerance
-):
+def test_fused_norm_relu_conv_matches_the_plain_layers(channels, size, convolved, dtype, tolerance):
     torch.manual_seed(0)
     conv = nn.Conv2d(channels, 12, 3, padding=1, bias=False) if convolved else None
     layer = NormReLU("group", channels, conv)
@@ -240,11 +238,11 @@ def test_norm_relu_and_convolution_in_one_are_the_three_layers(
     expected = slopes(plain, [images], layer.parameters())
     found = slopes(layer, [images.to(dtype)], layer.parameters())
     for ours, theirs in zip(found, expected, strict=True):
-        # In 16 bits a few values next to 0 fall on the ReLU's other side: far off, but few.
+        # In bfloat16, a few values near 0 change the sign before the ReLU.
         assert torch.linalg.norm(ours.float() - theirs) < tolerance * torch.linalg.norm(theirs)
 
 
-def test_a_kernels_gradient_is_the_same_from_tensors_in_contiguous_order(monkeypatch):
+def test_kernel_gradients_match_in_contiguous_order(monkeypatch):
     torch.manual_seed(0)
     x = torch.randn(1, 64, 64, 64).to(memory_format=torch.channels_last)
     grad = torch.randn(1, 8, 64, 64).to(memory_format=torch.channels_last)
@@ -258,11 +256,11 @@ def test_a_kernels_gradient_is_the_same_from_tensors_in_contiguous_order(monkeyp
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
-def test_lookup_is_grid_sample(align_corners):
+def test_lookup_matches_grid_sample(align_corners):
     torch.manual_seed(0)
     features = torch.randn(4, 5, 6, 8)
     frames = torch.tensor([[0, 1, 1], [3, 2, 0]])
-    xy = torch.rand(2, 50, 2) * 2.4 - 1.2  # some beyond the image
+    xy = torch.rand(2, 50, 2) * 2.4 - 1.2  # some outside the image
 
     def slow(features):
         grid = (xy * torch.tensor([1.0, -1.0]))[:, None]
@@ -280,7 +278,7 @@ def test_lookup_is_grid_sample(align_corners):
 
 
 @pytest.mark.parametrize("hidden", [(16, 8), ()])
-def test_the_classifier_feeds_its_input_to_every_layer(hidden):
+def test_the_classifier_concatenates_its_input_at_every_layer(hidden):
     torch.manual_seed(0)
     classifier = PointClassifier(9, hidden, "tanh")
     x = torch.randn(2, 15, 9)

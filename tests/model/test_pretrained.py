@@ -20,7 +20,7 @@ SMALL = (1, 1, (6, 5))
 
 
 def net_g(stacks: int, depth: int, hidden: tuple[int, ...], seed=0) -> dict[str, torch.Tensor]:
-    """A random state dict in PIFu's layout, in the order of its registration."""
+    """A random state dict with PIFu's names, shapes and order."""
     rng = torch.Generator().manual_seed(seed)
     state = {}
 
@@ -41,7 +41,7 @@ def net_g(stacks: int, depth: int, hidden: tuple[int, ...], seed=0) -> dict[str,
         conv(f"{name}.conv3", outputs // 4, outputs // 4, 3, 3, bias=False)
         for number, width in enumerate([inputs, outputs // 2, outputs // 4, inputs], start=1):
             norm(f"{name}.bn{number}", width)
-        if inputs != outputs:  # the same norm once more, and a convolution
+        if inputs != outputs:  # the fourth norm under a second name, and a convolution
             for kind in ("weight", "bias"):
                 state[f"{name}.downsample.0.{kind}"] = state[f"{name}.bn4.{kind}"]
             conv(f"{name}.downsample.2", outputs, inputs, 1, 1, bias=False)
@@ -134,7 +134,7 @@ def pifu_occupancy(state, stacks, depth, images, points, calib) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """Maker of net_G files: `written(state)`, or any other content."""
+    """A function that saves a state, or other content, as net_G."""
     folder = tmp_path_factory.mktemp("net_g")
 
     def write(content, **options):
@@ -155,7 +155,7 @@ def small(written, small_state) -> TrainedModel:
 
 
 def some_input(window: float, images=2, points=50, seed=0):
-    """Images, points and calib; some points are beside the image, none before or behind the box."""
+    """Images, points and calib; some points are outside the image, but inside in depth."""
     rng = torch.Generator().manual_seed(seed)
     yaws = [30.0, -75.0][:images]
     calib = torch.stack([torch.from_numpy(calibration(yaw, window)) for yaw in yaws])
@@ -173,18 +173,18 @@ def equal_models(one: TrainedModel, other: TrainedModel) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_the_layout_has_the_entries_and_parameters_of_the_published_file():
+def test_the_test_file_has_the_entries_of_the_published_file():
     state = net_g(*OFFICIAL)
     assert len(state) == 441
     twins = [value for name, value in state.items() if ".downsample.0." in name]
-    # 15,604,738: PIFu's own count, in which a norm with two names counts once.
+    # PIFu's own count, in which a norm with two names counts once.
     assert sum(v.numel() for v in state.values()) - sum(v.numel() for v in twins) == 15_604_738
 
 
 @pytest.mark.parametrize(
     ("shape", "window"), [(OFFICIAL, 2.048), ((2, 1, (7,)), 2.56), ((2, 3, (9, 8, 7)), 2.0)]
 )
-def test_an_imported_network_gives_what_pifu_gives(shape, window, written):
+def test_an_imported_network_matches_pifu(shape, window, written):
     stacks, depth, hidden = shape
     state = net_g(*shape)
     model = import_pifu(written(state), window=window, size=64)
@@ -206,12 +206,12 @@ def test_an_imported_network_gives_what_pifu_gives(shape, window, written):
             state, stacks, depth, network_input(images), points.mT, down @ whole
         )
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
-    assert (expected == 0).any()  # beside the image
-    assert (expected[expected != 0].view(stacks, -1).std(dim=1) > 0.02).all()  # else all is close
+    assert (expected == 0).any()  # outside the image
+    assert (expected[expected != 0].view(stacks, -1).std(dim=1) > 0.02).all()  # outputs must vary
 
 
-def test_aligned_corners_put_the_edges_at_the_outermost_centres(tiny_model):
-    """Feature (c, row, column) = column or row; a linear map survives bilinear lookup exactly."""
+def test_aligned_corners_put_image_edges_at_the_outermost_cell_centres(tiny_model):
+    """Bilinear lookup is exact for maps that are linear in column and row."""
     config = tiny_model.model_copy(update={"align_corners": True, "neighborhood": 1})
     net = PIFu(config, 2.0)
     seen = []
@@ -225,7 +225,7 @@ def test_aligned_corners_put_the_edges_at_the_outermost_centres(tiny_model):
     torch.testing.assert_close(seen[0][0, :, :2], expected)
 
 
-def test_files_of_old_torch_and_of_half_precision_are_read(written, small_state, small):
+def test_legacy_and_half_precision_files_are_read(written, small_state, small):
     legacy = written(small_state, _use_new_zipfile_serialization=False)
     assert equal_models(import_pifu(legacy, window=2.048, size=32), small)
     halves = {name: value.half() for name, value in small_state.items()}
@@ -233,12 +233,12 @@ def test_files_of_old_torch_and_of_half_precision_are_read(written, small_state,
     assert {value.dtype for value in network.state_dict().values()} == {torch.float32}
 
 
-def test_an_imported_model_comes_back_as_saved(small, tmp_path):
+def test_an_imported_model_can_be_saved_and_loaded(small, tmp_path):
     save_model(tmp_path, small)
     assert equal_models(load_model(tmp_path, CPU), small)
 
 
-def test_an_import_draws_nothing_random_and_can_be_trained(written, small_state):
+def test_an_import_draws_no_random_numbers_and_is_trainable(written, small_state):
     torch.manual_seed(0)
     before = torch.get_rng_state()
     model = import_pifu(written(small_state), window=2.048, size=32)
@@ -269,7 +269,7 @@ UNUSED = "image_filter.conv3.bn4.weight"
             "1 unknown ('surface_classifier.conv2.",
         ),
         (lambda s: {}, "its 0 entries, the first None"),
-        # The colour network: its filter is one nn.Sequential.
+        # The filter of the colour network is a single nn.Sequential.
         (
             lambda s: {
                 "image_filter.model.1.weight": s[TWIN],
@@ -299,7 +299,7 @@ UNUSED = "image_filter.conv3.bn4.weight"
             lambda s: s | {"surface_classifier.conv0.bias": torch.zeros(())},
             "is (6, 257, 1), not (1, 257, 1)",
         ),
-        (lambda s: s | {TWIN: s[TWIN] + 1}, f"'{TWIN}' are one weight stored twice, but differ"),
+        (lambda s: s | {TWIN: s[TWIN] + 1}, f"'{TWIN}' store one weight, but differ"),
         (lambda s: s | {TWIN: s[TWIN].int()}, f"entry '{TWIN}' is torch.int32"),
         (
             lambda s: s | {"image_filter.bn1.running_mean": s[TWIN]},
@@ -307,15 +307,15 @@ UNUSED = "image_filter.conv3.bn4.weight"
         ),
         (lambda s: s | {TWIN: 3}, f"entry '{TWIN}' is int"),
         (lambda s: s | {3: s[TWIN]}, "entry 3 is torch.float32"),
-        (lambda s: [s], "holds a list: PIFu's net_G is a bare state dict"),
+        (lambda s: [s], "contains a list: PIFu's net_G is a bare state dict"),
         # PIFuHD's file.
         (
             lambda s: {"opt": argparse.Namespace(a=1), "model_state_dict": s},
-            "holds 'argparse.Namespace', which is not read: PIFu's net_G is a bare state dict",
+            "contains 'argparse.Namespace', which is not allowed: PIFu's net_G is a bare",
         ),
     ],
 )
-def test_what_is_not_net_g_is_refused_in_one_line(edit, words, written, small_state):
+def test_other_state_dicts_are_rejected_in_one_line(edit, words, written, small_state):
     path = written(edit(small_state))
     with pytest.raises(DataError) as caught:
         import_pifu(path, window=2.048, size=32)
@@ -325,40 +325,40 @@ def test_what_is_not_net_g_is_refused_in_one_line(edit, words, written, small_st
     assert "\n" not in message
 
 
-def test_models_of_this_project_are_not_imported(small, tmp_path):
+def test_models_of_this_project_are_rejected(small, tmp_path):
     save_model(tmp_path, small)
-    with pytest.raises(DataError, match="is a model of this project already"):
+    with pytest.raises(DataError, match="already a model of this project"):
         import_pifu(tmp_path / "model.pt", window=2.048, size=32)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", bytes(range(256)), None])
-def test_files_that_torch_does_not_read_are_refused(content, tmp_path, written, small_state):
+def test_unreadable_files_are_rejected(content, tmp_path, written, small_state):
     whole = written(small_state).read_bytes()
     path = tmp_path / "net_G"
     path.write_bytes(whole[: len(whole) // 2] if content is None else content)
-    with pytest.raises(DataError, match="net_G: not a file of torch, or damaged") as caught:
+    with pytest.raises(DataError, match="net_G: not a torch file, or damaged") as caught:
         import_pifu(path, window=2.048, size=32)
     assert "\n" not in str(caught.value)
     with pytest.raises(DataError, match="nowhere: no such file"):
         import_pifu(tmp_path / "nowhere", window=2.048, size=32)
 
 
-def test_a_file_with_code_is_refused_and_runs_nothing(written, tmp_path):
+def test_a_file_with_code_is_rejected_and_runs_nothing(written, tmp_path):
     path = written({"image_filter.l0.weight": Payload(tmp_path / "executed")})
-    with pytest.raises(DataError, match=r"holds '\w+\.system', which is not read"):
+    with pytest.raises(DataError, match=r"contains '\w+\.system', which is not allowed"):
         import_pifu(path, window=2.048, size=32)
     assert not list(tmp_path.iterdir())
 
 
-def test_images_must_suit_the_hourglass(written):
+def test_image_sizes_must_match_the_hourglass(written):
     path = written(net_g(1, 3, (5,)))
-    with pytest.raises(ConfigError, match=r"render\.size is 48, but .* needs a multiple of 32"):
+    with pytest.raises(ConfigError, match=r"render\.size is 48, which .* needs a multiple of 32"):
         import_pifu(path, window=2.048, size=48)
 
 
 @pytest.fixture(params=["group", "batch"])
 def single(request, tiny_model) -> TrainedModel:
-    """A tiny single-frame model, far from its tiny initial values."""
+    """A tiny single-frame model with large random weights."""
     config = tiny_model.model_copy(update={"norm": request.param, "neighborhood": 1})
     torch.manual_seed(0)
     network = PIFu(config, 2.0).eval()
@@ -369,7 +369,7 @@ def single(request, tiny_model) -> TrainedModel:
 
 
 @pytest.mark.parametrize("k", [1, 3, 5])
-def test_equal_frames_give_what_the_single_frame_gives(k, single):
+def test_a_widened_model_matches_the_single_frame_for_equal_frames(k, single):
     wide = widen(single, k)
     assert wide.config.neighborhood == k
     assert (wide.window, wide.size, wide.level) == (2.0, 64, 0.6)
@@ -383,8 +383,8 @@ def test_equal_frames_give_what_the_single_frame_gives(k, single):
 
 
 @pytest.mark.parametrize("k", [3, 5])
-def test_every_frame_counts_and_counts_alike(k, single):
-    """Another picture in one place of the window changes the answer, the same in any place."""
+def test_every_frame_has_the_same_influence(k, single):
+    """Replacing one image of the window changes the output, by the same amount at any position."""
     wide = widen(single, k)
     images, points, calib = some_input(2.0)
     with torch.no_grad():
@@ -398,7 +398,7 @@ def test_every_frame_counts_and_counts_alike(k, single):
         torch.testing.assert_close(answer, answers[0], atol=1e-5, rtol=0)
 
 
-def test_a_widened_model_shares_no_weights_and_comes_back_as_saved(single, tmp_path):
+def test_a_widened_model_shares_no_weights_and_can_be_saved(single, tmp_path):
     wide = widen(single, 3)
     save_model(tmp_path, wide)
     with torch.no_grad():
@@ -407,15 +407,15 @@ def test_a_widened_model_shares_no_weights_and_comes_back_as_saved(single, tmp_p
     assert equal_models(load_model(tmp_path, CPU), wide)
 
 
-def test_what_cannot_be_widened(single):
+def test_invalid_widenings_are_rejected(single):
     for k in (0, 2, -1):
         with pytest.raises(ConfigError, match=f"neighborhood: is {k}: must be odd"):
             widen(single, k)
-    with pytest.raises(ConfigError, match="sees 3 frames already"):
+    with pytest.raises(ConfigError, match="already has 3 frames"):
         widen(widen(single, 3), 5)
 
 
-def test_import_writes_a_model_and_replaces_none(written, small_state, tmp_path):
+def test_the_import_command_writes_a_model_but_replaces_none(written, small_state, tmp_path):
     path, out = written(small_state), tmp_path / "pifu"
     options = ["-o", out, "--neighborhood", 3, "--window", 2.56, "--size", 32]
     assert "3 frames of 32 px over 2.56 m" in done("import", path, *options).stdout
@@ -434,10 +434,10 @@ def test_import_writes_a_model_and_replaces_none(written, small_state, tmp_path)
         ([], "no such file"),
     ],
 )
-def test_impossible_imports(options, words, tmp_path):
+def test_invalid_import_options_are_rejected(options, words, tmp_path):
     assert words in refused("import", tmp_path / "net_G", "-o", tmp_path / "out", *options)
     assert not list(tmp_path.iterdir())
 
 
-def test_other_models_keep_the_lookup_of_images():
+def test_other_models_do_not_align_corners():
     assert Model().align_corners is False

@@ -2,10 +2,9 @@ import numpy as np
 import pytest
 import scipy.io
 from scipy.spatial.transform import Rotation
-from test_surreal import stored
 
 from tpifu.body.body import embedded_body
-from tpifu.clips.clip import Clip, clip_name, read_clip
+from tpifu.clips.clip import Clip, clip_name, clip_path, read_clip, write_clip
 from tpifu.config import Data
 from tpifu.prepare.meshes import REST_HEIGHT, centred_meshes, export_meshes
 from tpifu.shards.meshes import MeshReader
@@ -13,7 +12,7 @@ from tpifu.shards.meshes import MeshReader
 SMALL = Data(train_meshes=40, validation_meshes=16, test_meshes=25, unseen_meshes=12)
 
 
-def test_exported_meshes_are_centred_upright_and_of_one_size(synthetic_tree, tmp_path):
+def test_exported_meshes_match_the_clips_joints_up_to_scale(synthetic_tree, tmp_path):
     export_meshes(synthetic_tree, tmp_path / "meshes", SMALL, 0, jobs=1)
     reader = MeshReader(tmp_path / "meshes")
     assert len(reader.shards) == 40 + 16 + 25 + 12
@@ -26,18 +25,16 @@ def test_exported_meshes_are_centred_upright_and_of_one_size(synthetic_tree, tmp
             source = read_clip(path)
             body = embedded_body(source.gender)
             scale = REST_HEIGHT / np.ptp(body.rest(source.betas)[0][:, 1])
-            # The mesh is where the clip's own stored joints say.
-            _, joints = body.pose(source.pose[[frame.source_frame]], source.betas)
+            vertices, joints = body.pose(source.pose[[frame.source_frame]], source.betas)
             place = joints[0] - joints[0, 0]
             stored_joints = source.joints[frame.source_frame]
             np.testing.assert_allclose(place, stored_joints - stored_joints[0], atol=1e-4)
-            vertices, _ = body.pose(source.pose[[frame.source_frame]], source.betas)
             np.testing.assert_allclose(
                 frame.mesh.vertices, (vertices[0] - joints[0, 0]) * scale, atol=1e-5
             )
 
 
-def test_any_number_of_workers_writes_the_same_bytes(synthetic_tree, tmp_path):
+def test_the_bytes_do_not_depend_on_the_number_of_jobs(synthetic_tree, tmp_path):
     for jobs in (1, 2):
         export_meshes(synthetic_tree, tmp_path / str(jobs), SMALL, 0, jobs=jobs)
     for path in (tmp_path / "1").iterdir():
@@ -62,7 +59,7 @@ def test_a_crouching_body_keeps_its_size():
 
 
 @pytest.mark.parametrize("zrot", [0.0, 1.0, 2.0, 4.0, 6.0])
-def test_a_standing_body_stands_upright_in_all_yaws(tmp_path, zrot):
+def test_a_standing_body_is_upright_at_any_yaw(tmp_path, zrot):
     pose = np.zeros((2, 72), np.float32)
     betas = np.zeros(10, np.float32)
     body = embedded_body("male")
@@ -70,13 +67,14 @@ def test_a_standing_body_stands_upright_in_all_yaws(tmp_path, zrot):
     pose[:, :3] = turn.as_rotvec()
     _, joints = body.pose(pose, betas)
     standing = Clip("01_stand", 1, "male", betas, pose, joints)
-    found = read_clip(stored(tmp_path, standing, zrot))
-    # In the file the yaw is apart: the z-up root has none left.
-    fields = scipy.io.loadmat(tmp_path / "cmu/train/run0/01_stand/01_stand_c0001_info.mat")
+    path = clip_path(tmp_path, "train", "run0", standing.sequence, standing.number)
+    write_clip(path, standing, zrot=zrot, camera_distance=8.0)
+    found = read_clip(path)
+    fields = scipy.io.loadmat(path)  # the yaw is separate, so the z-up root has none
     np.testing.assert_allclose(fields["pose"][:3, 0], [np.pi / 2, 0, 0], atol=1e-5)
     (mesh, _) = centred_meshes(body, found.pose, found.betas)
     assert np.ptp(mesh.vertices[:, 1]) == pytest.approx(REST_HEIGHT, abs=1e-4)
-    # Arms to the sides of where it faces: their span lies across (sin, 0, cos) of the yaw.
+    # The span of the arms is perpendicular to the facing direction.
     facing = turn.apply([0.0, 0.0, 1.0])
     assert np.ptp(mesh.vertices @ turn.apply([1.0, 0.0, 0.0])) > 1.4
     assert np.ptp(mesh.vertices @ facing) < 0.6

@@ -3,14 +3,13 @@ import pytest
 import trimesh
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.spatial import cKDTree
 
 from tpifu.geometry.grid import grid_points
 from tpifu.geometry.inside import Inside, grid_occupancy, winding_number
 from tpifu.geometry.mesh import Mesh
 from tpifu.geometry.sampling import area_samples, sample_near_surface, sample_uniform
 from tpifu.prepare.points import sample_points
-from tpifu.shards.coding import POINT_HALF, dequantise, quantise
+from tpifu.shards.coding import dequantise, quantise
 from tpifu.shards.reader import Shards
 from tpifu.shards.schema import HELD_OUT, SPLITS
 
@@ -32,16 +31,16 @@ def both(*meshes):
     return Mesh(vertices, np.concatenate(faces).astype(np.int32))
 
 
-def test_inside_agrees_with_the_winding_number_on_a_body_that_cuts_itself(squatting):
+def test_inside_matches_the_winding_number_of_a_self_intersecting_body(squatting):
     codes = quantise(sample_near_surface(squatting, 400, 0.05, rng()))
     points = dequantise(codes)
     winding = winding_number(squatting, points)
-    assert (winding > 1.5).sum() > 10, "no point in an overlap: the test would show nothing"
+    assert (winding > 1.5).sum() > 10, "no points in an overlap"
     np.testing.assert_allclose(winding, np.rint(winding), atol=1e-6)
     np.testing.assert_array_equal(Inside(squatting)(points), winding > 0.5)
 
 
-def test_a_sphere_holds_what_is_nearer_than_its_radius(ball):
+def test_points_within_the_radius_are_inside_a_sphere(ball):
     points = rng().uniform(-1, 1, (5000, 3)).astype(np.float32)
     distance = np.linalg.norm(points, axis=1)
     clear = abs(distance - 0.7) > 0.003  # facets lie up to 0.3 % inside the sphere
@@ -49,28 +48,26 @@ def test_a_sphere_holds_what_is_nearer_than_its_radius(ball):
     np.testing.assert_array_equal(inside[clear], distance[clear] < 0.7)
 
 
-def test_the_overlap_of_two_spheres_is_inside(ball):
+def test_overlaps_are_inside_and_cavities_are_outside(ball):
     lens = both(ball(0.5, (-0.2, 0, 0)), ball(0.5, (0.2, 0, 0)))
     points = np.array([[0, 0, 0], [0.5, 0, 0], [-0.5, 0, 0], [0, 0.48, 0]], dtype=np.float32)
     np.testing.assert_allclose(winding_number(lens, points), [2, 1, 1, 0], atol=1e-6)
     np.testing.assert_array_equal(Inside(lens)(points), [True, True, True, False])
-
-
-def test_a_cavity_is_outside(ball):
     inner = ball(0.3)
     shell = both(ball(0.6), Mesh(inner.vertices, inner.faces[:, ::-1]))
     points = np.array([[0, 0, 0], [0.45, 0, 0], [0.7, 0, 0]], dtype=np.float32)
     np.testing.assert_array_equal(Inside(shell)(points), [False, True, False])
+    assert Inside(shell)(points[:0]).shape == (0,)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_rays_through_edges_and_vertices_count_once(axis):
-    # Lattice points lie on the projected edges, diagonals and corners of a box thin along `axis`.
+    # Lattice points project onto edges, diagonals and corners of a box that is thin along `axis`.
     low, high = np.full(3, -0.5), np.full(3, 0.5)
     low[axis], high[axis] = -0.25, 0.25
     lattice = np.linspace(-0.75, 0.75, 13)  # multiples of 1/8: exact
     points = np.stack(np.meshgrid(lattice, lattice, lattice), axis=-1).reshape(-1, 3)
-    points[:, axis] += 1 / 16  # off the faces the rays run through
+    points[:, axis] += 1 / 16  # not on the faces that rays cross
     off_surface = ~((points == low) | (points == high)).any(axis=1)
     inside = Inside(box(low, high))(points.astype(np.float32))
     expected = ((points > low) & (points < high)).all(axis=1)
@@ -78,7 +75,7 @@ def test_rays_through_edges_and_vertices_count_once(axis):
 
 
 def test_rays_through_the_vertices_of_a_body_count_once(walking):
-    # Points straight in front of and behind vertices, along each axis.
+    # Points in front of and behind vertices along each axis.
     vertices = walking.vertices[::150].astype(np.float64)
     points = np.concatenate(
         [vertices + 0.3 * sign * np.eye(3)[a] for a in range(3) for sign in (-1, 1)]
@@ -88,8 +85,8 @@ def test_rays_through_the_vertices_of_a_body_count_once(walking):
     np.testing.assert_array_equal(Inside(walking)(points), winding > 0.5)
 
 
-def test_crossings_closer_than_a_micrometre_are_told_apart():
-    # Two slabs 1e-7 m apart, and a third that overlaps the second by as much.
+def test_crossings_closer_than_a_micrometre_are_distinguished():
+    # Two slabs are 1e-7 m apart; a third overlaps the second by the same distance.
     gap = 1e-7
     slabs = both(
         box((-1, -1, -0.1), (1, 1, -gap)),
@@ -101,7 +98,7 @@ def test_crossings_closer_than_a_micrometre_are_told_apart():
 
 
 @given(st.integers(0, 2**32), st.sampled_from([0.01, 1.0, 100.0]))
-def test_any_tetrahedron_at_any_scale(seed, scale):
+def test_inside_is_exact_for_tetrahedra_of_any_scale(seed, scale):
     corners = (rng(seed).normal(size=(4, 3)) * scale).astype(np.float32)
     faces = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]], dtype=np.int32)
     if np.linalg.det(corners[1:] - corners[0]) < 0:
@@ -116,13 +113,9 @@ def test_any_tetrahedron_at_any_scale(seed, scale):
     np.testing.assert_array_equal(inside[clear], (weights > 0).all(axis=0)[clear])
 
 
-def test_no_points_no_labels(ball):
-    assert Inside(ball(0.5))(np.zeros((0, 3), dtype=np.float32)).shape == (0,)
-
-
 @pytest.mark.parametrize("turn", [0, 1, 2])
 def test_the_grid_equals_inside_point_by_point(squatting, turn):
-    # Turned so that the rays of the grid run along each axis once.
+    # Rotated, so that the rays of the grid run along each axis once.
     mesh = Mesh(np.roll(squatting.vertices, turn, axis=1), squatting.faces)
     points = grid_points(24, 0.9)
     grid = grid_occupancy(mesh, 24, 0.9)
@@ -130,44 +123,21 @@ def test_the_grid_equals_inside_point_by_point(squatting, turn):
     np.testing.assert_array_equal(grid.ravel(), Inside(mesh)(points))
 
 
-def test_the_grid_equals_inside_on_the_surface_too():
-    # The box's faces, edges and corners lie on cell centres: +-0.75 of +-0.25, +-0.75.
+def test_the_grid_equals_inside_on_the_surface():
+    # Cell centres are at +-0.25 and +-0.75: faces, edges and corners of the box.
     mesh = box((-0.75, -0.75, -0.75), (0.75, 0.75, 0.25))
+    points = grid_points(4, 1.0)
     grid = grid_occupancy(mesh, 4, 1.0)
-    np.testing.assert_array_equal(grid.ravel(), Inside(mesh)(grid_points(4, 1.0)))
+    np.testing.assert_array_equal(grid.ravel(), Inside(mesh)(points))
+    np.testing.assert_allclose(points.reshape(4, 4, 4, 3)[3, 0, 1], [0.75, -0.75, -0.25])
 
 
-def test_grid_points_are_cell_centres_x_slowest():
-    # Four cells of 0.5 m over [-1, 1].
-    points = grid_points(4, 1.0).reshape(4, 4, 4, 3)
-    np.testing.assert_allclose(points[3, 0, 1], [0.75, -0.75, -0.25])
-
-
-def test_volume_of_the_grid_is_the_volume_of_the_sphere(ball):
+def test_the_grid_has_the_volume_of_the_sphere(ball):
     share = grid_occupancy(ball(0.8), 40, 1.0).mean()
     assert share * 8 == pytest.approx(4 / 3 * np.pi * 0.8**3, rel=0.01)
 
 
-def test_codes_round_trip():
-    codes = np.arange(-32767, 32768, dtype=np.int16)
-    codes = np.stack([codes, codes[::-1], codes], axis=1)
-    np.testing.assert_array_equal(quantise(dequantise(codes)), codes)
-
-
-@given(st.lists(st.floats(-POINT_HALF, POINT_HALF), min_size=3, max_size=3))
-def test_quantising_moves_a_coordinate_by_half_a_step_at_most(point):
-    point = np.array([point])
-    step = POINT_HALF / 32767
-    # float32 metres near 2.56 are 2.4e-7 apart.
-    assert abs(dequantise(quantise(point)) - point).max() <= step / 2 + 2.4e-7
-
-
-def test_points_beyond_the_codes_are_moved_onto_the_border():
-    codes = quantise(np.array([[9.0, -9.0, 0.0]]))
-    np.testing.assert_allclose(dequantise(codes), [[POINT_HALF, -POINT_HALF, 0]], rtol=1e-6)
-
-
-def test_surface_points_are_uniform_by_area():
+def test_area_samples_are_uniform_by_area():
     # A box 4 x 2 x 1: faces of 8, 4 and 2 square metres, two of each, 28 in all.
     low, high = np.array([-2, -1, -0.5]), np.array([2, 1, 0.5])
     points = area_samples(box(low, high), 28_000, rng())
@@ -176,26 +146,19 @@ def test_surface_points_are_uniform_by_area():
     assert (abs(points) <= high + 1e-9).all()
     # Binomial standard deviation is at most sqrt(28000 / 4) = 84.
     np.testing.assert_allclose(on.sum(axis=0), [4000, 8000, 16_000], atol=4 * 84)
-    # Uniform within the faces too: the moments of a uniform density.
+    # Moments of a uniform density within a face.
     top = points[on[:, 2]]
     np.testing.assert_allclose(top[:, :2].mean(axis=0), 0, atol=0.04)
     np.testing.assert_allclose(top[:, :2].std(axis=0), high[:2] / np.sqrt(3), rtol=0.02)
 
 
-def test_near_surface_points_spread_by_sigma():
-    # Over the middle of a large face, the distance to it is the noise in one coordinate.
+def test_near_surface_points_have_standard_deviation_sigma():
+    # Above the middle of a large face, the distance from it is the noise in one coordinate.
     points = sample_near_surface(box((-1, -1, -1), (1, 1, 1)), 40_000, 0.05, rng())
     over_top = (abs(points[:, :2]) < 0.7).all(axis=1) & (points[:, 2] > 0.5)
     heights = points[over_top, 2] - 1
     assert heights.mean() == pytest.approx(0, abs=0.003)
     assert heights.std() == pytest.approx(0.05, rel=0.05)
-
-
-def test_near_surface_points_of_a_body_follow_its_surface(walking):
-    surface = cKDTree(area_samples(walking, 50_000, rng(1)))
-    near, _ = surface.query(sample_near_surface(walking, 2000, 0.01, rng()))
-    # |N(0, 1 cm)| has mean 0.8 cm; the tree's own spacing (about 0.6 cm) adds a little.
-    assert 0.006 < near.mean() < 0.011
 
 
 def test_uniform_points_fill_the_cube():
@@ -204,18 +167,17 @@ def test_uniform_points_fill_the_cube():
     np.testing.assert_allclose(points.std(axis=0), 1.28 / np.sqrt(3), rtol=0.02)
 
 
-def test_samples_are_labelled_as_stored_and_mixed(walking):
+def test_labels_match_the_stored_points_in_random_order(walking):
     samples = sample_points(walking, 4000, 1000, 0.05, 1.28, rng())
     points = dequantise(samples.codes)
     assert samples.codes.shape == (5000, 3)
     np.testing.assert_array_equal(samples.labels, Inside(walking)(points))
-    # A balanced draw of training points needs plenty of both.
     assert 0.2 < samples.labels.mean() < 0.6
-    # Shuffled: the first half holds about half of the inside points (binomial sd below 36).
+    # The first half contains about half of the inside points (binomial sd below 36).
     assert abs(int(samples.labels[:2500].sum()) - samples.labels.sum() / 2) < 4 * 36
 
 
-def test_the_generator_alone_decides_the_samples(walking):
+def test_samples_depend_on_the_generator_only(walking):
     def draw(seed):
         samples = sample_points(walking, 300, 20, 0.05, 1.28, rng([0, seed]))
         return samples.codes.tobytes() + samples.labels.tobytes()
@@ -226,12 +188,12 @@ def test_the_generator_alone_decides_the_samples(walking):
     assert draw(2) != first
 
 
-def test_a_box_beyond_the_codes_is_refused(ball):
-    with pytest.raises(AssertionError, match=r"2\.56 m that codes can store"):
+def test_a_box_outside_the_codes_is_rejected(ball):
+    with pytest.raises(AssertionError, match=r"codes only reach 2\.56 m"):
         sample_points(ball(0.5), 10, 10, 0.05, 3.0, rng())
 
 
-def test_only_splits_that_models_are_measured_on_have_a_grid(tiny):
+def test_only_held_out_splits_have_a_grid(tiny):
     points = Shards(tiny / "points", "points")
     rows = points.read(range(len(points)), ["split", "grid"])
     assert {row["split"] for row in rows} == set(SPLITS)

@@ -8,7 +8,7 @@ from scipy.ndimage import label
 
 from tpifu.errors import DataError
 from tpifu.geometry.grid import cell_centres, grid_points
-from tpifu.geometry.mesh import Mesh, largest_component, watertight_fault
+from tpifu.geometry.mesh import Mesh, largest_component, watertight_error
 from tpifu.geometry.mesh_files import save_mesh
 from tpifu.reconstruct.grid import evaluate_dense, evaluate_grid
 from tpifu.reconstruct.surface import EmptyField, extract_surface
@@ -117,7 +117,7 @@ def test_coarse_to_fine_equals_dense_at_any_level(name, level):
     np.testing.assert_array_equal(grid > level, dense > level)
     mesh, expected = (extract_surface(values, HALF, level) for values in (grid, dense))
     np.testing.assert_allclose(mesh.vertices, expected.vertices, atol=1e-6)
-    assert watertight_fault(mesh.faces) is None
+    assert watertight_error(mesh.faces) is None
 
 
 def test_thin_limbs_are_found_from_few_points():
@@ -183,7 +183,7 @@ def test_the_field_is_evaluated_without_gradients():
 def test_surface_lies_where_the_field_says_in_metres():
     centre, radius = [0.3, -0.2, 0.1], 0.6
     mesh = extract_surface(evaluate_grid(ball(centre, radius), 96, HALF), HALF)
-    assert watertight_fault(mesh.faces) is None
+    assert watertight_error(mesh.faces) is None
     assert np.abs(np.linalg.norm(mesh.vertices - centre, axis=1) - radius).max() < 0.003
     # Positive: faces are counter-clockwise seen from outside.
     assert mesh.trimesh().volume == pytest.approx(4 / 3 * np.pi * radius**3, rel=0.005)
@@ -195,7 +195,7 @@ def test_mesh_closes_at_the_walls_of_the_box(level):
     grid[:, :, :4] = 1
     grid[:, :, 4:] = 2 * level - 1
     mesh = extract_surface(grid, 1.0, level)
-    assert watertight_fault(mesh.faces) is None
+    assert watertight_error(mesh.faces) is None
     # Occupancy 1 is cut exactly at the wall, and half-way between a cell of 1 and one as
     # far below the level.
     np.testing.assert_allclose(mesh.vertices.min(axis=0), [-1, -1, -1], atol=1e-6)
@@ -210,7 +210,7 @@ def test_any_grid_gives_a_closed_outward_mesh(steps):
         grid = (np.round(rng.random((size,) * 3) * steps) / steps).astype(np.float32)
         grid.flat[0], grid.flat[-1] = 1, 0
         mesh = extract_surface(grid, 1.0)
-        assert watertight_fault(mesh.faces) is None
+        assert watertight_error(mesh.faces) is None
         assert mesh.trimesh().volume > 0
         assert len(np.unique(mesh.faces)) == len(mesh.vertices)
 
@@ -231,7 +231,7 @@ def test_largest_component_is_the_largest_one_alone():
     alone = extract_surface(evaluate_dense(large, 48, HALF), HALF)
     assert kept.trimesh().volume == pytest.approx(alone.trimesh().volume, rel=1e-4)
     assert len(kept.vertices) == len(alone.vertices)
-    assert watertight_fault(kept.faces) is None
+    assert watertight_error(kept.faces) is None
     again = largest_component(kept)
     np.testing.assert_array_equal(again.vertices, kept.vertices)
     np.testing.assert_array_equal(again.faces, kept.faces)

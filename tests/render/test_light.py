@@ -52,8 +52,8 @@ def test_irradiance_is_the_integral_of_radiance_over_the_hemisphere():
         np.testing.assert_allclose(irradiance(environment, normals), slow, rtol=2e-3)
 
 
-def test_statistics_are_those_of_pifus_lights(drawn):
-    # Measured on the 240 lights of PIFu's render script, made white.
+def test_environments_have_the_statistics_of_pifus_lights(drawn):
+    # Measured on the 240 lights of PIFu's render script, without colour.
     linear = drawn[:, [3, 1, 2]]  # x, y, z
     size = np.linalg.norm(linear, axis=1)
     assert np.median(size / drawn[:, 0]) == pytest.approx(0.43, abs=0.01)
@@ -62,20 +62,19 @@ def test_statistics_are_those_of_pifus_lights(drawn):
     np.testing.assert_allclose((direction > 0).mean(axis=0)[1:], [0.64, 0.97], atol=0.03)
 
 
-def test_left_and_right_are_alike(drawn):
-    # Training mirrors images, so a mirrored light must be as likely as the light itself: the greys
-    # of any normal are distributed as those of the mirrored normal.
+def test_left_and_right_are_equally_likely(drawn):
+    # Greys of mirrored normals must have the same distribution, because training mirrors images.
     normals = hemisphere(12)
     greys, mirrored = (harmonics(n) @ drawn.T for n in (normals, normals * [-1, 1, 1]))
     for one, other in zip(np.sort(greys), np.sort(mirrored), strict=True):
-        # Kolmogorov-Smirnov: beyond 1.95 sqrt(2 / n) equal distributions come once in 1,000.
+        # Kolmogorov-Smirnov: equal distributions exceed 1.95 sqrt(2 / n) once in 1,000 draws.
         ranks = np.searchsorted(other, one) - np.arange(len(one))
         assert abs(ranks).max() / len(one) < 1.95 * np.sqrt(2 / len(one))
     assert abs((drawn * MIRROR - drawn).mean(axis=0)).max() < 0.03
     assert not np.allclose(FIXED * MIRROR, FIXED, atol=0.1)
 
 
-def test_the_brightest_normal_that_faces_the_camera_is_just_white(drawn):
+def test_the_brightest_normal_facing_the_camera_is_white(drawn):
     facing = hemisphere(3000)
     for environment in (FIXED, *drawn[:50]):
         brightest = irradiance(environment, facing).max() / np.pi
@@ -92,7 +91,7 @@ def test_the_fixed_light_comes_from_the_upper_left():
     assert greys[0] > greys[2] > greys[3]
 
 
-def test_each_image_has_its_own_light_or_shares_its_clips():
+def test_lights_depend_on_the_parts_of_the_key_that_their_kind_names():
     def same(kind, **changed):
         item = {"seed": 0, "clip": "walk", "frame": 0, "view": 0}
         return np.array_equal(image_light(kind, **item), image_light(kind, **item | changed))
@@ -110,15 +109,15 @@ def test_lights_do_not_share_the_random_numbers_of_points():
     assert not np.allclose(image_light("environment", 0, "walk", 0, 0), points)
 
 
-def test_a_light_stays_with_the_camera_when_the_body_turns(ball):
+def test_lights_are_fixed_relative_to_the_camera(ball):
     calibs = np.stack([calibration(yaw, 2.56) for yaw in (0.0, 130.0)])
     sphere_mesh = ball(0.9)
     values = shade(sphere_mesh, calibs, [FIXED, FIXED])
     one, other = render(sphere_mesh, calibs, 64, "embree", values)[..., 0].astype(int)
-    assert abs(one - other).max() <= 6  # the facets turn
+    assert abs(one - other).max() <= 6  # the facets rotate
 
 
-def test_the_cameras_light_is_the_formula_of_the_conventions(walking):
+def test_the_headlight_follows_its_formula(walking):
     calib = calibration(75.0, 2.56)
     towards_camera = calib[2, :3].astype(np.float64) * 1.28
     n_z = np.maximum(0, walking.vertex_normals() @ towards_camera)
@@ -127,7 +126,7 @@ def test_the_cameras_light_is_the_formula_of_the_conventions(walking):
 
 
 @pytest.mark.parametrize("kind", ["camera", "environment", "environment_clip", "fixed"])
-def test_stored_images_are_lit_as_configured(tiny, tmp_path, kind):
+def test_stored_images_have_the_configured_light(tiny, tmp_path, kind):
     config = Render(size=32, views=2, light=kind, occlusion=8)
     folders = [tmp_path / name for name in ("one", "other", "reseeded")]
     for folder, seed in zip(folders, (0, 0, 1), strict=True):
@@ -149,7 +148,7 @@ def test_stored_images_are_lit_as_configured(tiny, tmp_path, kind):
     assert np.array_equal(images(one)[..., 1], images(reseeded)[..., 1])
 
 
-def test_a_model_is_warned_of_another_light():
+def test_another_light_than_in_training_gives_a_warning():
     learned = Lighting(light="environment", occlusion=16)
     assert learned.warning(Lighting(light="environment", occlusion=32)) is None
     assert learned.warning(Lighting(light="camera")) == (

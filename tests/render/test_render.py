@@ -8,12 +8,12 @@ import pytest
 from tpifu.errors import ConfigError
 from tpifu.geometry.camera import calibration, ndc_to_pixel, pixel_centres, project
 from tpifu.geometry.mesh import Mesh
-from tpifu.render.backend import _opengl, choose_backend, explain
+from tpifu.render.backend import choose_backend, explain, opengl_renderer
 from tpifu.render.light import AMBIENT, image_light
 from tpifu.render.render import render, shade
 
 needs_gl = pytest.mark.skipif(
-    _opengl() is None, reason="no OpenGL/EGL: apt-get install libegl1 libgl1"
+    opengl_renderer() is None, reason="no OpenGL/EGL: apt-get install libegl1 libgl1"
 )
 BACKENDS = [pytest.param("pyrender", marks=needs_gl), "embree"]
 WINDOW = 2.56
@@ -31,19 +31,19 @@ def centre_of(mask):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("yaw", [0, 90, 215])
-def test_a_small_sphere_lands_where_the_camera_projects_its_centre(ball, backend, yaw):
+def test_a_small_sphere_appears_at_the_projection_of_its_centre(ball, backend, yaw):
     centre = np.array([0.4, 0.7, 0.3])
     (image,) = draw(ball(0.1, centre), backend, yaws=[yaw], size=128)
     ndc = project(calibration(float(yaw), WINDOW).astype(np.float64), centre[None])
     expected = ndc_to_pixel(ndc, 128, 128)[0]
     np.testing.assert_allclose(centre_of(image[..., 1] > 0), expected, atol=0.15)
-    # A disc of radius 0.1 m at 50 pixels a metre.
+    # A disc of radius 0.1 m at 50 pixels per metre.
     assert (image[..., 1] > 0).sum() == pytest.approx(np.pi * 5**2, rel=0.08)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_yaw_90_turns_the_front_to_the_right(ball, backend):
-    # What faces the camera at yaw 0 (+z) is at the right edge (+x) at yaw 90.
+    # A point in front of the body (+z) is at the right edge (+x) at yaw 90.
     front, right = draw(ball(0.1, (0, 0, 0.96)), backend, yaws=[0, 90], size=64)
     np.testing.assert_allclose(centre_of(front[..., 1]), [32, 32], atol=0.2)
     np.testing.assert_allclose(centre_of(right[..., 1]), [32 + 0.96 * 25, 32], atol=0.2)
@@ -55,34 +55,34 @@ def test_shade_is_lambert_from_the_camera(ball, backend):
     grey, mask = image[..., 0], image[..., 1]
     assert grey.max() == 255
     assert (grey[63:65, 63:65] == 255).all()
-    # Everywhere on a unit sphere n.z is the height z over the image plane.
+    # On a unit sphere, n.z is the height z above the image plane.
     xy = pixel_centres(128, 128).reshape(128, 128, 2) * WINDOW / 2
     r2 = (xy**2).sum(axis=2)
     n_z = np.sqrt(np.clip(1 - r2, 0, 1))
     expected = 255 * (AMBIENT + (1 - AMBIENT) * n_z)
-    flat = r2 < 0.9  # the facets of the ball matter at grazing angles
+    flat = r2 < 0.9  # facets are visible at grazing angles
     np.testing.assert_allclose(grey[flat], expected[flat], atol=2)
     assert set(np.unique(mask)) == {0, 255}
     assert (grey[mask == 0] == 0).all()
-    # Nothing on the body is darker than the ambient light, its silhouette included.
+    # No pixel of the body is darker than the ambient light.
     assert grey[mask == 255].min() >= np.floor(255 * AMBIENT)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_values_of_vertices_are_drawn_instead_of_shade(ball, backend):
+def test_given_greys_replace_the_headlight(ball, backend):
     sphere = ball(0.5)
     height = (sphere.vertices[:, 1] / 0.5 + 1) / 2  # 0 at the bottom, 1 at the top
     calib = calibration(0.0, 2.0)[None]
     (image,) = render(sphere, calib, 64, backend, values=height)
     on = image[..., 1] > 0
-    y = 1 - (np.arange(64) + 0.5) / 32  # of the pixels' centres, metres, from the top
+    y = 1 - (np.arange(64) + 0.5) / 32  # pixel centres, metres, from the top
     expected = np.broadcast_to(255 * (y[:, None] / 0.5 + 1) / 2, on.shape)
     np.testing.assert_allclose(image[..., 0][on], expected[on], atol=3)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_nearer_surface_hides_the_farther(backend):
-    # Two triangles facing the camera, the nearer one tilted, so darker; listed in both orders.
+    # Two triangles face the camera; the nearer one is tilted and therefore darker.
     far = np.array([[-1, -1, -0.9], [1, -1, -0.9], [0, 1, -0.9]], dtype=np.float32)
     near = np.array([[-1, -1, 0.0], [1, -1, 0.0], [0, 1, 1.0]], dtype=np.float32)
     for first, second in ((far, near), (near, far)):
@@ -94,7 +94,7 @@ def test_the_nearer_surface_hides_the_farther(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_what_leaves_the_image_is_cropped_and_depth_is_not(ball, backend):
+def test_images_are_cropped_but_depth_is_not(ball, backend):
     (image,) = draw(ball(3.0), backend)  # 2.6 times as deep as the camera's box
     assert (image[..., 1] == 255).all()
     (image,) = draw(ball(0.51, (1.28, 0, 0)), backend)
@@ -128,7 +128,7 @@ def test_views_of_one_call_equal_views_one_by_one(walking, backend):
 
 
 @needs_gl
-def test_sizes_and_meshes_take_turns_in_one_context(ball, walking):
+def test_one_context_draws_all_sizes_and_meshes(ball, walking):
     first = draw(walking, "pyrender", size=64)
     draw(ball(0.5), "pyrender", size=96)
     np.testing.assert_array_equal(draw(walking, "pyrender", size=64), first)
@@ -136,7 +136,7 @@ def test_sizes_and_meshes_take_turns_in_one_context(ball, walking):
 
 @needs_gl
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_pyrender_keeps_no_memory_of_the_frames_it_drew(ball):
+def test_pyrender_frees_the_buffers_of_each_frame(ball):
     def resident() -> int:
         with open("/proc/self/statm") as statm:
             return int(statm.read().split()[1]) * 4096
@@ -147,51 +147,51 @@ def test_pyrender_keeps_no_memory_of_the_frames_it_drew(ball):
     before = resident()
     for _ in range(200):
         draw(mesh, "pyrender")
-    # The buffers of one frame are about 130 kB: kept, they would be 26 MB.
+    # The buffers of one frame are about 130 kB; without freeing they would sum to 26 MB.
     assert resident() - before < 5e6
 
 
-def test_auto_takes_the_faster_one_and_says_so(monkeypatch):
-    monkeypatch.setattr("tpifu.render.backend._opengl", lambda: "NVIDIA H100/PCIe/SSE2")
+def test_auto_selects_the_faster_backend_and_explains_it(monkeypatch):
+    monkeypatch.setattr("tpifu.render.backend.opengl_renderer", lambda: "NVIDIA H100/PCIe/SSE2")
     assert choose_backend("auto") == "pyrender"
     assert explain("auto", "pyrender") is None
-    for drawer, told in (
-        ("llvmpipe (LLVM 15.0.6, 256 bits)", r"OpenGL has no GPU here \(llvmpipe"),
+    for renderer, message in (
+        ("llvmpipe (LLVM 15.0.6, 256 bits)", r"OpenGL has no GPU \(llvmpipe"),
         (None, "no usable OpenGL/EGL was found"),
     ):
-        monkeypatch.setattr("tpifu.render.backend._opengl", lambda drawer=drawer: drawer)
+        monkeypatch.setattr("tpifu.render.backend.opengl_renderer", lambda name=renderer: name)
         assert choose_backend("auto") == "embree"
         line = explain("auto", "embree")
         assert line is not None
-        assert re.search(told, line)
+        assert re.search(message, line)
         assert "\n" not in line
 
 
-def test_a_backend_asked_for_by_name_is_used_or_refused(monkeypatch):
-    monkeypatch.setattr("tpifu.render.backend._opengl", lambda: None)
+def test_a_backend_requested_by_name_is_used_or_rejected(monkeypatch):
+    monkeypatch.setattr("tpifu.render.backend.opengl_renderer", lambda: None)
     assert choose_backend("embree") == "embree"
     assert explain("embree", "embree") is None
     with pytest.raises(ConfigError, match=r"libegl1 libgl1.*render\.backend=embree") as error:
         choose_backend("pyrender")
     assert "\n" not in str(error.value)
-    monkeypatch.setattr("tpifu.render.backend._opengl", lambda: "llvmpipe")
+    monkeypatch.setattr("tpifu.render.backend.opengl_renderer", lambda: "llvmpipe")
     assert choose_backend("pyrender") == "pyrender"
 
 
 @needs_gl
-def test_who_draws_is_known_where_opengl_works():
-    assert _opengl() not in (None, "", "unknown")
+def test_the_opengl_renderer_has_a_name():
+    assert opengl_renderer() not in (None, "", "unknown")
 
 
-def test_a_context_that_cannot_be_created_is_noticed(monkeypatch):
+def test_there_is_no_renderer_without_a_context(monkeypatch):
     monkeypatch.setenv("EGL_DEVICE_ID", "99")  # Pyrender's choice of a graphics device
     monkeypatch.setenv("PYOPENGL_PLATFORM", "egl")
-    _opengl.cache_clear()
-    assert _opengl() is None
-    _opengl.cache_clear()
+    opengl_renderer.cache_clear()
+    assert opengl_renderer() is None
+    opengl_renderer.cache_clear()
 
 
-def test_drawing_with_embree_never_touches_opengl():
+def test_embree_does_not_import_opengl():
     code = (
         "import sys, numpy as np; from tpifu.geometry.mesh import Mesh\n"
         "from tpifu.render.render import render\n"

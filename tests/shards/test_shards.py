@@ -1,4 +1,5 @@
 import json
+import pickle
 import re
 
 import numpy as np
@@ -66,47 +67,41 @@ def mesh_clips(rng: np.random.Generator) -> list[list[MeshFrame]]:
 
 
 @given(arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.sampled_from([2, 4]))))
-def test_an_image_survives_its_png(pixels):
+def test_png_encoding_is_lossless(pixels):
     np.testing.assert_array_equal(decode_png(png(pixels)), pixels)
 
 
 @given(arrays(np.float64, (5, 3), elements=st.floats(-POINT_HALF, POINT_HALF)))
-def test_a_stored_point_is_within_half_a_step_and_stored_again_is_the_same(points):
-    codes = quantise(points)
-    np.testing.assert_allclose(dequantise(codes), points, atol=POINT_STEP / 2 * 1.01)
+def test_quantisation_moves_points_by_at_most_half_a_step(points):
+    # float32 metres near 2.56 are 2.4e-7 apart.
+    np.testing.assert_allclose(dequantise(quantise(points)), points, atol=POINT_STEP / 2 + 2.4e-7)
+
+
+def test_codes_survive_dequantisation_and_packing():
+    codes = np.arange(-32767, 32768, dtype=np.int16)
+    codes = np.stack([codes, codes[::-1], codes], axis=1)
     np.testing.assert_array_equal(quantise(dequantise(codes)), codes)
-
-
-@given(arrays(np.int16, (5, 3)))
-def test_codes_unpack_as_they_were_packed(codes):
     data = pack_codes(codes)
     assert len(data) == 2 * codes.size
     np.testing.assert_array_equal(unpack_codes(data), codes)
-
-
-def test_points_beyond_the_box_are_moved_onto_it():
-    far = dequantise(quantise(np.array([[9.0, -9.0, 0.0]])))
-    np.testing.assert_allclose(far, [[POINT_HALF, -POINT_HALF, 0]], rtol=1e-6)
+    outside = dequantise(quantise(np.array([[9.0, -9.0, 0.0]])))
+    np.testing.assert_allclose(outside, [[POINT_HALF, -POINT_HALF, 0]], rtol=1e-6)
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=40))
-def test_bits_unpack_as_they_were_packed(flags):
+def test_bits_survive_packing(flags):
     packed = np.packbits(flags).tobytes()
     assert unpack_bits(packed, len(flags)).tolist() == flags
 
 
-def test_seeds_differ_by_every_part_of_the_key():
+def test_seeds_depend_on_each_part_of_the_key():
     seeds = {tuple(item_seed(s, c, f)) for s in (0, 1) for c in ("a", "b") for f in (0, 1)}
     assert len(seeds) == 8
 
 
-def test_rows_come_back_as_written_in_any_order(tmp_path):
+def test_rows_are_read_in_any_order(tmp_path):
     folder = tmp_path / "points"
-    groups = [
-        point_rows("train", "a", 3),
-        point_rows("train", "b", 2),
-        point_rows("test", "c", 2),
-    ]
+    groups = [point_rows("train", "a", 3), point_rows("train", "b", 2), point_rows("test", "c", 2)]
     write(folder, "points", iter(groups), {"sigma": 0.05})
     stored = Shards(folder, "points")
     flat = [row for group in groups for row in group]
@@ -121,7 +116,7 @@ def test_rows_come_back_as_written_in_any_order(tmp_path):
         assert found["grid"] == flat[row]["grid"]
 
 
-def test_a_full_shard_is_followed_by_the_next(tmp_path, monkeypatch):
+def test_full_shards_are_followed_by_new_ones(tmp_path, monkeypatch):
     monkeypatch.setattr("tpifu.shards.writer.SHARD_BYTES", 100)
     groups = [point_rows("train", clip, 2) for clip in "abcd"] + [point_rows("test", "e", 1)]
     write(tmp_path / "points", "points", groups, {})
@@ -130,11 +125,11 @@ def test_a_full_shard_is_followed_by_the_next(tmp_path, monkeypatch):
     assert names[1:] == [f"train-{n:05d}.parquet" for n in range(len(names) - 1)]
     assert len(names) > 2
     stored = Shards(tmp_path / "points", "points")
-    # Training rows come first, whatever the file names' alphabet says.
+    # Training rows come first, not in alphabetical order.
     assert stored.index["clip"].tolist() == list("aabbccdde")
     (row,) = stored.read([6], ["points"])
     assert row["points"] == groups[3][0]["points"]
-    order = [8, 7, 0, 5, 4]  # of several files at once
+    order = [8, 7, 0, 5, 4]  # of several files
     flat = [row for group in groups for row in group]
     for row, found in zip(order, stored.read(order, ["points"]), strict=True):
         assert found["points"] == flat[row]["points"]
@@ -150,12 +145,12 @@ def test_shards_written_twice_are_byte_equal(tmp_path):
     assert digest(tmp_path / "one") != digest(tmp_path / "two")
 
 
-def test_meshes_come_back_as_written(tmp_path):
+def test_meshes_are_read_as_written(tmp_path):
     clips = mesh_clips(np.random.default_rng(0))
     write_meshes(tmp_path / "meshes", iter(clips), {})
     reader = MeshReader(tmp_path / "meshes")
     assert [len(clip.read()) for clip in reader.clips()] == [3, 3, 3]
-    # Each pair of faces and joints is stored once.
+    # Each pair of faces and joints is stored once:
     assert pq.read_table(tmp_path / "meshes" / "faces.parquet").num_rows == 3
     for stored, clip in zip(reader.clips(), clips, strict=True):
         rows = reader.clip(clip[0].split, clip[0].clip)
@@ -168,7 +163,7 @@ def test_meshes_come_back_as_written(tmp_path):
                 assert getattr(found, name) == getattr(given_, name)
 
 
-def test_pandas_and_plain_arrow_read_a_shard_unaided(tmp_path):
+def test_pandas_and_arrow_read_a_shard(tmp_path):
     write(tmp_path / "points", "points", [point_rows("train", "a", 2)], {"sigma": 0.05})
     path = tmp_path / "points" / "train-00000.parquet"
     frame = pq.read_table(path).to_pandas()
@@ -177,9 +172,7 @@ def test_pandas_and_plain_arrow_read_a_shard_unaided(tmp_path):
     assert header == {"kind": "points", "version": VERSION, "sigma": 0.05}
 
 
-def test_a_reader_sent_to_another_process_reads_there(tmp_path):
-    import pickle
-
+def test_a_pickled_reader_opens_its_own_files(tmp_path):
     write(tmp_path / "points", "points", [point_rows("train", "a", 2)], {})
     stored = Shards(tmp_path / "points", "points")
     stored.read([0], ["points"])
@@ -187,7 +180,7 @@ def test_a_reader_sent_to_another_process_reads_there(tmp_path):
     assert again.read([1], ["points"]) == stored.read([1], ["points"])
 
 
-def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+def test_an_interrupted_write_keeps_the_old_folder(tmp_path):
     folder = tmp_path / "points"
     write(folder, "points", [point_rows("train", "a", 2)], {})
     before = digest(folder)
@@ -202,7 +195,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["points"]
 
 
-def test_what_an_earlier_crash_left_behind_is_no_part_of_the_result(tmp_path):
+def test_remains_of_a_crash_are_removed(tmp_path):
     (tmp_path / ".points.part").mkdir()
     (tmp_path / ".points.part" / "junk").write_text("")
     with whole_folder(tmp_path / "points") as scratch:
@@ -211,40 +204,40 @@ def test_what_an_earlier_crash_left_behind_is_no_part_of_the_result(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["points"]
 
 
-def test_nothing_to_write_is_an_error(tmp_path):
+def test_writing_no_rows_is_an_error(tmp_path):
     with pytest.raises(DataError, match="nothing to write"):
         write(tmp_path / "points", "points", [], {})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_read_is_refused_in_one_line(tmp_path):
-    def refused(folder, kind, told):
+def test_an_unreadable_folder_is_rejected_in_one_line(tmp_path):
+    def rejected(folder, kind, message):
         with pytest.raises(DataError) as caught:
             Shards(folder, kind)
-        assert re.search(told, str(caught.value)), caught.value
+        assert re.search(message, str(caught.value)), caught.value
         assert "\n" not in str(caught.value)
 
     folder = tmp_path / "points"
-    refused(folder, "points", r"points: no such folder; write points there first")
+    rejected(folder, "points", r"points: no such folder; write points there first")
     folder.mkdir()
-    refused(folder, "points", r"points: holds no \*\.parquet shards")
+    rejected(folder, "points", r"points: has no \*\.parquet shards")
     (folder / "train-00000.parquet").write_text("hello")
-    refused(folder, "points", r"train-00000\.parquet: not a readable Parquet file")
+    rejected(folder, "points", r"train-00000\.parquet: not a readable Parquet file")
     pq.write_table(pa.table({"split": ["train"]}), folder / "train-00000.parquet")
-    refused(folder, "points", r"foreign version \?, expected points version 4; write it anew")
+    rejected(folder, "points", r"foreign version \?, expected points version 4; write it again")
     write(folder, "points", [point_rows("train", "a", 2)], {})
-    refused(folder, "views", r"points version 4, expected views version 4")
+    rejected(folder, "views", r"points version 4, expected views version 4")
     old = pq.read_table(folder / "train-00000.parquet").replace_schema_metadata(
         {"tpifu": json.dumps({"kind": "points", "version": 0})}
     )
     pq.write_table(old, folder / "train-00000.parquet")
-    refused(folder, "points", r"points version 0, expected points version 4")
+    rejected(folder, "points", r"points version 0, expected points version 4")
     whole = (folder / "train-00000.parquet").read_bytes()
     (folder / "train-00000.parquet").write_bytes(whole[: len(whole) // 2])
-    refused(folder, "points", r"not a readable Parquet file")
+    rejected(folder, "points", r"not a readable Parquet file")
 
 
-def test_damaged_data_is_an_error_not_a_wrong_number(tmp_path):
+def test_damaged_data_is_an_error(tmp_path):
     write_meshes(tmp_path / "meshes", mesh_clips(np.random.default_rng(0)), {})
     (whole, *_) = MeshReader(tmp_path / "meshes").clips()
     path = tmp_path / "meshes" / "train-00000.parquet"
@@ -261,7 +254,7 @@ def test_damaged_data_is_an_error_not_a_wrong_number(tmp_path):
             read()
 
 
-def test_meshes_without_their_faces_are_refused(tmp_path):
+def test_meshes_without_faces_are_rejected(tmp_path):
     write_meshes(tmp_path / "meshes", mesh_clips(np.random.default_rng(0)), {})
     (tmp_path / "meshes" / "faces.parquet").unlink()
     with pytest.raises(DataError, match=r"faces\.parquet: not a readable Parquet file \(.*No such"):

@@ -1,4 +1,4 @@
-"""Properties of the procedural motions, over several seeds and subjects."""
+"""Properties of the nine procedural motions for several seeds."""
 
 import functools
 
@@ -7,13 +7,11 @@ import pytest
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
-from tpifu.body.skeleton import JOINTS
+from tpifu.body.skeleton import JOINTS, PARENTS
 from tpifu.errors import ConfigError
 from tpifu.sources.synthetic.beats import MOTIONS, Style
 from tpifu.sources.synthetic.motion import Motion, make_motion
 
-# Parent of each of SMPL's joints (kintree_table).
-PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
 SEEDS = range(4)
 
 
@@ -28,16 +26,10 @@ def rotations(clip: Motion, joint: str) -> Rotation:
 
 
 def world_rotations(clip: Motion, joint: str) -> Rotation:
-    """Orientation in the world, the product along the chain from the root."""
-    chain = []
-    index = JOINTS.index(joint)
-    while index >= 0:
-        chain.append(rotations(clip, JOINTS[index]))
-        index = PARENTS[index]
-    product = chain.pop()
-    while chain:
-        product = product * chain.pop()
-    return product
+    """Orientation in the world: the product of the rotations from the root to the joint."""
+    parent = PARENTS[JOINTS.index(joint)]
+    own = rotations(clip, joint)
+    return own if parent < 0 else world_rotations(clip, JOINTS[parent]) * own
 
 
 def heading(clip: Motion) -> Float[np.ndarray, " t"]:
@@ -45,7 +37,7 @@ def heading(clip: Motion) -> Float[np.ndarray, " t"]:
     return np.unwrap(np.arctan2(facing[:, 0], facing[:, 2]))
 
 
-def test_the_joints_are_smpls():
+def test_joints_and_parents_are_symmetric():
     assert len(JOINTS) == len(set(JOINTS)) == 24
     for name, parent in zip(JOINTS, PARENTS, strict=True):
         if name.startswith("left_"):
@@ -56,7 +48,7 @@ def test_the_joints_are_smpls():
 
 @pytest.mark.parametrize("name", MOTIONS)
 @pytest.mark.parametrize("frames", [1, 30, 100])
-def test_shapes_types_and_a_start_at_the_origin(name, frames):
+def test_shapes_types_and_start_at_the_origin(name, frames):
     clip = motion(name, 0, frames)
     assert clip.pose.shape == (frames, 72)
     assert clip.lift.shape == (frames,)
@@ -69,18 +61,16 @@ def test_shapes_types_and_a_start_at_the_origin(name, frames):
 
 
 @pytest.mark.parametrize("name", MOTIONS)
-def test_the_generator_decides_everything(name):
-    # Past the cache.
+def test_motions_depend_on_the_generator_only(name):
     one, again, other = (motion.__wrapped__(name, seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one.pose, again.pose)
     np.testing.assert_array_equal(one.lift, again.lift)
     np.testing.assert_array_equal(one.travel, again.travel)
-    # Clips differ from their first frame on.
     first = [Rotation.from_rotvec(clip.pose[0].reshape(24, 3)) for clip in (one, other)]
     assert np.degrees((first[0] * first[1].inv()).magnitude()).max() > 15
 
 
-def test_a_style_is_a_manner_not_a_motion():
+def test_amplitude_scales_the_steps():
     stiff, lively = (
         make_motion("walk", 60, Style(amplitude=amplitude), np.random.default_rng(3))
         for amplitude in (0.5, 1.1)
@@ -94,22 +84,22 @@ def test_a_style_is_a_manner_not_a_motion():
 
 @pytest.mark.parametrize("name", MOTIONS)
 @pytest.mark.parametrize("seed", SEEDS)
-def test_nothing_jumps_from_frame_to_frame(name, seed):
+def test_motions_are_continuous(name, seed):
     clip = motion(name, seed)
     for joint in JOINTS:
         turns = rotations(clip, joint)
         steps = np.degrees((turns[1:] * turns[:-1].inv()).magnitude())
         assert steps.max() < 40, joint
-    # 8 m/s is faster than any of these run.
+    # No motion is faster than 8 m/s.
     assert np.linalg.norm(np.diff(clip.travel, axis=0), axis=1).max() * 30 < 8
 
 
 @pytest.mark.parametrize("name", MOTIONS)
 @pytest.mark.parametrize("seed", SEEDS)
-def test_knees_and_elbows_are_hinges_that_bend_the_right_way(name, seed):
+def test_knees_and_elbows_are_hinges_with_the_right_sign(name, seed):
     clip = motion(name, seed)
     for side, outwards in (("left", 1.0), ("right", -1.0)):
-        # The forearm, outwards at rest, may only swing to the front, the shin only to the back.
+        # Forearms, which point outwards at rest, bend only forwards, shins only backwards.
         for joint, bone, towards in (
             ("elbow", [outwards, 0.0, 0.0], [0.0, 0.0, 1.0]),
             ("knee", [0.0, -1.0, 0.0], [0.0, 0.0, -1.0]),
@@ -131,7 +121,7 @@ def test_a_cartwheel_turns_upside_down_and_comes_back(seed):
     assert height.min() < -0.8
     upside_down = int(height.argmin())
     assert max(height[:upside_down].max(initial=-1), height[upside_down:].max()) > 0.9
-    # Inverted over straight arms, the legs apart.
+    # Upside down, arms are straight and legs apart.
     for side, outwards in (("left", 1.0), ("right", -1.0)):
         arm = world_rotations(clip, f"{side}_elbow").apply([outwards, 0.0, 0.0])
         assert arm[upside_down, 1] < -0.5
@@ -144,12 +134,12 @@ def test_a_cartwheel_turns_upside_down_and_comes_back(seed):
 
 def test_a_cartwheel_rolls_about_the_facing_axis():
     clip = motion("cartwheel", 3)
-    # Facing stays level all the way round, as it would not in a somersault.
+    # Unlike in a somersault, the facing direction stays level.
     assert np.abs(rotations(clip, "pelvis").apply([0.0, 0.0, 1.0])[:, 1]).max() < 0.35
 
 
 @pytest.mark.parametrize("name", MOTIONS)
-def test_who_leaves_the_floor(name):
+def test_only_some_motions_leave_the_floor(name):
     heights = np.concatenate([motion(name, seed).lift for seed in range(8)])
     if name in ("run", "jump", "dance"):
         assert 0.02 < heights.max() < 0.6
@@ -179,7 +169,7 @@ def test_travel_follows_the_heading(name, seed):
     ahead = np.stack([np.sin(turn), np.cos(turn)], axis=1)[1:]
     steps = np.diff(clip.travel, axis=0)
     forward = (steps * ahead).sum(axis=1)
-    # The pelvis twists a little with every step; on the whole the way leads where the body faces.
+    # The pelvis twists with every step, but the mean direction is that of the heading.
     assert forward.sum() > 0.97 * np.linalg.norm(steps, axis=1).sum()
     low, high = (0.6, 2.2) if name == "walk" else (1.8, 5.5)
     assert low < forward.mean() * 30 < high
@@ -193,7 +183,7 @@ def test_a_gait_repeats(name):
         :, [JOINTS.index("left_knee"), JOINTS.index("right_knee")], 0
     ]
     wave = np.column_stack([thigh, legs])
-    # Compared with itself a cycle later; the lag is whole frames, so a little may remain.
+    # The lag is a whole number of frames, so a small difference remains.
     error = [np.abs(wave[lag:] - wave[:-lag]).mean() for lag in range(14, 50)]
     assert min(error) < 0.15 * max(error)
 
@@ -223,16 +213,16 @@ def test_poses_are_diverse():
             for clip in clips
         ]
     )
-    # Seen from the trunk the upper arm points up and down, each to the front and to the back.
+    # Relative to the trunk, the upper arm points up and down, to the front and to the back.
     quarter = 2 * (arms[:, 1] > 0) + (arms[:, 2] > 0)
     assert np.bincount(quarter, minlength=4).min() > 0.04 * len(arms)
     for joint in ("left_knee", "left_elbow"):
         bend = np.concatenate([np.degrees(rotations(clip, joint).magnitude()) for clip in clips])
-        # Every range of 30 degrees up to 120 takes its part.
+        # All ranges of 30 degrees up to 120 occur.
         assert np.histogram(bend, [0, 30, 60, 90, 120])[0].min() > 0.02 * len(bend)
 
 
-def test_an_unknown_motion_is_one_line_with_the_known_ones():
+def test_an_unknown_motion_is_rejected_with_the_known_names():
     with pytest.raises(ConfigError, match="cartwheel") as caught:
         make_motion("moonwalk", 30, Style(), np.random.default_rng(0))
     assert "moonwalk" in str(caught.value)

@@ -1,7 +1,7 @@
-"""SMPL-format bodies: an .npz with SMPL's arrays -> posed vertices and joints, through smplx.
+"""SMPL-format bodies: an .npz with SMPL's arrays -> posed vertices and joints, by smplx.
 
-SMPL's frame: metres, y up, facing +z, left = +x. The embedded bodies come with the package (NOTICE
-says from where); they have SMPL's format, joints and counts, not its topology.
+SMPL's frame: metres, y up, facing +z, left is +x. Two bodies are embedded in the package (NOTICE
+names their sources). They have SMPL's format, joints and vertex count, but not its topology.
 """
 
 import contextlib
@@ -9,7 +9,6 @@ import functools
 import io
 import shutil
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Literal
 
@@ -22,15 +21,16 @@ from smplx.utils import Struct
 from tpifu.body.skeleton import BETAS, GENDERS, JOINT_COUNT
 from tpifu.errors import DataError
 
+_ASSETS = Path(__file__).parent / "assets"
 _CHUNK = 16
-"""Frames posed at once: memory stays flat however long a clip is."""
+"""Frames posed at once, which bounds the memory for long clips."""
 
 
 class Body:
-    """One body model; shape and pose are arguments, nothing is kept between calls."""
+    """One body model. Shape and pose are arguments; no state is kept between calls."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray], gender: str) -> None:
-        """`arrays`: v_template, shapedirs, weights, J_regressor, kintree_table, f; maybe
+        """`arrays`: v_template, shapedirs, weights, J_regressor, kintree_table, f and, optionally,
         posedirs."""
         self.gender = gender
         self.faces: Int[np.ndarray, "f 3"] = arrays["f"].astype(np.int32)
@@ -42,15 +42,15 @@ class Body:
             "posedirs": arrays.get(
                 "posedirs", np.zeros((vertices, 3, 9 * (JOINT_COUNT - 1)), np.float32)
             ),
-            # Stored as 16-bit floats, rows sum to .9997: a body must not shrink by that.
+            # Rows of 16-bit weights sum to .9997, which would shrink the body.
             "weights": weights / weights.sum(axis=1, keepdims=True),
             "J_regressor": arrays["J_regressor"].astype(np.float32),
             "kintree_table": arrays["kintree_table"].astype(np.int64),
             "f": self.faces.astype(np.int64),
         }
         self.joints_of_vertices: Int8[np.ndarray, " v"] = weights.argmax(axis=1).astype(np.int8)
-        """The joint that each vertex follows most."""
-        # smplx prints a warning about ten shape coefficients, which is what SURREAL stores.
+        """The joint with the largest skinning weight of each vertex."""
+        # smplx prints a warning about ten shape coefficients, which is the number SURREAL stores.
         with contextlib.redirect_stdout(io.StringIO()):
             self._smpl = smplx.SMPL("", data_struct=Struct(**data), gender=gender, num_betas=BETAS)
 
@@ -65,7 +65,7 @@ class Body:
     def pose(
         self, pose: Float[np.ndarray, "t 72"], betas: Float[np.ndarray, " b"]
     ) -> tuple[Float[np.ndarray, "t v 3"], Float[np.ndarray, "t 24 3"]]:
-        """Vertices and joints of axis-angle poses, SMPL's joint order, without translation."""
+        """Vertices and joints of axis-angle poses in SMPL's joint order, without translation."""
         vertices, joints = [], []
         for part in torch.from_numpy(pose).float().split(_CHUNK):
             output = self._smpl(
@@ -80,25 +80,20 @@ class Body:
 
 @functools.cache
 def embedded_body(gender: Literal["female", "male"]) -> Body:
-    """The body that comes with the package."""
-    with resources.as_file(resources.files("tpifu.body") / "assets" / f"body_{gender}.npz") as path:
-        return load_body(path, gender)
+    """A body embedded in the package."""
+    return load_body(_ASSETS / f"body_{gender}.npz", gender)
 
 
 def write_embedded(folder: Path) -> None:
-    """The embedded bodies as `female.npz` and `male.npz` in a new folder."""
+    """Copy the embedded bodies to `female.npz` and `male.npz` in a new folder."""
     folder.mkdir()
     for gender in GENDERS:
-        with resources.as_file(
-            resources.files("tpifu.body") / "assets" / f"body_{gender}.npz"
-        ) as path:
-            shutil.copyfile(path, folder / f"{gender}.npz")
+        shutil.copyfile(_ASSETS / f"body_{gender}.npz", folder / f"{gender}.npz")
 
 
 @functools.cache
 def load_body(path: Path, gender: str) -> Body:
-    """Read an SMPL-format .npz. Raises DataError for a file that is missing or does not hold a
-    body."""
+    """Read an SMPL-format .npz. Raises DataError if the file is missing or not a body."""
     if not path.is_file():
         raise DataError(f"{path}: no such body file")
     try:
@@ -114,8 +109,8 @@ def load_body(path: Path, gender: str) -> Body:
 
 
 def check_shapes(arrays: Mapping[str, np.ndarray]) -> None:
-    """Raise DataError, without the file's name, if an array of a body is missing or has a shape
-    that does not fit the others. `posedirs` may be missing."""
+    """Raise DataError, without a file name, if an array of a body is missing or has a shape that
+    does not match the others. `posedirs` is optional."""
     vertices, *_ = *np.shape(arrays.get("v_template", ())), 0
     shapes: dict[str, tuple[int | None, ...]] = {
         "v_template": (vertices, 3),
@@ -132,6 +127,6 @@ def check_shapes(arrays: Mapping[str, np.ndarray]) -> None:
             raise DataError(f"lacks {name!r}; an SMPL body has {', '.join(shapes)}")
         found = arrays[name].shape
         if len(found) != len(shape) or any(
-            want not in (None, have) for want, have in zip(shape, found, strict=True)
+            expected not in (None, size) for expected, size in zip(shape, found, strict=True)
         ):
             raise DataError(f"{name} has shape {found}, expected {shape} (None: any)")

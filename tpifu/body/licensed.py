@@ -1,4 +1,4 @@
-"""Licensed SMPL model files, .pkl or .npz -> the plain .npz that `tpifu.body` reads.
+"""Licensed SMPL model files, .pkl or .npz -> the plain .npz that `tpifu.body.body` reads.
 
 No code in a file runs, and nothing is unpacked to disk.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tpifu.body.arrays import MAX_BYTES, fault, read_npz, shown, unpack
+from tpifu.body.arrays import MAX_BYTES, one_line, printable, read_npz, unpack
 from tpifu.body.pickles import read_pickle
 from tpifu.body.skeleton import GENDERS
 from tpifu.errors import DataError
@@ -22,30 +22,30 @@ from tpifu.files import whole_file
 
 @dataclass(frozen=True)
 class ModelFile:
-    """Where the model of one gender is."""
+    """The location of the model of one gender."""
 
     path: Path
-    """The file itself, or the zip that holds it."""
+    """The file, or the zip that contains it."""
     member: str | None = None
     """Its name in the zip."""
     version: str = ""
     """'1.1.0'; empty if the name has none."""
 
     def read(self) -> dict[str, np.ndarray]:
-        """The arrays of `smpl_arrays.body_arrays`; the rest of the file is ignored. Raises
-        DataError, which names the file and its fault."""
+        """The arrays of `body_arrays`; the rest of the file is ignored. Raises DataError with the
+        name of the file and the reason."""
         name = self.path.name if self.member is None else self.member
-        where = str(self.path) if self.member is None else f"{self.path}: {shown(self.member)}"
+        where = str(self.path) if self.member is None else f"{self.path}: {printable(self.member)}"
         try:
             content = self._content()
-            # numpy warns about headers of Python 2, and about overflows, which are errors here.
+            # numpy warns about headers of Python 2, and about overflows, which are rejected here.
             with warnings.catch_warnings(action="ignore"):
                 read = read_npz if name.lower().endswith(".npz") else read_pickle
                 return read(content)
         except DataError as error:
             raise DataError(f"{where}: {error}") from None
         except Exception as error:  # a malformed file fails in many ways
-            raise DataError(f"{where}: not a readable SMPL model ({fault(error)})") from error
+            raise DataError(f"{where}: not a readable SMPL model ({one_line(error)})") from error
 
     def _content(self) -> bytes:
         if self.member is not None:
@@ -62,15 +62,14 @@ _NAMES = re.compile(
     re.IGNORECASE,
 )
 _ZIP_NAMES = re.compile(r"smpl_python.*\.zip", re.IGNORECASE)
-_EXPECTED = "basicmodel_{0}_lbs_10_207_0_v1.1.0.pkl (or v1.0.0), SMPL_{1}.pkl or .npz"
 
 
 def find_models(source: Path) -> dict[str, ModelFile]:
-    """The female and the male model in `source`: a folder, searched with all its subfolders and
-    the SMPL_python_v*.zip in them, or such a zip.
+    """The female and the male model in `source`: an SMPL_python_v*.zip, or a folder that is
+    searched with its subfolders and the SMPL_python_v*.zip in them.
 
-    The newest version wins, a name without a version comes last; among equals, the first path
-    wins. Raises DataError if a gender is missing or a zip is unreadable.
+    The newest version wins; a name without a version is the oldest; ties go to the first path.
+    Raises DataError if a gender is missing or a zip is unreadable.
     """
     found: dict[str, list[ModelFile]] = {gender: [] for gender in GENDERS}
     for path, member in _candidates(source):
@@ -81,16 +80,16 @@ def find_models(source: Path) -> dict[str, ModelFile]:
             found[gender].append(ModelFile(path, member, match["version"] or ""))
     for gender, models in found.items():
         if not models:
-            names = _EXPECTED.format(gender[0], gender.upper())
             raise DataError(
-                f"{source}: no {gender} SMPL model; looked for {names}, in folders and in "
-                "SMPL_python_v*.zip; get SMPL_python_v.1.1.0.zip from https://smpl.is.tue.mpg.de"
+                f"{source}: no {gender} SMPL model; expected "
+                f"basicmodel_{gender[0]}_lbs_10_207_0_v1.1.0.pkl (or v1.0.0), "
+                f"SMPL_{gender.upper()}.pkl or .npz, in a folder or in SMPL_python_v*.zip; "
+                "get SMPL_python_v.1.1.0.zip from https://smpl.is.tue.mpg.de"
             )
-    return {gender: max(models, key=_version) for gender, models in found.items()}
-
-
-def _version(model: ModelFile) -> list[int]:
-    return [int(number) for number in model.version.split(".") if number]
+    return {
+        gender: max(models, key=lambda model: [int(n) for n in model.version.split(".") if n])
+        for gender, models in found.items()
+    }
 
 
 def _candidates(source: Path) -> Iterator[tuple[Path, str | None]]:
@@ -100,7 +99,7 @@ def _candidates(source: Path) -> Iterator[tuple[Path, str | None]]:
     elif source.suffix.lower() == ".zip" and source.is_file():
         files = [source]
     else:
-        raise DataError(f"{source}: no such folder or .zip; name the one with the SMPL models")
+        raise DataError(f"{source}: no such folder or .zip; give the one with the SMPL models")
     for path in files:
         if path != source and not _ZIP_NAMES.fullmatch(path.name):
             yield path, None
@@ -110,18 +109,17 @@ def _candidates(source: Path) -> Iterator[tuple[Path, str | None]]:
                 names = sorted(archive.namelist())
         except Exception as error:  # zipfile raises many kinds for a broken directory
             raise DataError(
-                f"{path}: not a readable zip ({fault(error)}); it may be a login page or an "
-                "incomplete download: get it again"
+                f"{path}: not a readable zip ({one_line(error)}); it may be a login page or an "
+                "incomplete download: download it again"
             ) from error
         yield from ((path, name) for name in names)
 
 
 def export_bodies(source: Path, folder: Path) -> dict[str, dict[str, str]]:
-    """Write the models that `find_models` finds to `female.npz` and `male.npz` in `folder`; both
-    files appear, or neither.
+    """Write the models that `find_models` finds to `female.npz` and `male.npz` in `folder`: both
+    files or neither.
 
-    Returns for each gender the `file` it came from, relative to `source`'s folder, and its
-    `version`.
+    Returns the `file` of each gender, relative to `source`'s folder, and its `version`.
     """
     models = find_models(source)
     bodies = {gender: model.read() for gender, model in models.items()}

@@ -1,11 +1,10 @@
 """Pickled SMPL models -> the arrays of a body, without running code from the file.
 
-SMPL's pickles are Python 2's and hold chumpy and scipy objects. A pickle is a program that names
-functions and calls them. Here each name that SMPL's files use stands for a `_Record`, which stores
-its arguments and its state and does nothing; every other name is an error. The arrays are then
-rebuilt from the records, so neither chumpy nor Python 2 is needed.
+SMPL's pickles come from Python 2 and contain chumpy and scipy objects. A pickle names functions and
+calls them. Here every allowed name maps to a `_Record`, which only stores its arguments and state;
+every other name is an error. The arrays are rebuilt from the records, so chumpy is not needed.
 
-A hostile file can exhaust the memory or crash the interpreter. It cannot run code of its own.
+A hostile file can exhaust memory or crash the interpreter, but cannot run code of its own.
 """
 
 import copyreg
@@ -16,28 +15,28 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csc_matrix
 
-from tpifu.body.arrays import body_arrays, plain_array, shown
+from tpifu.body.arrays import body_arrays, plain_array, printable
 from tpifu.body.skeleton import JOINT_COUNT
 from tpifu.errors import DataError
 
 
 class _Record:
-    """Stands for an object of a pickle: the arguments and the state, of which nothing is called."""
+    """A placeholder for an object of a pickle: its arguments and state, without behaviour."""
 
     args: tuple
     state: Any = None
 
     def __new__(cls, *args: Any) -> Any:
-        made = super().__new__(cls)
-        made.args = args
-        return made
+        record = super().__new__(cls)
+        record.args = args
+        return record
 
-    # Defined on the class, so that a pickle cannot set an attribute of a record or of its class.
+    # Without this method, a pickle could set attributes of a record or of its class.
     def __setstate__(self, state: Any) -> None:
         self.state = state
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        """Items of an OrderedDict are dropped: no array of a body is in one."""
+        """Drop the items of an OrderedDict, which contains no array of a body."""
 
 
 class _Array(_Record):
@@ -60,10 +59,10 @@ class _Sparse(_Record):
 class _Instance(_Record):
     """copyreg._reconstructor(class, base, state), which protocols 0 and 1 call for an object."""
 
-    def __new__(cls, made: Any, *_: Any) -> Any:
-        if not (isinstance(made, type) and issubclass(made, _Record)):
-            raise pickle.UnpicklingError("an instance of something that is no class")
-        return _Record.__new__(made)
+    def __new__(cls, kind: Any, *_: Any) -> Any:
+        if not (isinstance(kind, type) and issubclass(kind, _Record)):
+            raise pickle.UnpicklingError("an instance of something that is not a class")
+        return _Record.__new__(kind)
 
 
 class _Encoded(_Record):
@@ -71,7 +70,7 @@ class _Encoded(_Record):
 
     def __new__(cls, text: Any, encoding: Any) -> Any:
         if not isinstance(text, str) or encoding != "latin1":
-            raise pickle.UnpicklingError("bytes that are not stored as latin-1 text")
+            raise pickle.UnpicklingError("bytes not stored as latin-1 text")
         return text.encode("latin1")
 
 
@@ -100,21 +99,21 @@ class _Unpickler(pickle.Unpickler):
         if module == "chumpy" or module.startswith("chumpy."):
             return _Chumpy
         if (module, name) not in _ALLOWED:
-            raise DataError(f"{shown(f'{module}.{name}')} is not allowed in an SMPL model file")
+            raise DataError(f"{printable(f'{module}.{name}')} is not allowed in an SMPL model file")
         return _ALLOWED[module, name]
 
 
 def read_pickle(content: bytes) -> dict[str, np.ndarray]:
-    """The arrays of a body in the bytes of a pickle; text of Python 2 is latin-1."""
-    copyreg.clear_extension_cache()  # find_class is not asked about extensions in the cache
+    """The arrays of a body from the bytes of a pickle; text of Python 2 is latin-1."""
+    copyreg.clear_extension_cache()  # find_class is not called for cached extensions
     model = _Unpickler(io.BytesIO(content), encoding="latin1").load()
     if not isinstance(model, dict):
-        raise DataError("the pickle holds no dict, so no SMPL model")
+        raise DataError("the pickle is not a dict, so not an SMPL model")
     return body_arrays(model, lambda name: _rebuilt(model[name]))
 
 
 def _rebuilt(value: Any) -> np.ndarray:
-    """The numbers of a numpy array, a chumpy array or selection, or a sparse matrix (dense)."""
+    """The values of a numpy array, a chumpy array or selection, or a sparse matrix (dense)."""
     match value:
         case _Array(state=(_, shape, _Dtype(args=(code, *_), state=(_, order, *_)), fortran, raw)):
             raw = raw.encode("latin1") if isinstance(raw, str) else raw

@@ -1,13 +1,14 @@
-"""SMPL's 24 joints: their names, order, parents and body parts."""
+"""SMPL's 24 joints: names, order, parents and body parts."""
 
 import numpy as np
 
 GENDERS = ("female", "male")
 JOINT_COUNT = 24
 BETAS = 10
+"""Number of shape coefficients."""
 
 PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
-"""Of SMPL's joints (kintree_table)."""
+"""Parent of each joint (kintree_table); -1 for the root."""
 
 # fmt: off
 JOINTS = (
@@ -16,18 +17,19 @@ JOINTS = (
     "head", "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist",
     "right_wrist", "left_hand", "right_hand",
 )
-"""SMPL's joints in its order."""
+"""Joint names in SMPL's order."""
+# fmt: on
 
 PARTS = ("head", "torso", "arms", "hands", "legs", "feet")
-_PART_NAME_OF_JOINT = (
-    *("torso", "legs", "legs"),  # pelvis, left and right hip
-    *("torso", "legs", "legs"),  # spine1, knees
-    *("torso", "feet", "feet"),  # spine2, ankles
-    *("torso", "feet", "feet"),  # spine3, feet
-    *("head", "torso", "torso", "head"),  # neck, left and right collar, head
-    *("arms", "arms", "arms", "arms"),  # shoulders, elbows
-    *("hands", "hands", "hands", "hands"),  # wrists, hands
-)
-PART_OF_JOINT = np.array([PARTS.index(name) for name in _PART_NAME_OF_JOINT])
-"""Index into PARTS of SMPL's 24 joints. A vertex belongs to the part of the joint that moves it
-most."""
+_BONES_OF_PART = {
+    "head": ("neck", "head"),
+    "torso": ("pelvis", "spine1", "spine2", "spine3", "collar"),
+    "arms": ("shoulder", "elbow"),
+    "hands": ("wrist", "hand"),
+    "legs": ("hip", "knee"),
+    "feet": ("ankle", "foot"),
+}
+_PART_OF_BONE = {bone: part for part, bones in _BONES_OF_PART.items() for bone in bones}
+PART_OF_JOINT = np.array([PARTS.index(_PART_OF_BONE[name.split("_")[-1]]) for name in JOINTS])
+"""Index into PARTS of each joint. A vertex belongs to the part of the joint with the largest
+skinning weight."""

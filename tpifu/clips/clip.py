@@ -1,9 +1,8 @@
-"""Clips of motion on disk, as SURREAL stores them:
-`cmu/{train,test}/run*/SEQUENCE/SEQUENCE_c0001_info.mat`.
+"""Clips of motion in SURREAL's layout: `cmu/{train,test}/run*/SEQUENCE/SEQUENCE_c0001_info.mat`.
 
-SURREAL's conventions stay inside this module. It stores poses z-up with the yaw `zrot` apart,
-joints in a y-down world, and gender as 0 (female) or 1 (male); MATLAB drops trailing axes of size
-1. A `Clip` is y-up, in metres and SMPL's frame: `R_root = Rx(-90) Rz(zrot) R(pose[:3])`.
+SURREAL's conventions stay inside this module. Poses are stored z-up with a separate yaw `zrot`,
+joints in a y-down world, gender as 0 (female) or 1 (male); MATLAB drops trailing axes of size 1. A
+`Clip` is y-up, in metres and SMPL's frame: `R_root = Rx(-90) Rz(zrot) R(pose[:3])`.
 """
 
 import json
@@ -22,18 +21,17 @@ from tpifu.clips.matfile import LARGEST, UnusableClip, read_fields
 from tpifu.errors import DataError
 from tpifu.files import whole_file
 
-# SURREAL's code of a gender is its index in GENDERS: 0 female, 1 male.
 MAX_BETA = 5.0
-"""Shape coefficients beyond this are SURREAL's "monster shapes" (its README)."""
+"""Larger shape coefficients are SURREAL's "monster shapes" (its README)."""
 SOURCE_NAME = "source.json"
-"""The source of a tree and the terms of its licence."""
+"""File with the source of a tree and the terms of its licence."""
 
 _Z_UP_TO_Y_UP = Rotation.from_euler("x", -90, degrees=True)
 _Y_DOWN = np.array([1.0, -1.0, -1.0])
 _NAME = re.compile(r".*_c(?P<number>[0-9]{1,6})_info\.mat")
 
-# 3x4 intrinsics of SURREAL's 320x240 camera.
 _FOCAL, _CENTRE = 600.0, (160.0, 120.0)
+"""Intrinsics of SURREAL's 320x240 camera, pixels."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +43,9 @@ class Clip:
     gender: str
     betas: Float[np.ndarray, "10"]
     pose: Float[np.ndarray, "t 72"]
-    """Axis-angle, SMPL joint order, root orientation included."""
+    """Axis-angle in SMPL's joint order, including the root orientation."""
     joints: Float[np.ndarray, "t 24 3"]
-    """Metres, in the world, translation included."""
+    """World coordinates, metres, including the translation."""
 
 
 def clip_path(tree: Path, split: str, run: str, sequence: str, number: int) -> Path:
@@ -55,12 +53,12 @@ def clip_path(tree: Path, split: str, run: str, sequence: str, number: int) -> P
 
 
 def clip_name(path: Path) -> str:
-    """'run0/03_walk_c0001': unique within a split."""
+    """'run0/03_walk_c0001', which is unique within a split."""
     return f"{path.parent.parent.name}/{path.name.removesuffix('_info.mat')}"
 
 
 def write_clip(path: Path, clip: Clip, *, zrot: float, camera_distance: float) -> None:
-    """Write `clip` with every field of a real `*_info.mat`. `zrot` is in radians, the distance in
+    """Write a clip with all fields of SURREAL's `*_info.mat`. `zrot` is in radians, the distance in
     metres. Equal clips give equal bytes."""
     frames = len(clip.pose)
     stored = clip.pose.astype(np.float64)
@@ -70,7 +68,7 @@ def write_clip(path: Path, clip: Clip, *, zrot: float, camera_distance: float) -
     ).as_rotvec()
     joints = clip.joints * _Y_DOWN
     location = joints[0, 0] + [camera_distance, 0.0, 0.0]
-    # RT of SURREAL's camera: it looks along -x; its determinant is -1, so its images are mirrored.
+    # SURREAL's camera looks along -x. Its rotation has determinant -1: images are mirrored.
     mirrored = np.array([[0, 0, -1], [0, 1, 0], [-1, 0, 0]], dtype=float)
     seen = (joints - location) @ mirrored.T
     pixels = np.round(_FOCAL * seen[..., :2] / seen[..., 2:] + _CENTRE)
@@ -100,7 +98,7 @@ def write_clip(path: Path, clip: Clip, *, zrot: float, camera_distance: float) -
 
 
 def read_clip(path: Path) -> Clip:
-    """Read one `*_info.mat`. Raises UnusableClip, which names the file and its fault."""
+    """Read one `*_info.mat`. Raises UnusableClip with the name of the file and the reason."""
     fields = read_fields(path)
     try:
         pose = fields["pose"].reshape(72, -1).T.copy()
@@ -111,15 +109,15 @@ def read_clip(path: Path) -> Clip:
         zrot = np.broadcast_to(fields["zrot"].ravel(), frames)
         genders = np.broadcast_to(fields["gender"].ravel(), frames)
     except ValueError as error:
-        detail = f"its fields have no common number of frames ({error})"
-        raise UnusableClip(path, "no clip", detail) from error
+        detail = f"its fields have different numbers of frames ({error})"
+        raise UnusableClip(path, "not a clip", detail) from error
     if len(betas) < 10:
-        raise UnusableClip(path, "no clip", f"{len(betas)} shape coefficients, expected 10")
+        raise UnusableClip(path, "not a clip", f"{len(betas)} shape coefficients, expected 10")
     for name, values in (("pose", pose), ("shape", betas), ("joints3D", joints), ("zrot", zrot)):
         if not np.isfinite(values).all() or np.abs(values).max() > LARGEST:
-            detail = f"{name} holds values that are not finite or beyond {LARGEST:g}"
+            detail = f"{name} contains values that are not finite or beyond {LARGEST:g}"
             raise UnusableClip(path, "not finite", detail)
-    # One code for each frame, although a clip shows one person.
+    # There is one code per frame, although a clip shows one person.
     if len(found := sorted(set(genders.tolist()))) > 1 or found[0] not in (0, 1):
         detail = f"gender is {', '.join(f'{code:g}' for code in found)}, expected 0 (female) or 1"
         raise UnusableClip(path, "gender", detail)
@@ -129,7 +127,7 @@ def read_clip(path: Path) -> Clip:
         detail = f"a shape coefficient beyond {MAX_BETA:g}"
         raise UnusableClip(path, "monster shape", detail)
     if (match := _NAME.fullmatch(path.name)) is None:
-        raise UnusableClip(path, "no clip", "its name does not end in _cNUMBER_info.mat")
+        raise UnusableClip(path, "not a clip", "its name does not end in _cNUMBER_info.mat")
     root = _Z_UP_TO_Y_UP * Rotation.from_euler("z", zrot[:, None])
     pose[:, :3] = (root * Rotation.from_rotvec(pose[:, :3])).as_rotvec()
     return Clip(
@@ -143,7 +141,7 @@ def read_clip(path: Path) -> Clip:
 
 
 def read_source(tree: Path) -> dict[str, Any]:
-    """The contents of SOURCE_NAME. Raises DataError if the file is missing or not JSON."""
+    """The content of SOURCE_NAME. Raises DataError if the file is missing or not JSON."""
     path = tree / SOURCE_NAME
     try:
         return json.loads(path.read_text())

@@ -1,4 +1,4 @@
-"""The fields of SURREAL's `*_info.mat` files, read by scipy within limits on size."""
+"""The fields of SURREAL's `*_info.mat` files, read by scipy within size limits."""
 
 import io
 import math
@@ -13,7 +13,7 @@ import scipy.io
 from tpifu.errors import DataError
 
 LARGEST = 1e4
-"""Of a real clip, joints are within metres and angles within a few turns."""
+"""Limit of all values. In real clips, joints are within metres and angles within a few turns."""
 
 FIELDS = ("pose", "shape", "gender", "zrot", "joints3D")
 # A real clip has at most 100 frames in 60 kB.
@@ -23,7 +23,7 @@ _COMPRESSED = 15  # miCOMPRESSED
 
 
 class UnusableClip(DataError):
-    """A clip to skip; `reason` is the kind of fault, in one or two words."""
+    """A clip to skip; `reason` is the kind of error in a few words."""
 
     def __init__(self, path: Path, reason: str, detail: str) -> None:
         super().__init__(f"{path}: {detail}")
@@ -31,15 +31,15 @@ class UnusableClip(DataError):
 
 
 def check_readable(path: Path) -> None:
-    """Raise UnusableClip if a file is not a complete MAT file with the fields of a clip. The values
-    may still be unusable."""
+    """Raise UnusableClip unless a file is a complete MAT file with the fields of a clip. The values
+    are not checked."""
     read_fields(path)
 
 
 def read_fields(path: Path) -> dict[str, np.ndarray]:
-    """FIELDS as stored, in double precision. Raises UnusableClip for a file that is not a clip's.
+    """FIELDS as stored, in double precision. Raises UnusableClip if the file is not a clip.
 
-    scipy reads the headers first: a field is loaded only if it declares plain numbers, and at most
+    scipy reads the headers first. Fields are loaded only if they declare plain numbers, and at most
     as many as MAX_FRAMES poses have.
     """
     try:
@@ -47,33 +47,33 @@ def read_fields(path: Path) -> dict[str, np.ndarray]:
             raise ValueError(f"larger than {MAX_BYTES:,} bytes")
         content = path.read_bytes()
         _check_unpacked_size(content)
-        with warnings.catch_warnings(action="ignore"):  # about malformed files, which are errors
+        with warnings.catch_warnings(action="ignore"):  # malformed files are errors
             headers = scipy.io.whosmat(io.BytesIO(content))
             for name, shape, kind in headers:
                 numbers = kind in _NUMBERS and 0 < math.prod(shape) <= 72 * MAX_FRAMES
                 if name in FIELDS and not numbers:
-                    raise UnusableClip(path, "no clip", f"{name} is {kind} of shape {shape}")
+                    raise UnusableClip(path, "not a clip", f"{name} is {kind} of shape {shape}")
             stored = scipy.io.loadmat(io.BytesIO(content), variable_names=FIELDS)
             if missing := [name for name in FIELDS if name not in stored]:
                 raise UnusableClip(path, "missing field", f"lacks {', '.join(missing)}")
             for name in FIELDS:
                 if stored[name].dtype.kind not in "fiu":
-                    raise UnusableClip(path, "no clip", f"{name} holds {stored[name].dtype}")
+                    raise UnusableClip(path, "not a clip", f"{name} is {stored[name].dtype}")
             return {name: stored[name].astype(np.float64) for name in FIELDS}
     except UnusableClip:
         raise
     except Exception as error:  # scipy raises many kinds for truncated or foreign files
-        fault = (str(error).splitlines() or [type(error).__name__])[0]
-        detail = f"not a readable SURREAL clip ({fault[:200]})"
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        detail = f"not a readable SURREAL clip ({first_line[:200]})"
         raise UnusableClip(path, "unreadable", detail) from error
 
 
 def _check_unpacked_size(content: bytes) -> None:
-    """Raise ValueError or zlib.error unless a MAT file of version 5 is complete and its compressed
-    elements have at most MAX_UNPACKED bytes in all."""
+    """Raise ValueError or zlib.error unless a version 5 MAT file is complete and its compressed
+    elements decompress to at most MAX_UNPACKED bytes in total."""
     order = {b"IM": "<", b"MI": ">"}.get(content[126:128])
     if order is None:
-        raise ValueError("no MAT file of version 5")
+        raise ValueError("not a version 5 MAT file")
     at, total = 128, 0
     while at < len(content):
         kind, size = struct.unpack_from(f"{order}II", content, at)
@@ -84,7 +84,7 @@ def _check_unpacked_size(content: bytes) -> None:
             inflater = zlib.decompressobj()
             total += len(inflater.decompress(element, MAX_UNPACKED + 1))
             if total > MAX_UNPACKED:
-                raise ValueError(f"unpacks to more than {MAX_UNPACKED:,} bytes")
+                raise ValueError(f"decompresses to more than {MAX_UNPACKED:,} bytes")
             if not inflater.eof:
                 raise ValueError("incomplete")
         at += 8 + size

@@ -1,10 +1,10 @@
-"""Which clips make up the splits. Clips are drawn by seed; train and test share no sequence, train
-and validation no subject."""
+"""The clips of each split, drawn by seed. Train and test share no sequence, train and validation no
+subject."""
 
 import fnmatch
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 from typing import TypeVar
@@ -18,10 +18,10 @@ from tpifu.errors import DataError
 from tpifu.shards.schema import SPLITS
 
 VALIDATION_SUBJECTS = 2
-"""Subjects of the validation split. Fifty meshes are four clips; if all of them showed one person,
-a network that fits only that person would seem better."""
-# The index of a split is part of the seed of its draw.
+"""Subjects of the validation split. Fifty meshes are about four clips; from one subject alone, they
+would favour a network that fits only that person."""
 _STREAMS = ("train", "test", "unseen_motion", "validation")
+"""The index of a split is part of the seed of its draw."""
 
 Item = TypeVar("Item")
 
@@ -31,37 +31,34 @@ class Choice:
     """The clips of all splits."""
 
     clips: list[tuple[str, Path, int]]
-    """(split, file, number of kept frames), sorted."""
+    """(split, file, number of kept frames), sorted by split and name."""
     skipped: list[UnusableClip]
 
 
-@dataclass(frozen=True)
-class _Taken:
+@dataclass
+class _Selection:
     """The clips of one split with their numbers of kept frames, and the skipped clips."""
 
-    clips: list[tuple[Path, int]]
-    skipped: list[UnusableClip]
-
-    @property
-    def meshes(self) -> int:
-        return sum(kept for _, kept in self.clips)
+    clips: list[tuple[Path, int]] = field(default_factory=list)
+    skipped: list[UnusableClip] = field(default_factory=list)
+    meshes: int = 0
 
 
 def matches(sequence: str, patterns: Sequence[str]) -> bool:
-    """Whether one of the shell patterns matches the name of the sequence."""
+    """Whether the name of a sequence matches one of the shell patterns."""
     return any(fnmatch.fnmatchcase(sequence, pattern) for pattern in patterns)
 
 
 def subject_of(sequence: str) -> str:
-    """The subject of a sequence: `01` for `01_01` and for `01_walk`, `104` for `ung_104_46`.
+    """The subject of a sequence: `01` for `01_01` and `01_walk`, `104` for `ung_104_46`.
 
-    SURREAL prefixes some of CMU's takes with `ung_`.
+    SURREAL prefixes some CMU takes with `ung_`.
     """
     return sequence.removeprefix("ung_").partition("_")[0]
 
 
-def wanted_meshes(data: Data) -> dict[str, int]:
-    """Number of meshes of each split."""
+def mesh_counts(data: Data) -> dict[str, int]:
+    """The configured number of meshes of each split."""
     return {
         "train": data.train_meshes,
         "validation": data.validation_meshes,
@@ -71,7 +68,7 @@ def wanted_meshes(data: Data) -> dict[str, int]:
 
 
 def shuffled(clips: Sequence[Item], split: str, seed: int) -> list[Item]:
-    """The clips in the order in which `split` takes them; it does not depend on other splits."""
+    """The clips in the order in which `split` takes them, which is independent of other splits."""
     rng = np.random.default_rng([seed, _STREAMS.index(split)])
     return [clips[index] for index in rng.permutation(len(clips))]
 
@@ -82,8 +79,8 @@ def validation_queue(
     """The clips of each subject; subjects and their clips are in a seeded order. The validation
     split takes subjects from the front.
 
-    The place of a subject depends only on its name and the seed. The download, which sees clips
-    that the tree lacks, therefore finds the same subjects.
+    The position of a subject depends on its name and the seed only. The download, which lists more
+    clips than the tree contains, therefore finds the same subjects.
     """
     by_subject: dict[str, list[Item]] = {}
     for clip, sequence in zip(clips, sequences, strict=True):
@@ -96,20 +93,19 @@ def validation_queue(
     return [own for _, own in sorted(queue, key=lambda entry: entry[0])]
 
 
-def by_turns(lists: Sequence[Sequence[Item]]) -> list[Item]:
-    """The first item of each list, then the second of each, and so on."""
-    turns = zip_longest(*([(item,) for item in own] for own in lists), fillvalue=())
-    return [item for turn in turns for entry in turn for item in entry]
+def interleave(lists: Sequence[Sequence[Item]]) -> list[Item]:
+    """The first item of each list, then the second item of each, and so on."""
+    rounds = zip_longest(*([(item,) for item in own] for own in lists), fillvalue=())
+    return [item for entries in rounds for entry in entries for item in entry]
 
 
 def choose_clips(tree: Path, data: Data, seed: int) -> Choice:
-    """Whole clips in a seeded order until each split has its number of meshes. The last clip of a
-    split is cut to fit.
+    """Draw whole clips until each split has its number of meshes; the last clip of a split is cut.
 
-    `validation` takes subjects of the train half that `train` then lacks. Sequences that match
-    `data.unseen` are in neither `train`, `validation` nor `test`; those of the test half make
-    `unseen_motion`, which may have fewer meshes than its number. Raises DataError if the tree is
-    missing or too small, if too many clips are unusable, or if a sequence is in both halves.
+    `validation` takes subjects from the train half, and `train` leaves them out. Sequences that
+    match `data.unseen` belong to no split, except that those of the test half form `unseen_motion`,
+    which may have fewer meshes than configured. Raises DataError if the tree is missing or too
+    small, if too many clips are unusable, or if a sequence is in both halves.
     """
     found = {
         split: sorted((tree / "cmu" / split).glob("run*/*/*_info.mat"))
@@ -117,85 +113,84 @@ def choose_clips(tree: Path, data: Data, seed: int) -> Choice:
     }
     for split, paths in found.items():
         if not paths:
-            raise DataError(
-                f"{tree}/cmu/{split}: no *_info.mat there; run the download stage first"
-            )
+            raise DataError(f"{tree}/cmu/{split}: no *_info.mat; run the download stage first")
     if both := {p.parent.name for p in found["train"]} & {p.parent.name for p in found["test"]}:
-        raise DataError(
-            f"{tree}: sequence {min(both)} is in train and in test; a split is by subject"
-        )
-    candidates: dict[str, list[Path]] = {"train": [], "test": [], "unseen_motion": []}
-    for split, paths in found.items():
-        for path in paths:
-            if not matches(path.parent.name, data.unseen):
-                candidates[split].append(path)
-            elif split == "test":
-                candidates["unseen_motion"].append(path)
-    wanted = wanted_meshes(data)
-    train, validation = _train_and_validation(candidates["train"], data, seed)
-    taken = {"train": train, "validation": validation}
-    for split in ("test", "unseen_motion"):
-        order = shuffled(candidates[split], split, seed)
-        taken[split] = _take(order, wanted[split], data.frame_step)
-    skipped = [clip for own in taken.values() for clip in own.skipped]
-    for split, own in taken.items():
-        if own.meshes < wanted[split] and split != "unseen_motion":
+        raise DataError(f"{tree}: sequence {min(both)} is in train and test; split by subject")
+    seen, unseen = (
+        {
+            split: [path for path in paths if matches(path.parent.name, data.unseen) == held_out]
+            for split, paths in found.items()
+        }
+        for held_out in (False, True)
+    )
+    train, validation = _train_and_validation(seen["train"], data, seed)
+    counts = mesh_counts(data)
+    selections = {"train": train, "validation": validation}
+    for split, paths in (("test", seen["test"]), ("unseen_motion", unseen["test"])):
+        selections[split] = _select(shuffled(paths, split, seed), counts[split], data.frame_step)
+    skipped = [clip for selection in selections.values() for clip in selection.skipped]
+    for split, selection in selections.items():
+        if selection.meshes < counts[split] and split != "unseen_motion":
+            why = f" ({len(skipped)} clips unusable, the first: {skipped[0]})" if skipped else ""
             raise DataError(
-                f"{tree}: {split} has {own.meshes} of {wanted[split]} meshes{_why(skipped)}; "
-                f"lower data.{split}_meshes in params.yaml, or get more from the source "
-                f"(data.{data.source})"
+                f"{tree}: {split} has {selection.meshes} of {counts[split]} meshes{why}; lower "
+                f"data.{split}_meshes in params.yaml, or get more clips (data.{data.source})"
             )
-    clips = [(split, path, kept) for split, own in taken.items() for path, kept in own.clips]
+    clips = [
+        (split, path, kept)
+        for split, selection in selections.items()
+        for path, kept in selection.clips
+    ]
     share = len(skipped) / (len(skipped) + len(clips))
     if share > data.max_skipped:
         raise DataError(
             f"{tree}: {len(skipped)} clips unusable ({share:.0%}, data.max_skipped is "
             f"{data.max_skipped:.0%}); the first: {skipped[0]}"
         )
-    place = {split: number for number, split in enumerate(SPLITS)}
-    return Choice(sorted(clips, key=lambda c: (place[c[0]], clip_name(c[1]))), skipped)
+    return Choice(sorted(clips, key=lambda c: (SPLITS.index(c[0]), clip_name(c[1]))), skipped)
 
 
-def _train_and_validation(paths: list[Path], data: Data, seed: int) -> tuple[_Taken, _Taken]:
+def _train_and_validation(
+    paths: list[Path], data: Data, seed: int
+) -> tuple[_Selection, _Selection]:
     """Validation takes clips of VALIDATION_SUBJECTS subjects in turn, or of more subjects if these
-    have too few meshes; train takes clips of all others. Subjects needed to fill train are skipped.
+    have too few meshes; train takes clips of the others. Subjects needed to fill train are skipped.
 
-    SURREAL's own validation clips are not used, because they are test clips as well.
+    SURREAL's validation clips are not used, because they are test clips as well.
     """
 
-    def take_train(without: list[list[Path]]) -> _Taken:
-        lacking = {path for own in without for path in own}
-        order = shuffled([path for path in paths if path not in lacking], "train", seed)
-        return _take(order, data.train_meshes, data.frame_step)
+    def select_train(held_out: list[list[Path]]) -> _Selection:
+        excluded = {path for own in held_out for path in own}
+        order = shuffled([path for path in paths if path not in excluded], "train", seed)
+        return _select(order, data.train_meshes, data.frame_step)
 
-    train, validation = take_train([]), _Taken([], [])
+    train, validation = select_train([]), _Selection()
     held_out: list[list[Path]] = []
     for own in validation_queue(paths, [path.parent.name for path in paths], seed):
         enough = min(VALIDATION_SUBJECTS, len(validation.clips))
         if validation.meshes == data.validation_meshes and len(held_out) >= enough:
             break
-        rest = take_train([*held_out, own])
+        rest = select_train([*held_out, own])
         if rest.meshes < data.train_meshes:
             continue
         held_out.append(own)
         train = rest
-        validation = _take(by_turns(held_out), data.validation_meshes, data.frame_step)
+        validation = _select(interleave(held_out), data.validation_meshes, data.frame_step)
     return train, validation
 
 
-def _take(order: Sequence[Path], meshes: int, step: int) -> _Taken:
-    taken = _Taken([], [])
+def _select(order: Sequence[Path], meshes: int, step: int) -> _Selection:
+    """Take clips in order, every `step`-th frame, until there are `meshes` meshes."""
+    selection = _Selection()
     for path in order:
-        if taken.meshes == meshes:
+        if selection.meshes == meshes:
             break
         try:
             frames = len(read_clip(path).pose)
         except UnusableClip as unusable:
-            taken.skipped.append(unusable)
+            selection.skipped.append(unusable)
             continue
-        taken.clips.append((path, min(-(-frames // step), meshes - taken.meshes)))
-    return taken
-
-
-def _why(skipped: list[UnusableClip]) -> str:
-    return f" ({len(skipped)} clips unusable, the first: {skipped[0]})" if skipped else ""
+        kept = min(-(-frames // step), meshes - selection.meshes)
+        selection.clips.append((path, kept))
+        selection.meshes += kept
+    return selection

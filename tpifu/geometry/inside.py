@@ -1,4 +1,4 @@
-"""Whether points are inside a mesh, by winding number: posed bodies intersect themselves."""
+"""Inside tests by winding number, because posed bodies intersect themselves."""
 
 from collections.abc import Iterator
 
@@ -6,28 +6,26 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from tpifu.geometry.grid import cell_centres
-from tpifu.geometry.mesh import Mesh
+from tpifu.geometry.mesh import Mesh, safe_divide
 
 
 class Inside:
-    """Whether points lie inside a closed mesh; built once a mesh, then called with any points.
+    """An inside test for a closed mesh: build it once per mesh, then call it with points.
 
-    The winding number is the sum of the signs of all crossings of one ray, which runs along the
-    axis the mesh is thinnest in. Crossings are found in the projection along that axis: triangles
-    are listed by the cells of a 2D grid, and a point is compared with those of its cell. Which side
-    of an edge a point is on is computed from the edge alone, with half-open ends, so the triangles
-    around an edge or a vertex never disagree: a ray that meets one exactly crosses once, and
-    crossings may be arbitrarily close. (Embree reports the first hit; casting again from behind it
-    skips what is closer than the offset.)
+    The winding number is the sum of the signs of all crossings of one ray along the mesh's thinnest
+    axis. A 2D grid over the projection along that axis lists the triangles of each cell. The side
+    of an edge is computed from that edge alone, with half-open ends, so adjacent triangles always
+    agree: a ray through an edge or a vertex crosses exactly once, and crossings may be arbitrarily
+    close. (Embree finds only the first hit; restarting behind it skips closer crossings.)
     """
 
     def __init__(self, mesh: Mesh) -> None:
         vertices = mesh.vertices.T.astype(np.float64)
         self._axis = int(np.argmin(np.ptp(vertices, axis=1)))
-        # (h, x, y): height along the ray, then the projection's coordinates; still right-handed.
+        # (h, x, y): height along the ray, then the projected coordinates; right-handed.
         vertices = np.roll(vertices, -self._axis, axis=0)
         corners = [vertices.take(corner, axis=1) for corner in mesh.faces.T]
-        # By growing x; each exchange turns the triangle over.
+        # Sort the corners by x; each exchange flips the orientation.
         cyclic = np.ones(len(mesh.faces))
         for i, j in ((0, 1), (1, 2), (0, 1)):
             exchanged = corners[i][1] > corners[j][1]
@@ -40,16 +38,16 @@ class Inside:
 
         # Edges 0-1, 1-2, 0-2 as functions y(x), and the plane's height h(x, y).
         dh, dx, dy = (value[[1, 2, 2]] - value[[0, 1, 0]] for value in (h, x, y))
-        slopes = _divide(dy, dx)
+        slopes = safe_divide(dy, dx)
         det = dx[0] * dy[2] - dy[0] * dx[2]
-        h_x = _divide(dh[0] * dy[2] - dy[0] * dh[2], det)
-        h_y = _divide(dx[0] * dh[2] - dh[0] * dx[2], det)
+        h_x = safe_divide(dh[0] * dy[2] - dy[0] * dh[2], det)
+        h_y = safe_divide(dx[0] * dh[2] - dh[0] * dx[2], det)
         self._triangles = np.stack(
             [x[0], x[1], y[0], y[1], *slopes, h[0], h_x, h_y, h.min(axis=0), h.max(axis=0), cyclic],
             axis=1,
         )
 
-        # Slack for the rounding of y(x): no triangle is missed where an edge says it is there.
+        # Slack for rounding in y(x): the boxes must contain every point that the edges contain.
         slack = 1e-12 * np.abs(vertices).max()
         low = np.stack([x[0], y.min(axis=0) - slack])
         high = np.stack([x[2], y.max(axis=0) + slack])
@@ -64,7 +62,7 @@ class Inside:
         face, step = _ranges(wide * tall)
         across, along = np.divmod(step, tall.take(face))
         cell = (first[0] * self._shape[1] + first[1]).take(face) + across * self._shape[1] + along
-        # NumPy sorts numbers of 16 bits by radix, four times as fast as longer ones.
+        # NumPy sorts 16-bit integers by radix, four times as fast as longer ones.
         short = np.uint16 if self._shape.prod() < 2**16 else np.int64
         by_cell = np.argsort(cell.astype(short), kind="stable")
         self._faces = face.take(by_cell)
@@ -81,7 +79,7 @@ class Inside:
         return inside
 
     def grid(self, centres: Float[np.ndarray, " r"]) -> Bool[np.ndarray, "r r r"]:
-        """The same for all (x, y, z) of ascending `centres`, with one ray a column of points."""
+        """The inside test at all (x, y, z) of ascending `centres`, with one ray per column."""
         r = len(centres)
         heights = centres.astype(np.float64)
         x, y = (axis.ravel() for axis in np.meshgrid(heights, heights, indexing="ij"))
@@ -90,29 +88,23 @@ class Inside:
         below = np.searchsorted(heights, height, side="left")
         counts = np.bincount(ray * (r + 1) + below, sign, minlength=r * r * (r + 1))
         above = counts.reshape(r, r, r + 1)[:, :, ::-1].cumsum(axis=2)[:, :, -2::-1]
-        return np.ascontiguousarray(np.moveaxis(above > 0.5, (2, 0, 1), self._axes()))
-
-    def _axes(self) -> tuple[int, int, int]:
-        """World axes of (h, x, y)."""
-        return self._axis, (self._axis + 1) % 3, (self._axis + 2) % 3
+        axes = [(self._axis + n) % 3 for n in range(3)]  # world axes of (h, x, y)
+        return np.ascontiguousarray(np.moveaxis(above > 0.5, (2, 0, 1), axes))
 
     def _cells(self, xy: Float[np.ndarray, "2 n"]) -> Int[np.ndarray, "2 n"]:
         return ((xy - self._low) / self._cell).astype(np.int64).clip(0, self._shape - 1)
 
     def _crossings(
-        self,
-        x: Float[np.ndarray, " n"],
-        y: Float[np.ndarray, " n"],
-        above: Float[np.ndarray, " n"],
+        self, x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], above: Float[np.ndarray, " n"]
     ) -> tuple[Int[np.ndarray, " k"], Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
-        """Ray index, height and sign (+1: leaving) of every crossing strictly above `above`."""
+        """Ray index, height and sign (+1: outwards) of all crossings strictly above `above`."""
         column, row = self._cells(np.stack([x, y]))
         cell = column * self._shape[1] + row
         start = self._start.take(cell)
         ray, step = _ranges(self._start.take(cell + 1) - start)
         entry = start.take(ray) + step
         x_low, y_low, x_high, y_high, h_high = self._boxes
-        # One test after the other on what is left: most candidates fall early.
+        # Filter one test at a time: most candidates fail early.
         for left, right in ((above, h_high), (x, x_high), (y, y_high)):
             kept = np.flatnonzero(left.take(ray) < right.take(entry))
             ray, entry = ray.take(kept), entry.take(kept)
@@ -133,7 +125,7 @@ class Inside:
 
 
 def winding_number(mesh: Mesh, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
-    """Exact winding number: all triangles' solid angles / 4 pi. Slow; the reference for `Inside`.
+    """Winding number as the sum of solid angles / 4 pi: the slow reference for `Inside`.
 
     Van Oosterom and Strackee, "The solid angle of a plane triangle", 1983.
     """
@@ -156,7 +148,7 @@ def winding_number(mesh: Mesh, points: Float[np.ndarray, "n 3"]) -> Float[np.nda
 
 
 def grid_occupancy(mesh: Mesh, resolution: int, half: float) -> Bool[np.ndarray, "r r r"]:
-    """`Inside` at every one of `grid_points`, from resolution^2 rays."""
+    """The inside test at all `grid_points`, by resolution^2 rays."""
     return Inside(mesh).grid(cell_centres(resolution, half).astype(np.float32))
 
 
@@ -164,16 +156,7 @@ def _chunks(count: int, size: int) -> Iterator[slice]:
     return (slice(start, start + size) for start in range(0, count, size))
 
 
-def _divide(
-    numerator: Float[np.ndarray, "*n"], denominator: Float[np.ndarray, "*n"]
-) -> Float[np.ndarray, "*n"]:
-    """The quotient, or 0 where the denominator is 0: seen end-on, where nothing crosses."""
-    return np.divide(numerator, denominator, out=np.zeros_like(denominator), where=denominator != 0)
-
-
-def _ranges(
-    counts: Int[np.ndarray, " n"],
-) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]:
-    """Every pair (i, j) with j < counts[i], i slowest."""
+def _ranges(counts: Int[np.ndarray, " n"]) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]:
+    """All pairs (i, j) with j < counts[i]; i varies slowest."""
     owner = np.repeat(np.arange(len(counts)), counts)
     return owner, np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)

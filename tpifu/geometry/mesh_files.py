@@ -1,4 +1,4 @@
-"""Mesh files: read, checked, written."""
+"""Mesh files: reading, checking, writing."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,65 +7,60 @@ import numpy as np
 
 from tpifu.errors import DataError
 from tpifu.files import whole_file
-from tpifu.geometry.mesh import Mesh, watertight_fault
+from tpifu.geometry.mesh import Mesh, watertight_error
 
 if TYPE_CHECKING:
-    pass
+    import trimesh
+
+SUFFIXES = (".glb", ".obj", ".ply", ".stl")
+"""Formats that `save_mesh` writes."""
 
 
 def load_mesh(path: Path, *, scale: float = 1.0, centred: bool = True) -> Mesh:
-    """Read any mesh file trimesh knows, multiply by `scale` (metres per unit) and, if `centred`,
-    put the centre of mass at 0.
+    """Read a closed mesh in any format trimesh reads, in metres; `scale` is metres per file unit.
 
-    Raises DataError if the file is missing, unreadable, or its surface does not bound a volume.
+    `centred` moves the centre of mass to the origin. Raises DataError if the file is missing or
+    unreadable, or if its surface is not watertight.
     """
-    import trimesh
-
-    if not path.is_file():
-        raise DataError(f"{path}: no such mesh file")
-    try:
-        # Merge what the file format split (STL has no shared vertices; OBJ splits at texture
-        # seams).
-        loaded = trimesh.load(path, force="mesh", process=True, merge_tex=True, merge_norm=True)
-    except Exception as error:  # trimesh raises whatever the parser of the format raises
-        raise DataError(f"{path}: not a mesh that trimesh can read ({error})") from error
-    if not isinstance(loaded, trimesh.Trimesh) or not len(loaded.faces):
-        raise DataError(f"{path}: holds no triangles")
+    # Merging restores vertices that the format splits: all of them in STL, texture seams in OBJ.
+    loaded = _load(path, process=True, merge_tex=True, merge_norm=True)
+    if not len(loaded.faces):
+        raise DataError(f"{path}: contains no triangles")
     faces = np.asarray(loaded.faces, dtype=np.int64)
-    if fault := watertight_fault(faces):
+    if error := watertight_error(faces):
         raise DataError(
-            f"{path}: not watertight: {fault}; inside and outside are undefined. "
-            "Close it (Blender: 3D-Print Toolbox, Make Manifold) and try again"
+            f"{path}: not watertight: {error}; inside and outside are undefined. "
+            "Close the mesh (Blender: 3D-Print Toolbox, Make Manifold) and try again"
         )
-    if loaded.volume < 0:  # wound inside out as a whole: turning it is safe and unambiguous
+    if loaded.volume < 0:  # the whole mesh is inside out: flipping it is unambiguous
         faces = faces[:, ::-1]
     origin = loaded.center_mass if centred else 0
     vertices = (np.asarray(loaded.vertices) - origin) * scale
     return Mesh(vertices=vertices.astype(np.float32), faces=faces.astype(np.int32))
 
 
-SUFFIXES = (".glb", ".obj", ".ply", ".stl")
+def read_mesh(path: Path) -> Mesh:
+    """Read a mesh that `save_mesh` wrote, nothing merged or reordered. Raises DataError if the file
+    is missing or unreadable."""
+    loaded = _load(path, process=False)
+    return Mesh(np.asarray(loaded.vertices, np.float32), np.asarray(loaded.faces, np.int32))
+
+
+def _load(path: Path, **options: bool) -> "trimesh.Trimesh":
+    import trimesh
+
+    if not path.is_file():
+        raise DataError(f"{path}: no such mesh file")
+    try:
+        return trimesh.load_mesh(path, **options)
+    except Exception as error:  # each format's parser raises its own kinds
+        raise DataError(f"{path}: trimesh cannot read this mesh ({error})") from error
 
 
 def save_mesh(mesh: Mesh, path: Path) -> None:
-    """Write a .glb, .obj, .ply or .stl file, whole or not at all; equal meshes give equal bytes."""
+    """Write a .glb, .obj, .ply or .stl file atomically; equal meshes give equal bytes."""
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise DataError(
-            f"{path}: cannot tell the mesh format from the suffix '{suffix}': "
-            f"use {', '.join(SUFFIXES)}"
-        )
+        raise DataError(f"{path}: unknown mesh format '{suffix}'; use {', '.join(SUFFIXES)}")
     with whole_file(path) as part:
         mesh.trimesh().export(part, file_type=suffix[1:])
-
-
-def read_mesh(path: Path) -> Mesh:
-    """A mesh as `save_mesh` wrote it, nothing merged or reordered. Raises DataError if it cannot be
-    read."""
-    import trimesh
-
-    try:
-        loaded = trimesh.load_mesh(path, process=False)
-    except Exception as error:  # trimesh raises whatever the parser of the format raises
-        raise DataError(f"{path}: not a mesh that can be read ({error})") from error
-    return Mesh(np.asarray(loaded.vertices, np.float32), np.asarray(loaded.faces, np.int32))

@@ -6,42 +6,42 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 
-from tpifu.geometry.mesh import Mesh
-from tpifu.geometry.sampling import SurfacePoints, divide, face_corners, normals_and_areas, point_on
+from tpifu.geometry.mesh import Mesh, safe_divide
+from tpifu.geometry.sampling import SurfacePoints, normals_and_areas, point_on
 
 _CHUNK = 8192
-"""Points looked up at once, ..."""
+"""Largest number of query points per batch."""
 _PAIRS = 500_000
-"""... fewer where that makes more pairs of a point and a box than these: about 100 MB."""
+"""Largest number of candidate pairs (point, box) per batch: about 100 MB."""
 _ROUNDING = 1e-12
-"""Metres: distances that differ by less are equal."""
+"""Metres: smaller differences between distances are ties."""
 
 
 @dataclass(frozen=True)
 class Nearest(SurfacePoints):
-    """The point on a mesh that is nearest, for each of n points."""
+    """The nearest point on a mesh for each query point."""
 
     distance: Float[np.ndarray, " n"]
     """Metres."""
 
 
 class Surface:
-    """A mesh ready for nearest-point queries, through a balanced binary tree of boxes around faces.
+    """A mesh with an index for nearest-point queries: a balanced binary tree of face boxes.
 
-    Boxes rather than a k-d tree of centroids alone: faces of one body differ a hundredfold in size,
-    and the largest would widen the search around every point.
+    A k-d tree of centroids is not enough: the areas of a body's faces differ by a factor of 100,
+    and the largest face would widen the search around every point.
     """
 
     def __init__(self, mesh: Mesh) -> None:
         assert len(mesh.faces), "a mesh without faces has no nearest point"
         self.mesh = mesh
-        corners = face_corners(mesh)
+        corners = mesh.corners()
         self._normals, _ = normals_and_areas(corners)
         a, ab, ac = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
         cross = np.cross(ab, ac)
-        per_square = divide(cross, (cross**2).sum(axis=1, keepdims=True))
-        # For _to_faces: the dot products of p - a with the fourth and fifth are the weights of b
-        # and c at its foot on the plane. Exact for needles, as the normal equations are not.
+        per_square = safe_divide(cross, (cross**2).sum(axis=1, keepdims=True))
+        # For _to_faces: p - a dotted with the fourth and fifth vectors gives the weights of b and c
+        # at p's projection. Unlike the normal equations, this is exact for needle triangles.
         self._triangles = np.stack(
             [a, ab, ac, np.cross(ac, per_square), np.cross(per_square, ab), self._normals], axis=1
         )
@@ -50,17 +50,17 @@ class Surface:
         self._leaves = _tree_order(centroids)
         low, high = corners.min(axis=1)[self._leaves].T, corners.max(axis=1)[self._leaves].T
         self._boxes: list[Float[np.ndarray, "2 3 boxes"]] = []
-        """Centres and half widths, from below the root down: the children of box i are 2i and
-        2i + 1, one level further."""
+        """Centres and half widths of each level below the root. The children of box i are boxes 2i
+        and 2i + 1 of the next level."""
         while low.shape[1] > 1:
             self._boxes.insert(0, np.stack([(low + high) / 2, (high - low) / 2]))
             low, high = low.reshape(3, -1, 2).min(axis=2), high.reshape(3, -1, 2).max(axis=2)
 
     def nearest(self, points: Float[np.ndarray, "n 3"]) -> Nearest:
-        """The exactly nearest point of the mesh.
+        """The nearest point of the mesh, exactly.
 
-        Of faces equally near (an edge or a corner is), the one that faces the point most is named:
-        neither distance nor normal depend on the order of the faces.
+        A nearest point on an edge or at a vertex belongs to several faces; the result names the
+        face whose plane is farthest from the query point, so it does not depend on face order.
         """
         points = points.astype(np.float64)
         faces = np.zeros(len(points), dtype=np.int64)
@@ -83,10 +83,10 @@ class Surface:
     def _candidates(
         self, points: Float[np.ndarray, "n 3"]
     ) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]] | None:
-        """Pairs of a point, ascending, and a face that may be its nearest; None if too many."""
+        """Pairs of a point, ascending, and a face that may be nearest to it; None if too many."""
         _, guess = self._centroids.query(points)
         bound, _, _ = self._to_faces(points, guess)
-        # A little more: rounding must not lose the guess itself.
+        # The margin keeps rounding from excluding the guess itself.
         squared_bound = (bound * (1 + 1e-9) + _ROUNDING) ** 2
         axes = points.T.copy()
         point, box = np.arange(len(points)), np.zeros(len(points), dtype=np.int64)
@@ -108,7 +108,7 @@ class Surface:
         point: Int[np.ndarray, " k"],
         face: Int[np.ndarray, " k"],
     ) -> tuple[Float[np.ndarray, " n"], Int[np.ndarray, " n"], Float[np.ndarray, "n 3"]]:
-        """Distance, face and weights, of the nearest among the candidates."""
+        """Distance, face and weights of the nearest candidate of each point."""
         distance, facing, weights = self._to_faces(points[point], face)
         first = np.searchsorted(point, np.arange(len(points)))
         nearest = np.minimum.reduceat(distance, first)
@@ -121,21 +121,21 @@ class Surface:
     def _to_faces(
         self, points: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, " n"]
     ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"], Float[np.ndarray, "n 3"]]:
-        """From each point to a face of its own: distance, distance from the plane, and the weights
-        of the nearest point.
+        """For pairs (point, face): distance, distance from the face's plane, and the barycentric
+        weights of the nearest point.
 
-        The nearest of four: the foot on the plane, if within, and the nearest point of each edge
-        (Ericson, "Real-Time Collision Detection", 2005, Sec. 5.1.5, without its case distinction,
-        which rounding can mislead at needles).
+        The nearest point is one of four: the projection onto the plane, if it lies in the triangle,
+        or the nearest point of an edge (Ericson, "Real-Time Collision Detection", 2005,
+        Sec. 5.1.5, but without case distinctions, which fail on needles through rounding).
         """
-        # Axes first: three times as fast as a last axis of 3.
+        # Axes first: three times as fast as with a last axis of 3.
         triangles = self._triangles[faces].reshape(-1, 18).T.copy().reshape(6, 3, -1)
         a, ab, ac, to_b, to_c, normal = triangles
         ap, bc = points.T - a, ac - ab
         v, w = _dot(ap, to_b), _dot(ap, to_c)
         within = (v >= 0) & (w >= 0) & (v + w <= 1)
         along_ab, along_ac, along_bc = (
-            divide(_dot(start, edge), _dot(edge, edge)).clip(0, 1)
+            safe_divide(_dot(start, edge), _dot(edge, edge)).clip(0, 1)
             for start, edge in ((ap, ab), (ap, ac), (ap - ab, bc))
         )
         zero = np.zeros_like(v)
@@ -155,8 +155,8 @@ class Surface:
 
 
 def _tree_order(centroids: Float[np.ndarray, "f 3"]) -> Int[np.ndarray, " leaves"]:
-    """Faces in the order of the leaves of a balanced k-d tree: halved at each level, across the
-    longest axis. So that all levels are full, some faces have two leaves."""
+    """Faces in leaf order of a balanced k-d tree, split across the longest axis at each level. Some
+    faces have two leaves, so that all levels are full."""
     count = len(centroids)
     depth = (count - 1).bit_length()
     order = (np.arange(1 << depth) * count >> depth).reshape(1, -1)

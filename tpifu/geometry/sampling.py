@@ -1,23 +1,23 @@
-"""Random points on, near and around a surface."""
+"""Random points on, near and around a surface; metres."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from tpifu.geometry.mesh import Mesh
+from tpifu.geometry.mesh import Mesh, safe_divide
 
 
 def sample_near_surface(
     mesh: Mesh, count: int, sigma: float, rng: np.random.Generator
 ) -> Float[np.ndarray, "count 3"]:
-    """Surface points moved by normal noise of standard deviation `sigma` in each coordinate."""
+    """Surface points plus Gaussian noise of standard deviation `sigma` metres per coordinate."""
     return area_samples(mesh, count, rng) + rng.normal(0, sigma, (count, 3))
 
 
 def area_samples(mesh: Mesh, count: int, rng: np.random.Generator) -> Float[np.ndarray, "count 3"]:
-    """Points uniform by area."""
-    # A row a coordinate throughout: three short rows are slow to gather and to cross.
+    """Independent surface points, uniform by area."""
+    # Coordinates first: gathering and crossing rows of 3 is slow.
     vertices = mesh.vertices.T.astype(np.float64)
     a, b, c = (vertices.take(corner, axis=1) for corner in mesh.faces.T)
     (ux, uy, uz), (vx, vy, vz) = b - a, c - a
@@ -43,19 +43,20 @@ class SurfacePoints:
 
     points: Float[np.ndarray, "n 3"]
     normals: Float[np.ndarray, "n 3"]
-    """Of the faces, not interpolated: unit, outwards; 0 for a face without area."""
+    """Face normals, not interpolated: unit, outward; 0 for a face without area."""
     faces: Int[np.ndarray, " n"]
     weights: Float[np.ndarray, "n 3"]
-    """Barycentric: of the three corners of the face."""
+    """Barycentric weights of the face's three vertices."""
 
 
 def stratified_samples(mesh: Mesh, count: int, rng: np.random.Generator) -> SurfacePoints:
-    """`count` points uniform over the area, one in each count-th of it; ordered by face."""
-    corners = face_corners(mesh)
-    normals, areas = normals_and_areas(corners)
+    """`count` points uniform by area, one in each `count`-th of the area, in order of faces.
+
+    Means over them have less variance than over independent points.
+    """
+    normals, areas = normals_and_areas(mesh.corners())
     ends = np.cumsum(areas)
-    assert ends[-1] > 0, "a mesh without area has no points to draw"
-    # As uniform as independent points, and less noise in every mean over them.
+    assert ends[-1] > 0, "cannot sample a mesh without area"
     at = (np.arange(count) + rng.random(count)) / count * ends[-1]
     faces = np.searchsorted(ends, at, side="right").clip(max=np.flatnonzero(areas)[-1])
     # Osada et al., "Shape distributions", 2002, Sec. 3.2.
@@ -65,8 +66,8 @@ def stratified_samples(mesh: Mesh, count: int, rng: np.random.Generator) -> Surf
 
 
 def follow(points: SurfacePoints, mesh: Mesh) -> SurfacePoints:
-    """The same places on a mesh with the same faces, in another pose."""
-    normals, _ = normals_and_areas(face_corners(mesh)[points.faces])
+    """The same surface points on another pose of their mesh: the faces must be the same."""
+    normals, _ = normals_and_areas(mesh.corners()[points.faces])
     places = point_on(mesh, points.faces, points.weights)
     return SurfacePoints(places, normals, points.faces, points.weights)
 
@@ -74,25 +75,15 @@ def follow(points: SurfacePoints, mesh: Mesh) -> SurfacePoints:
 def point_on(
     mesh: Mesh, faces: Int[np.ndarray, " n"], weights: Float[np.ndarray, "n 3"]
 ) -> Float[np.ndarray, "n 3"]:
-    """The points with these barycentric weights on these faces."""
+    """Points with the given barycentric weights on the given faces."""
     corners = mesh.vertices[mesh.faces[faces]].astype(np.float64)
     return np.einsum("nc,ncd->nd", weights, corners)
-
-
-def face_corners(mesh: Mesh) -> Float[np.ndarray, "f 3 3"]:
-    return mesh.vertices.astype(np.float64)[mesh.faces]
 
 
 def normals_and_areas(
     corners: Float[np.ndarray, "f 3 3"],
 ) -> tuple[Float[np.ndarray, "f 3"], Float[np.ndarray, " f"]]:
+    """Unit normals (0 without area) and areas, square metres, of triangles."""
     cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     length = np.linalg.norm(cross, axis=1)
-    return divide(cross, length[:, None]), length / 2
-
-
-def divide(
-    numerator: Float[np.ndarray, "..."], denominator: Float[np.ndarray, "..."]
-) -> Float[np.ndarray, "..."]:
-    """The quotient, or 0 where the denominator is 0: faces and edges without extent."""
-    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator != 0)
+    return safe_divide(cross, length[:, None]), length / 2

@@ -1,6 +1,6 @@
-"""Consistency over the frames of a clip: what a prediction moves and the truth does not.
+"""Temporal consistency over consecutive frames: motion of the prediction that the truth lacks.
 
-Every measure is 0 if the prediction is the truth. Consecutive entries are consecutive frames.
+All measures are 0 for a perfect prediction.
 """
 
 import numpy as np
@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float
 def flicker(
     predicted: Bool[np.ndarray, "t n n n"], truth: Bool[np.ndarray, "t n n n"]
 ) -> Float[np.ndarray, "t-1"]:
-    """From each frame to the next: cells that change in the prediction and not in the truth, as a
-    share of the cells inside the true body (mean of the two frames; there are some)."""
+    """For each pair of frames: cells that change in the prediction but not in the truth, divided by
+    the mean number of cells inside the true body, which must not be 0."""
     axes = (1, 2, 3)
     changed = (predicted[1:] != predicted[:-1]) & (truth[1:] == truth[:-1])
     inside = np.count_nonzero(truth, axis=axes)
@@ -21,9 +21,9 @@ def flicker(
 def volume_jitter(
     predicted: Float[np.ndarray, " t"], truth: Float[np.ndarray, " t"]
 ) -> Float[np.ndarray, "t-1"]:
-    """From each frame to the next: absolute change of the ratio of predicted to true volume.
+    """For each pair of frames: absolute change of predicted volume / true volume.
 
-    Volumes above 0, in any unit; a frame without prediction is nan.
+    True volumes are positive; the predicted volume is nan in a frame without a prediction.
     """
     return np.abs(np.diff(predicted / truth))
 
@@ -31,14 +31,13 @@ def volume_jitter(
 def motion_errors(
     found: Float[np.ndarray, "t n 3"], true: Float[np.ndarray, "t n 3"]
 ) -> tuple[Float[np.ndarray, "t-1"], Float[np.ndarray, " _"]]:
-    """Errors of speed, cm per frame, and of acceleration, cm per frame^2, at each step.
+    """Errors of speed (cm per frame) and acceleration (cm per frame^2), mean over the points.
 
-    `true`: points that stay at their place on their face of the true body through all frames;
-    `found`: their counterparts, the nearest points of each frame's predicted surface; metres, nan
-    in frames without one. The error is the length of the difference between the displacements of
-    the two (between their second differences, for acceleration), mean over the points.
+    `true`: points fixed on the surface of the true body, metres; `found`: the nearest points of
+    each frame's predicted surface, nan in a frame without one. An error is the length of the
+    difference between the two displacements, or between the two second differences.
     """
-    # A constant gap between the surfaces moves with the body and costs nothing.
+    # A constant gap between the surfaces causes no error.
     gap = found - true
     speed, acceleration = (
         100 * np.linalg.norm(np.diff(gap, order, axis=0), axis=2).mean(axis=1) for order in (1, 2)

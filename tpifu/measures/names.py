@@ -1,4 +1,4 @@
-"""The measures: names, groups, the paper's values, and words for people."""
+"""The measures: names, groups, the paper's values, and labels for tables."""
 
 from typing import Any
 
@@ -14,21 +14,20 @@ TIME = ("flicker", "volume_jitter", "speed_error_cm", "acceleration_error_cm")
 PART_MEASURES = ("iou", "p2s_cm", "completeness_cm")
 BY_PART = tuple(f"{kind}_{part}" for kind in PART_MEASURES for part in PARTS)
 MEASURES = (*POINTS, *SHARES, "volumetric_iou", *SURFACE, *TIME, *BY_PART)
-"""The columns of a mesh's measures; null where one is not measured or does not exist."""
+"""Columns of the table of measures per mesh; null if not measured or undefined."""
 HEADLINE = (*POINTS, "volumetric_iou", "chamfer_cm", "normal_consistency", "f_2cm", *TIME)
-"""What the metrics file has."""
+"""Measures in the metrics file."""
 
 PAPER = {
     "iou": (0.8118, 0.8599),
     "mse": (0.0649, 0.0462),
     "precision": (0.8565, 0.8980),
-    # Table 2 prints these as "Accuracy"; its own IoU and precision imply a recall of .940 and .953
-    # (docs/paper.md).
+    # Table 2 calls it "Accuracy"; its IoU and precision imply .940 and .953 (docs/paper.md).
     "recall": (0.9381, 0.9515),
 }
-"""The paper's Table 2: baseline, temporal."""
+"""Table 2 of the paper: baseline, temporal."""
 COMPARED = ("iou", "mse", "volumetric_iou", "chamfer_cm", "flicker")
-"""Measures whose differences are metrics of the comparison; all are in its tables."""
+"""Measures whose differences the comparison's metrics file has; its tables have all measures."""
 WORDS = {
     "iou": "IoU",
     "mse": "MSE",
@@ -48,11 +47,11 @@ WORDS = {
     "speed_error_cm": "error of surface speed, cm a frame",
     "acceleration_error_cm": "error of acceleration, cm a frame²",
 }
-"""Measures whose name does not say it."""
+"""Labels of measures whose names are not clear enough."""
 
 
 def words(measure: str) -> str:
-    """A measure's name in words; a body part's measure names the part last."""
+    """A measure's label. The label of a body part's measure ends with the part."""
     if measure in WORDS:
         return WORDS[measure]
     for kind in PART_MEASURES:

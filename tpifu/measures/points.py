@@ -1,20 +1,20 @@
-"""Occupancy measured at points and on a grid, and intervals over clips. Pure functions."""
+"""Measures of occupancy at points and on grids. Pure functions."""
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 THRESHOLD = 0.5
-"""Occupancy above it is inside."""
+"""A point is predicted inside if its occupancy is greater."""
 
 
 def point_metrics(
     occupancy: Float[np.ndarray, "n"], labels: Bool[np.ndarray, "n"]
 ) -> dict[str, float]:
-    """IoU, MSE, precision, recall and accuracy at points; `occupancy` raw, `labels` True inside.
+    """IoU, MSE, precision, recall and accuracy. `occupancy` is raw; `labels` are True inside.
 
-    The paper's Table 2 is this on half inside, half outside points; its row "Accuracy" is very
-    probably recall: only then do its IoU, precision and "Accuracy" fit one confusion matrix.
-    Empty denominators count as 1, as in PIFu.
+    The paper's Table 2 has these measures for points half inside, half outside. Its row "Accuracy"
+    is very probably recall: only then do its IoU and precision fit one confusion matrix. A ratio
+    with denominator 0 is 0, as in PIFu.
     """
     predicted = occupancy > THRESHOLD
     hits = int((predicted & labels).sum())
@@ -28,8 +28,8 @@ def point_metrics(
 
 
 def confusion(occupancy: Float[np.ndarray, "n"], labels: Bool[np.ndarray, "n"]) -> dict[str, float]:
-    """The confusion matrix at points as shares of them all: what is inside and found, inside and
-    missed, outside and called inside, outside and found."""
+    """The confusion matrix as shares of all points: `inside_missed` are the false negatives,
+    `outside_missed` the false positives."""
     predicted = occupancy > THRESHOLD
     return {
         "inside_found": float((labels & predicted).mean()),
@@ -46,7 +46,7 @@ def volumetric_iou(predicted: Bool[np.ndarray, "*s"], truth: Bool[np.ndarray, "*
 
 
 def mean_metrics(rows: list[dict[str, float]]) -> dict[str, float]:
-    """The mean of each key over `rows`, at least one; all rows have the same keys."""
+    """The mean of each key over `rows`, which are not empty and have equal keys."""
     assert rows, "no rows to average"
-    assert all(row.keys() == rows[0].keys() for row in rows), "rows differ in their keys"
+    assert all(row.keys() == rows[0].keys() for row in rows), "rows have different keys"
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}

@@ -1,6 +1,7 @@
-"""Two triangle meshes compared: distances between their surfaces, whole and by body part; topology.
+"""Comparison of two triangle meshes: surface distances, overall and by body part; topology.
 
-Meshes are in metres, y up; values whose key ends in `_cm` are centimetres. Nothing is aligned.
+Meshes are in metres, y up; values whose key ends in `_cm` are in centimetres. The meshes are not
+aligned first.
 """
 
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from tpifu.body.skeleton import PARTS
-from tpifu.geometry.mesh import Mesh, connected, watertight_fault
+from tpifu.geometry.mesh import Mesh, connected, watertight_error
 from tpifu.geometry.nearest import Nearest, Surface
 from tpifu.geometry.sampling import SurfacePoints
 from tpifu.measures.points import point_metrics
@@ -20,46 +21,44 @@ F_SCORE_CM = (1, 2, 5)
 
 @dataclass(frozen=True)
 class Comparison:
-    """Points drawn on a predicted and on the true surface, and the nearest on the other one."""
+    """Samples of the predicted and the true surface, each with its nearest points on the other."""
 
     truth: Mesh
     on_predicted: SurfacePoints
     to_truth: Nearest
-    """Nearest to `on_predicted`."""
+    """Nearest points to `on_predicted`."""
     on_truth: SurfacePoints
     to_predicted: Nearest
-    """Nearest to `on_truth`."""
+    """Nearest points to `on_truth`."""
 
 
 def compare(
     predicted: Surface, truth: Surface, on_predicted: SurfacePoints, on_truth: SurfacePoints
 ) -> Comparison:
-    """Look up the points of each on the other."""
-    return Comparison(
-        truth.mesh,
-        on_predicted,
-        truth.nearest(on_predicted.points),
-        on_truth,
-        predicted.nearest(on_truth.points),
-    )
+    """Find the nearest points of each surface's samples on the other surface."""
+    to_truth, to_predicted = truth.nearest(on_predicted.points), predicted.nearest(on_truth.points)
+    return Comparison(truth.mesh, on_predicted, to_truth, on_truth, to_predicted)
 
 
 def surface_metrics(comparison: Comparison) -> dict[str, float]:
-    """How far apart two surfaces are, and how alike their normals.
+    """Distances between two surfaces and agreement of their normals.
 
-    `p2s_cm`: mean distance of predicted points from the true surface, PIFu's P2S.
-    `completeness_cm`: of true points from the predicted surface. `chamfer_cm`: the mean of the two.
-    `normal_consistency`: |cos| between the normals of a point and its nearest, mean over both
-    directions, as in Occupancy Networks (Mescheder et al., 2019); 1 if equal.
-    `f_1cm` ...: harmonic mean of the shares, of either's points, nearer than that to the other
-    (Knapitsch et al., "Tanks and Temples", 2017).
+    `p2s_cm`: mean distance of predicted points to the true surface, PIFu's P2S.
+    `completeness_cm`: mean distance of true points to the predicted surface.
+    `chamfer_cm`: the mean of the two.
+    `normal_consistency`: |cos| between the normals of a point and its nearest point, mean over both
+    directions, 0..1, as in Occupancy Networks (Mescheder et al., 2019).
+    `f_1cm` ...: harmonic mean of the shares of predicted and of true points that are nearer than
+    the threshold to the other surface (Knapitsch et al., "Tanks and Temples", 2017).
     """
     c = comparison
     there, back = c.to_truth.distance * 100, c.to_predicted.distance * 100
     found = {"p2s_cm": float(there.mean()), "completeness_cm": float(back.mean())}
     found["chamfer_cm"] = (found["p2s_cm"] + found["completeness_cm"]) / 2
     found["normal_consistency"] = float(
-        np.mean([_alike(c.on_predicted, c.to_truth), _alike(c.on_truth, c.to_predicted)])
+        np.mean(
+            [_mean_cosine(c.on_predicted, c.to_truth), _mean_cosine(c.on_truth, c.to_predicted)]
+        )
     )
     for threshold in F_SCORE_CM:
         precision, recall = float((there < threshold).mean()), float((back < threshold).mean())
@@ -68,10 +67,10 @@ def surface_metrics(comparison: Comparison) -> dict[str, float]:
 
 
 def part_metrics(comparison: Comparison, part_of_vertex: Int[np.ndarray, " v"]) -> dict[str, float]:
-    """`p2s_cm_arms`: as P2S, of the predicted points whose nearest true point is on the arms.
-    `completeness_cm_arms`: of the true points on the arms. nan for a part without points.
+    """`p2s_cm_arms`: P2S of the predicted points whose nearest true point is on the arms.
+    `completeness_cm_arms`: completeness of the true points on the arms. nan for an empty part.
 
-    `part_of_vertex`: index into PARTS, of the true vertices.
+    `part_of_vertex`: index into PARTS of each true vertex.
     """
     c = comparison
     nearest_part = _part_of(c.to_truth, c.truth, part_of_vertex)
@@ -86,10 +85,9 @@ def part_metrics(comparison: Comparison, part_of_vertex: Int[np.ndarray, " v"]) 
 def part_of_points(
     points: Float[np.ndarray, "n 3"], truth: Surface, part_of_vertex: Int[np.ndarray, " v"]
 ) -> Int[np.ndarray, " n"]:
-    """The part of the surface point that is nearest: an index into PARTS.
+    """Part of the nearest true surface point, as an index into PARTS.
 
-    `part_of_vertex`: the same, of the vertices. A surface point is of the part of the corner with
-    the largest barycentric weight.
+    A surface point belongs to the part of the vertex with the largest barycentric weight.
     """
     return _part_of(truth.nearest(points), truth.mesh, part_of_vertex)
 
@@ -99,7 +97,8 @@ def part_iou(
     labels: Bool[np.ndarray, " n"],
     part_of_point: Int[np.ndarray, " n"],
 ) -> dict[str, float]:
-    """`iou_head` ...: IoU, as in `point_metrics`, over the points of one part; nan without any."""
+    """`iou_head` ...: IoU (see `point_metrics`) over the points of each part; nan if there are
+    none."""
     found = {}
     for index, part in enumerate(PARTS):
         of_part = part_of_point == index
@@ -109,14 +108,14 @@ def part_iou(
 
 
 def topology(mesh: Mesh) -> dict[str, float]:
-    """`components`: parts that no edge connects. `genus`: handles of all parts together; nan if not
-    closed. `closed`: 1, or 0 if `watertight_fault` finds one.
+    """`components`: number of connected components. `genus`: total number of handles, nan if the
+    surface is not closed. `closed`: 1 if the mesh is watertight, else 0.
 
-    Where sheets meet in one vertex only, as marching cubes can make them, they count as apart, as
-    if each had a vertex of its own. Then every closed mesh is an oriented surface without boundary,
-    and genus = components - (V - E + F) / 2 a whole number. Self-intersections do not matter.
+    Sheets that touch in a single vertex, which marching cubes can produce, count as separate. Every
+    closed mesh is then an oriented surface without boundary, and the genus
+    components - (V - E + F) / 2 is an integer. Self-intersections do not matter.
     """
-    # Each face starts with corners of its own; faces that share an edge share its two ends.
+    # Give each face its own corners; faces that share an edge share its two corners.
     steps = [[0, 1], [1, 2], [2, 0]]
     edges = mesh.faces[:, steps].reshape(-1, 2)
     corners = np.arange(mesh.faces.size).reshape(-1, 3)[:, steps].reshape(-1, 2)
@@ -130,7 +129,7 @@ def topology(mesh: Mesh) -> dict[str, float]:
 
     vertices = int(faces.max(initial=-1)) + 1
     components = int(connected(faces[:, [0, 1, 1, 2]].reshape(-1, 2), vertices).max(initial=-1)) + 1
-    closed = watertight_fault(mesh.faces) is None
+    closed = watertight_error(mesh.faces) is None
     euler = vertices - 3 * len(faces) // 2 + len(faces)
     return {
         "components": float(components),
@@ -146,8 +145,8 @@ def _part_of(
     return part_of_vertex[mesh.faces[on.faces, corner]]
 
 
-def _alike(points: SurfacePoints, nearest: Nearest) -> float:
-    """Mean |cos| between the normals."""
+def _mean_cosine(points: SurfacePoints, nearest: Nearest) -> float:
+    """Mean |cos| of the angle between the normals."""
     return float(np.abs(np.einsum("nd,nd->n", points.normals, nearest.normals)).mean())
 
 

@@ -1,5 +1,5 @@
-"""Model folders and model files: written whole, read with `weights_only`. Reading one needs no
-training code."""
+"""Model folders and model files: written atomically, read with `weights_only` and without training
+code."""
 
 import hashlib
 import os
@@ -29,20 +29,19 @@ class TrainedModel:
     network: PIFu
     config: Model
     window: float
-    """Width of its images, metres."""
+    """Width of the images, metres."""
     size: int
     """Image width and height, pixels."""
     level: float
-    """Occupancy above this is inside, in reconstructions and on grids
-    (`tpifu.train.surface_level`). For points drawn half inside, as in training and Table 2, the
-    level is 0.5."""
+    """A point of a reconstruction or a grid is inside if its occupancy is greater. For points drawn
+    half inside, as in training and Table 2, the level is 0.5."""
     lighting: Lighting
     """Light and occlusion of the training images."""
 
 
 def device_from(name: str | None) -> torch.device:
-    """'cpu', 'cuda', 'cuda:1' ...; None selects CUDA if available. ConfigError if the device cannot
-    be used."""
+    """The device 'cpu', 'cuda' or 'cuda:N'; None selects CUDA if available. Raises ConfigError if
+    the device is unknown or missing."""
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError as error:
@@ -55,8 +54,8 @@ def device_from(name: str | None) -> torch.device:
 
 
 def network_of(config: Model, window: float, weights: dict[str, Tensor]) -> PIFu:
-    """A network with copies of `weights`, on their device, in evaluation mode. Draws no random
-    numbers."""
+    """A network with copies of `weights`, on their device and in evaluation mode. It draws no
+    random numbers."""
     with torch.device("meta"):
         network = PIFu(config, window)
     network.to_empty(device=next(iter(weights.values())).device).load_state_dict(weights)
@@ -64,8 +63,8 @@ def network_of(config: Model, window: float, weights: dict[str, Tensor]) -> PIFu
 
 
 def load_model(path: Path, device: torch.device) -> TrainedModel:
-    """Read a model file, a checkpoint, or the model.pt of a folder. Raises DataError if it is not a
-    model of this project."""
+    """Read a model file, a checkpoint, or the model.pt of a folder. Raises DataError for any other
+    file."""
     if path.is_dir():
         path = path / MODEL_NAME
     state = read_state(path)
@@ -91,7 +90,7 @@ def save_model(folder: Path, model: TrainedModel) -> None:
 
 
 def model_digest(path: Path) -> str:
-    """SHA-256 of a model file, or of the model.pt of a folder. DataError if there is none."""
+    """SHA-256 of a model file or of the model.pt of a folder. Raises DataError if it is missing."""
     path = path / MODEL_NAME if path.is_dir() else path
     if not path.is_file():
         raise DataError(f"{path}: no such model file")
@@ -112,35 +111,35 @@ def model_state(model: TrainedModel) -> dict[str, Any]:
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:
-    """Replace a file. Raises DataError, and keeps the old file, if the disk refuses."""
+    """Replace a file. If writing fails, the old file remains and DataError is raised."""
     part = path.with_suffix(".part")
     try:
         with part.open("wb") as file:
             torch.save(state, file)
             file.flush()
-            os.fsync(file.fileno())  # the name must not reach the disk before the content
+            os.fsync(file.fileno())  # the content must reach the disk before the name
         os.replace(part, path)
     except (OSError, RuntimeError) as error:
-        # torch may raise a second error when it closes its archive; the first one says why.
-        refusal = error if isinstance(error, OSError) else error.__context__
-        if not isinstance(refusal, OSError):
+        # torch may raise a second error when it closes its archive; the first one has the reason.
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
             raise
         raise DataError(
-            f"{path}: cannot be written ({refusal.strerror}); what was there before is kept"
+            f"{path}: cannot be written ({cause.strerror}); the file written before is kept"
         ) from error
     finally:
         part.unlink(missing_ok=True)
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """The content of a file that `write_state` wrote. DataError for any other file."""
+    """The content of a file that `write_state` wrote. Raises DataError for any other file."""
     if not path.is_file():
         raise DataError(f"{path}: no such model file")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the error below says it in one line
+            warnings.simplefilter("ignore")  # the error below is enough
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # zip, pickle and torch errors alike
+    except Exception as error:  # errors of zipfile, pickle and torch
         raise DataError(f"{path}: not a model file of this project, or damaged") from error
     if not isinstance(state, dict):
         raise DataError(f"{path}: not a model file of this project")

@@ -1,5 +1,5 @@
-"""Stacked hourglass (Newell 2016) as in PIFu: an image -> one feature map per stack, at a quarter
-of the image's size."""
+"""Stacked hourglass (Newell 2016) as in PIFu: an image -> a feature map per stack, at a quarter of
+the image's size."""
 
 import math
 from itertools import pairwise
@@ -20,7 +20,7 @@ class StackedHourglass(nn.Module):
     def __init__(self, config: Hourglass, kind: str) -> None:
         super().__init__()
         dim = config.dim
-        # PIFu's stem has 64 and 128 channels before 256; narrower networks keep the proportions.
+        # PIFu's stem has 64 and 128 of 256 channels; narrower networks keep the proportions.
         narrow, half = dim // 4, dim // 2
         self.stem = nn.Sequential(
             nn.Conv2d(3, narrow, 7, stride=2, padding=3),
@@ -29,23 +29,16 @@ class StackedHourglass(nn.Module):
         )
         self.stem_low = nn.Sequential(ConvBlock(half, half, kind), ConvBlock(half, dim, kind))
         self.hourglasses = nn.ModuleList(
-            [
-                HourglassLevels(config.depth, dim, kind, skip=config.skip)
-                for _ in range(config.stacks)
-            ]
+            HourglassLevels(config.depth, dim, kind, skip=config.skip) for _ in range(config.stacks)
         )
         self.heads = nn.ModuleList(
-            [
-                nn.Sequential(
-                    ConvBlock(dim, dim, kind), nn.Conv2d(dim, dim, 1), NormReLU(kind, dim)
-                )
-                for _ in range(config.stacks)
-            ]
+            nn.Sequential(ConvBlock(dim, dim, kind), nn.Conv2d(dim, dim, 1), NormReLU(kind, dim))
+            for _ in range(config.stacks)
         )
-        self.outputs = nn.ModuleList([nn.Conv2d(dim, dim, 1) for _ in range(config.stacks)])
+        self.outputs = nn.ModuleList(nn.Conv2d(dim, dim, 1) for _ in range(config.stacks))
         between = range(config.stacks - 1)
-        self.feature_back = nn.ModuleList([nn.Conv2d(dim, dim, 1) for _ in between])
-        self.output_back = nn.ModuleList([nn.Conv2d(dim, dim, 1) for _ in between])
+        self.feature_back = nn.ModuleList(nn.Conv2d(dim, dim, 1) for _ in between)
+        self.output_back = nn.ModuleList(nn.Conv2d(dim, dim, 1) for _ in between)
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b c h4 w4"]]:
         x = self.stem_low(F.avg_pool2d(self.stem(images), 2))
@@ -59,17 +52,16 @@ class StackedHourglass(nn.Module):
 
 
 class HourglassLevels(nn.Module):
-    """One hourglass: `depth` times down by average pooling and up again by bicubic interpolation,
-    with a skip branch at each level."""
+    """One hourglass: `depth` levels of average pooling, then bicubic upsampling, with a skip branch
+    at each level."""
 
     def __init__(self, depth: int, dim: int, kind: str, *, skip: bool) -> None:
         super().__init__()
-        self.branches = nn.ModuleList(
-            [ConvBlock(dim, dim, kind) for _ in range(depth if skip else 0)]
-        )
-        self.down = nn.ModuleList([ConvBlock(dim, dim, kind) for _ in range(depth)])
+        branches = depth if skip else 0
+        self.branches = nn.ModuleList(ConvBlock(dim, dim, kind) for _ in range(branches))
+        self.down = nn.ModuleList(ConvBlock(dim, dim, kind) for _ in range(depth))
         self.bottom = ConvBlock(dim, dim, kind)
-        self.up = nn.ModuleList([ConvBlock(dim, dim, kind) for _ in range(depth)])
+        self.up = nn.ModuleList(ConvBlock(dim, dim, kind) for _ in range(depth))
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         branches = []
@@ -91,13 +83,11 @@ class ConvBlock(nn.Module):
         super().__init__()
         widths = [inputs, outputs // 2, outputs // 4, outputs // 4]
         self.layers = nn.ModuleList(
-            [
-                NormReLU(kind, before, nn.Conv2d(before, after, 3, padding=1, bias=False))
-                for before, after in pairwise(widths)
-            ]
+            NormReLU(kind, before, nn.Conv2d(before, after, 3, padding=1, bias=False))
+            for before, after in pairwise(widths)
         )
-        # PIFu registers the shortcut's norm even where it is unused: 16,640 parameters without a
-        # gradient in Table 1's network.
+        # PIFu also registers the norms of unused shortcuts: 16,640 parameters without a gradient
+        # in Table 1's network.
         self.shortcut: nn.Module = nn.Identity()
         if inputs != outputs:
             self.shortcut = NormReLU(kind, inputs, nn.Conv2d(inputs, outputs, 1, bias=False))
@@ -111,11 +101,11 @@ class ConvBlock(nn.Module):
 
 
 class NormReLU(nn.Module):
-    """A norm, a ReLU and, if given, a convolution without bias."""
+    """A norm, a ReLU and, if given, a convolution, which has no bias."""
 
     def __init__(self, kind: str, channels: int, conv: nn.Conv2d | None = None) -> None:
         super().__init__()
-        # Group norm has 32 groups, as in PIFu; in a layer of fewer channels each is a group.
+        # PIFu's group norm has 32 groups. Layers with fewer channels have one channel per group.
         self.norm = (
             nn.BatchNorm2d(channels)
             if kind == "batch"

@@ -1,9 +1,8 @@
 """Pixel-aligned implicit function (Sec. 3.2): filter the images, then query points.
 
-The neighborhood is the number of frames k that the classifier sees: 1 is PIFu, more is Temporal
-PIFu. `frames` (b k) lists the images of each window, frames t-k/2 .. t+k/2, oldest first. Windows
-that overlap share the feature maps of their images. Points are in world metres; `calib` maps them
-to ndc.
+The neighborhood k is the number of frames that the classifier sees: 1 is PIFu, more is Temporal
+PIFu. `frames` (b k) lists the images of each window, oldest first; overlapping windows share the
+feature maps of their images. Points are in world metres; `calib` maps them to ndc.
 """
 
 import torch
@@ -17,23 +16,22 @@ from tpifu.model.hourglass import StackedHourglass
 from tpifu.model.kernels.lookup import lookup
 
 INIT_STD = 0.02
-"""PIFu draws all weights from N(0, 0.02); biases are 0."""
+"""As in PIFu, weights are drawn from N(0, 0.02) and biases are 0."""
 
 
 class PIFu(nn.Module):
-    """Both models of the paper. Only the input width of the classifier depends on the
-    neighborhood."""
+    """Both models of the paper. Only the classifier's input width depends on the neighborhood."""
 
     def __init__(self, config: Model, window: float) -> None:
-        """`window`: width of the image in metres; converts ndc depth to metres."""
+        """`window`: width of the images, metres."""
         super().__init__()
         self.window = window
         self.z_normalization = config.z_normalization
         self.align_corners = config.align_corners
-        # The filter is drawn first: with one seed it is equal for every neighborhood.
+        # The filter is initialised first, so its weights depend on the seed only.
         self.image_filter = StackedHourglass(config.hourglass, config.norm)
         _initialise(self.image_filter)
-        # The layout that convolutions prefer on CPUs and on tensor cores.
+        # Convolutions are faster in this layout, on CPUs and on tensor cores.
         self.image_filter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         inputs = config.neighborhood * config.hourglass.dim + 1
         self.classifier = PointClassifier(inputs, config.mlp, config.last_activation)
@@ -46,12 +44,12 @@ class PIFu(nn.Module):
         points: Float[Tensor, "b n 3"],
         calib: Float[Tensor, "b 3 4"],
     ) -> Float[Tensor, "s b n"]:
-        """Occupancy after each stack. Sec. 3.3: the loss is taken at every stack."""
+        """Occupancy after each stack, because the loss is taken at every stack (Sec. 3.3)."""
         maps = self.filter(images)
         return torch.stack([self.query(features, frames, points, calib) for features in maps])
 
     def filter(self, images: UInt8[Tensor, "m h w c"]) -> list[Float[Tensor, "m d h4 w4"]]:
-        """F(I): a feature map for each image and stack, last stack last."""
+        """F(I): the feature maps of the images after each stack."""
         return self.image_filter(network_input(images))
 
     def query(
@@ -62,7 +60,7 @@ class PIFu(nn.Module):
         calib: Float[Tensor, "b 3 4"],
     ) -> Float[Tensor, "b n"]:
         """P(F(I)_x, z(X)): occupancy of `points` from the feature maps of one stack; 0 outside the
-        box [-1, 1]^3, which the images do not cover."""
+        box [-1, 1]^3, the region the images cover."""
         ndc = project(calib, points)
         at_points = lookup(features, frames, ndc[..., :2], self.align_corners)
         depth = depth_feature(ndc[..., 2:], self.window, self.z_normalization)
@@ -71,7 +69,7 @@ class PIFu(nn.Module):
 
 
 class PointClassifier(nn.Module):
-    """The classifier P: an MLP with leaky ReLU that receives its input again at every layer."""
+    """The classifier P: an MLP with leaky ReLU whose input skips to every layer."""
 
     def __init__(self, inputs: int, hidden: tuple[int, ...], last_activation: str) -> None:
         super().__init__()
@@ -82,15 +80,18 @@ class PointClassifier(nn.Module):
         self.last = {"tanh": torch.tanh, "sigmoid": torch.sigmoid}[last_activation]
 
     def forward(self, x: Float[Tensor, "*n i"]) -> Float[Tensor, "*n"]:
-        y = self.layers[0](x)
+        y, inputs = self.layers[0](x), x.shape[-1]
         for layer in self.layers[1:]:
-            y = layer(torch.cat([F.leaky_relu(y), x], dim=-1))
+            assert isinstance(layer, nn.Linear)
+            # W [y; x] + b as two products, so that the concatenation is never stored.
+            from_y, from_x = layer.weight[:, :-inputs], layer.weight[:, -inputs:]
+            y = F.linear(F.leaky_relu_(y), from_y) + F.linear(x, from_x, layer.bias)
         return self.last(y[..., 0])
 
 
 def network_input(images: UInt8[Tensor, "m h w c"]) -> Float[Tensor, "m 3 h w"]:
-    """(grey, mask) or (r, g, b, mask) pixels -> colours in [-1, 1] times the mask, channels last:
-    the background is exactly 0."""
+    """(grey, mask) or (r, g, b, mask) pixels -> colours in [-1, 1] times the mask, in channels-last
+    order. The background is exactly 0."""
     pixels = images.movedim(-1, 1).float() / 255
     colour, mask = pixels[:, :-1], pixels[:, -1:]
     masked = ((colour * 2 - 1) * mask).expand(-1, 3, -1, -1)

@@ -1,4 +1,4 @@
-"""Widen a single-frame model to a neighborhood of frames."""
+"""Widening a single-frame model to a neighborhood of frames."""
 
 from dataclasses import replace
 
@@ -9,20 +9,20 @@ from tpifu.model.folder import TrainedModel, network_of
 
 
 def widen(model: TrainedModel, neighborhood: int) -> TrainedModel:
-    """A copy of a single-frame model that sees `neighborhood` frames, an odd number, and starts as
-    their average: k equal frames give the output of the one frame.
+    """A copy of a single-frame model for an odd number of frames, initialised as their average: k
+    equal frames give the output of the single frame.
 
-    The last columns of every layer of the classifier belong to its input: features, then depth. The
-    columns of the features are divided equally among the frames.
+    The last columns of each classifier layer belong to the classifier's input: features, then
+    depth. The weights of the features are divided equally among the frames.
     """
     if model.config.neighborhood != 1:
         raise ConfigError(
-            f"neighborhood: this model sees {model.config.neighborhood} frames already: "
-            "only a model of 1 can be widened"
+            f"neighborhood: this model already has {model.config.neighborhood} frames; "
+            "only a model with 1 frame can be widened"
         )
     if neighborhood < 1 or neighborhood % 2 == 0:
         raise ConfigError(
-            f"neighborhood: is {neighborhood}: must be odd: the window is centred on one frame"
+            f"neighborhood: is {neighborhood}: must be odd, because windows are centred on a frame"
         )
     config = model.config.with_window(neighborhood)
     inputs = config.hourglass.dim + 1

@@ -1,7 +1,6 @@
-"""The `meshes` stage: a SURREAL-shaped tree -> shards of posed, centred meshes."""
+"""The `meshes` stage: a tree of clips in SURREAL's layout -> shards of posed, centred meshes."""
 
 import csv
-import io
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -13,7 +12,6 @@ from jaxtyping import Float
 from tpifu.body.body import Body, load_body
 from tpifu.body.skeleton import GENDERS
 from tpifu.clips.clip import clip_name, read_clip, read_source
-from tpifu.clips.matfile import UnusableClip
 from tpifu.clips.splits import Choice, choose_clips
 from tpifu.config import Data
 from tpifu.files import digest
@@ -23,16 +21,15 @@ from tpifu.shards.meshes import MeshFrame, Topologies, mesh_row
 from tpifu.shards.schema import Group
 
 REST_HEIGHT = 1.8
-"""Metres. One factor scales all meshes of a clip: the subject's rest pose gets this height."""
+"""Height of each subject's rest pose after scaling, metres. A clip has one scale."""
 SKIPPED_NAME = "skipped.csv"
+"""Table of the unusable clips, beside the shards."""
 
 
 def export_meshes(tree: Path, out: Path, data: Data, seed: int, *, jobs: int) -> Choice:
-    """Write meshes of every `data.frame_step`-th frame of the chosen clips, centred on the pelvis,
-    with one scale for each clip.
+    """Write every `data.frame_step`-th frame of the chosen clips as a mesh, centred on the pelvis.
 
-    skipped.csv beside the shards lists the unusable clips. The metadata of the shards hold the
-    source of the tree and its terms.
+    Returns the choice. The shards' metadata contain the source of the tree and its licence terms.
     """
     choice = choose_clips(tree, data, seed)
     bodies = {gender: (tree / "smpl" / f"{gender}.npz").absolute() for gender in GENDERS}
@@ -57,7 +54,11 @@ def export_meshes(tree: Path, out: Path, data: Data, seed: int, *, jobs: int) ->
 
     def write_tables(folder: Path) -> None:
         topologies.write(folder)
-        (folder / SKIPPED_NAME).write_text(_skipped_table(tree, choice.skipped))
+        with (folder / SKIPPED_NAME).open("w", newline="") as file:
+            rows = csv.writer(file, lineterminator="\n")
+            rows.writerow(["clip", "reason", "detail"])
+            for clip in sorted(choice.skipped, key=lambda clip: clip.path):
+                rows.writerow([clip.path.relative_to(tree).as_posix(), clip.reason, clip.detail])
 
     task = partial(_pose_clip, bodies=bodies, topologies=numbers, step=data.frame_step)
     build(
@@ -74,21 +75,8 @@ def export_meshes(tree: Path, out: Path, data: Data, seed: int, *, jobs: int) ->
     return choice
 
 
-def _skipped_table(tree: Path, skipped: list[UnusableClip]) -> str:
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["clip", "reason", "detail"])
-    for clip in sorted(skipped, key=lambda clip: clip.path):
-        rows.writerow([clip.path.relative_to(tree).as_posix(), clip.reason, clip.detail])
-    return text.getvalue()
-
-
 def _pose_clip(
-    chosen: tuple[str, Path, int],
-    *,
-    bodies: dict[str, Path],
-    topologies: dict[str, int],
-    step: int,
+    chosen: tuple[str, Path, int], *, bodies: dict[str, Path], topologies: dict[str, int], step: int
 ) -> list[Group]:
     split, path, kept = chosen
     clip = read_clip(path)
@@ -114,11 +102,9 @@ def _pose_clip(
 def centred_meshes(
     body: Body, pose: Float[np.ndarray, "t 72"], betas: Float[np.ndarray, "10"]
 ) -> Iterator[Mesh]:
-    """Posed meshes with the pelvis at the origin, scaled so that the subject's rest pose is
-    REST_HEIGHT high.
+    """Posed meshes with the pelvis at the origin, scaled so that the rest pose has REST_HEIGHT.
 
-    The scale does not depend on the pose: a crouching person keeps their size, and neighbouring
-    frames share one camera.
+    The scale does not depend on the pose, so people keep their size when they crouch.
     """
     rest, _ = body.rest(betas)
     scale = REST_HEIGHT / np.ptp(rest[:, 1])

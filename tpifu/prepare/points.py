@@ -1,7 +1,7 @@
-"""Points and their labels. Inside means winding number > 0.5: where parts overlap is inside.
+"""The `sample` stage: meshes -> points labelled inside or outside.
 
-Metres throughout. Points are stored as 16-bit codes and quantised before they are labelled: a
-stored point and its label always agree.
+Inside means winding number > 0.5, so overlaps of body parts are inside. Points are in metres. They
+are quantised to 16-bit codes before they are labelled, so that labels match the stored points.
 """
 
 from dataclasses import dataclass
@@ -25,16 +25,18 @@ from tpifu.shards.schema import HELD_OUT, Group, item_seed
 @dataclass(frozen=True)
 class Samples:
     codes: Int16[np.ndarray, "n 3"]
+    """Quantised coordinates, see `tpifu.shards.coding`."""
     labels: Bool[np.ndarray, " n"]
+    """True inside."""
 
 
 def write_points(
     meshes: Path, out: Path, config: Sample, *, half: float, seed: int, jobs: int
 ) -> None:
-    """Meshes -> a pool of labelled points a frame; for HELD_OUT a uniform grid's labels too.
+    """Sample a pool of labelled points for each mesh, and label a uniform grid for HELD_OUT splits.
 
-    `half` is half the width of the sampling box, metres. A row group a frame: training reads frames
-    at random.
+    `half`: half the width of the sampling box, metres. Each frame is a row group, because training
+    reads frames in random order.
     """
     reader = MeshReader(meshes)
     task = partial(_clip_points, config=config, half=half, seed=seed)
@@ -54,7 +56,7 @@ def write_points(
 
 
 def _clip_points(clip: StoredClip, *, config: Sample, half: float, seed: int) -> list[Group]:
-    groups = []
+    groups: list[Group] = []
     for frame in clip.read():
         rng = np.random.default_rng(item_seed(seed, frame.clip, frame.frame))
         samples = sample_points(
@@ -63,16 +65,8 @@ def _clip_points(clip: StoredClip, *, config: Sample, half: float, seed: int) ->
         grid = None
         if frame.split in HELD_OUT:
             grid = np.packbits(grid_occupancy(frame.mesh, config.grid, half)).tobytes()
-        row = {
-            "split": frame.split,
-            "sequence": frame.sequence,
-            "clip": frame.clip,
-            "frame": frame.frame,
-            "points": pack_codes(samples.codes),
-            "inside": np.packbits(samples.labels).tobytes(),
-            "grid": grid,
-        }
-        groups.append([row])
+        row = {"points": pack_codes(samples.codes), "inside": np.packbits(samples.labels).tobytes()}
+        groups.append([{**frame.key(), **row, "grid": grid}])
     return groups
 
 
@@ -84,8 +78,9 @@ def sample_points(
     half: float,
     rng: np.random.Generator,
 ) -> Samples:
-    """Labelled points, shuffled: `near_surface` ones and `uniform` ones in [-half, half]^3."""
-    assert half <= POINT_HALF, f"half {half} m is outside the {POINT_HALF} m that codes can store"
+    """Labelled points in random order: `near_surface` points near the surface, with noise `sigma`
+    metres, and `uniform` points in [-half, half]^3."""
+    assert half <= POINT_HALF, f"half is {half} m, but codes only reach {POINT_HALF} m"
     points = np.concatenate(
         [sample_near_surface(mesh, near_surface, sigma, rng), sample_uniform(uniform, half, rng)]
     )

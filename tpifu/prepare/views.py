@@ -1,4 +1,4 @@
-"""Stage `render`: meshes to PNG images and cameras of every yaw view."""
+"""The `render` stage: meshes -> PNG images and cameras of each yaw view."""
 
 from functools import partial
 from pathlib import Path
@@ -28,10 +28,9 @@ def write_views(
     backend: Backend,
     jobs: int,
 ) -> None:
-    """Meshes -> PNG and camera rows of evenly spaced yaws, a row group a clip and view.
+    """Render evenly spaced yaws of each mesh; a row group holds one view of a clip.
 
-    `window` in metres; `seed` of the lights; `backend` replaces the configured one. The frames of a
-    clip share their cameras.
+    `window`: image width, metres; `seed`: of the lights; `backend` overrides the configured one.
     """
     reader = MeshReader(meshes)
     task = partial(_clip_views, config=config, window=window, seed=seed, backend=backend)
@@ -51,12 +50,7 @@ def write_views(
 
 
 def _clip_views(
-    clip: StoredClip,
-    *,
-    config: Render,
-    window: float,
-    seed: int,
-    backend: Backend,
+    clip: StoredClip, *, config: Render, window: float, seed: int, backend: Backend
 ) -> list[Group]:
     yaws = [360.0 * view / config.views for view in range(config.views)]
     calibs = np.stack([calibration(yaw, window) for yaw in yaws])
@@ -68,16 +62,6 @@ def _clip_views(
         ]
         values = shade(frame.mesh, calibs, lights) * openness(frame.mesh, config.occlusion)
         for view, image in enumerate(render(frame.mesh, calibs, config.size, backend, values)):
-            groups[view].append(
-                {
-                    "split": frame.split,
-                    "sequence": frame.sequence,
-                    "clip": frame.clip,
-                    "view": view,
-                    "frame": frame.frame,
-                    "yaw": yaws[view],
-                    "calib": calibs[view].ravel(),
-                    "image": png(image),
-                }
-            )
+            row = {"view": view, "yaw": yaws[view], "calib": calibs[view].ravel()}
+            groups[view].append({**frame.key(), **row, "image": png(image)})
     return groups

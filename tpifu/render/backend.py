@@ -1,4 +1,4 @@
-"""Which backend draws: OpenGL by pyrender, or Embree."""
+"""Choice of the renderer: OpenGL through Pyrender, or Embree."""
 
 import functools
 import os
@@ -10,45 +10,42 @@ from tpifu.errors import ConfigError
 
 Backend = Literal["pyrender", "embree"]
 
-_APT = "apt-get install libegl1 libgl1"
+_SOFTWARE_RENDERERS = ("llvmpipe", "softpipe", "swiftshader", "swrast", "software")
 
 
 def choose_backend(requested: Literal["auto", "pyrender", "embree"]) -> Backend:
-    """What `requested` means here: auto is Pyrender where OpenGL has a GPU, else Embree, the faster
-    one on a CPU (benchmarks/render.py).
+    """The backend for a setting. `auto` selects Pyrender if OpenGL has a GPU, else Embree, which is
+    faster on a CPU (benchmarks/render.py).
 
-    Raises ConfigError if Pyrender is asked for by name and cannot draw.
+    Raises ConfigError if Pyrender is requested by name but OpenGL is unavailable.
     """
     if requested == "embree":
         return "embree"
-    drawer = _opengl()
+    renderer = opengl_renderer()
     if requested == "auto":
-        on_cpu = drawer is None or any(name in drawer.lower() for name in _CPU_DRAWERS)
+        on_cpu = renderer is None or any(name in renderer.lower() for name in _SOFTWARE_RENDERERS)
         return "embree" if on_cpu else "pyrender"
-    if drawer is None:
+    if renderer is None:
         raise ConfigError(
-            "render.backend is pyrender, but no OpenGL/EGL context can be created here: "
-            f"{_APT}, or set render.backend=embree"
+            "render.backend is pyrender, but no OpenGL/EGL context can be created: "
+            "apt-get install libegl1 libgl1, or set render.backend=embree"
         )
     return "pyrender"
 
 
-_CPU_DRAWERS = ("llvmpipe", "softpipe", "swiftshader", "swrast", "software")
-
-
 def explain(requested: Literal["auto", "pyrender", "embree"], chosen: Backend) -> str | None:
-    """The line to print about a choice the user did not make; None if there is nothing to say."""
+    """The line to print if `auto` selected Embree; otherwise None."""
     if requested != "auto" or chosen != "embree":
         return None
-    drawer = _opengl()
-    reason = f"OpenGL has no GPU here ({drawer})" if drawer else "no usable OpenGL/EGL was found"
-    return f"Embree renders: {reason}"
+    renderer = opengl_renderer()
+    reason = f"OpenGL has no GPU ({renderer})" if renderer else "no usable OpenGL/EGL was found"
+    return f"rendering with Embree: {reason}"
 
 
 @functools.cache
-def _opengl() -> str | None:
-    """Who draws for OpenGL here; None if nobody can."""
-    # Asked in another process: a failed or crashed start of EGL leaves PyOpenGL unusable for good.
+def opengl_renderer() -> str | None:
+    """Name of the OpenGL renderer; None if no context can be created."""
+    # In a subprocess, because PyOpenGL stays unusable after EGL fails or crashes.
     probe = (
         "import pyrender; pyrender.OffscreenRenderer(8, 8); "
         "from OpenGL.GL import GL_RENDERER, glGetString; print(glGetString(GL_RENDERER).decode())"
@@ -69,5 +66,6 @@ def _opengl() -> str | None:
 
 
 def opengl_platform() -> dict[str, str]:
-    # EGL needs no display and works beside one; Pyrender itself would open a window.
+    """Environment variables that select EGL, which needs no display. Pyrender's default opens a
+    window."""
     return {"PYOPENGL_PLATFORM": "egl"} if sys.platform == "linux" else {}

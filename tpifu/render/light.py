@@ -1,15 +1,13 @@
 """Light on a white, diffuse body: a headlight at the camera, or an environment.
 
-An environment is radiance over the sphere of directions in nine coefficients, the real spherical
-harmonics up to second order, in the order of Ramamoorthi and Hanrahan (An Efficient Representation
-for Irradiance Environment Maps, 2001): L00, L1-1, L10, L11, L2-2, L2-1, L20, L21, L22. It has no
-colour. Directions and normals are unit vectors in view space: x right, y up, z towards the viewer.
-So a light stays where it is relative to the camera while a view turns the body, as in PIFu's render
-script.
+An environment is white radiance over the sphere of directions, in nine coefficients of the real
+spherical harmonics up to second order, in the order of Ramamoorthi and Hanrahan ("An Efficient
+Representation for Irradiance Environment Maps", 2001): L00, L1-1, L10, L11, L2-2, L2-1, L20, L21,
+L22. Directions and normals are unit vectors in view space: x right, y up, z towards the viewer. A
+light is therefore fixed relative to the camera, as in PIFu's render script.
 
-Exposure: the brightest normal that faces the camera has grey 1 in front of every environment.
-Occlusion does not change the exposure. Greys are linear in irradiance; PIFu's script also applies a
-gamma of 2.2.
+Environments are scaled so that the brightest normal facing the camera has grey 1; occlusion does
+not change this exposure. Greys are linear in irradiance; PIFu's script also applies a gamma of 2.2.
 """
 
 import math
@@ -23,10 +21,10 @@ from tpifu.shards.schema import item_seed
 Environment = Float64[np.ndarray, "9"]
 
 AMBIENT = 0.2
-"""Headlight: grey of a surface seen edge-on, so that the silhouette stands out from black."""
+"""Headlight's grey of a surface seen edge-on, which keeps silhouettes visible on black."""
 
 _COSINE = np.repeat([math.pi, 2 * math.pi / 3, math.pi / 4], [1, 3, 5])
-"""Factor of each coefficient from radiance to irradiance: the clamped cosine's own harmonics."""
+"""Irradiance / radiance of each coefficient: the harmonics of the clamped cosine."""
 
 
 def harmonics(directions: Float[np.ndarray, "n 3"]) -> Float64[np.ndarray, "n 9"]:
@@ -49,28 +47,27 @@ def harmonics(directions: Float[np.ndarray, "n 3"]) -> Float64[np.ndarray, "n 9"
 
 
 def irradiance(light: Environment, normals: Float[np.ndarray, "n 3"]) -> Float64[np.ndarray, " n"]:
-    """Light that falls on a surface of each normal: radiance times cosine over its hemisphere."""
+    """Irradiance for each normal: the integral of radiance times cosine over its hemisphere."""
     return harmonics(normals) @ (_COSINE * light)
 
 
 def surface_grey(
     light: Environment | None, normals: Float64[np.ndarray, "n 3"]
 ) -> Float64[np.ndarray, " n"]:
-    """Grey, 0..1, of an unoccluded white surface of each normal; `light` None is the headlight."""
+    """Grey, 0..1, of an unoccluded white surface for each normal; None is the headlight."""
     if light is None:
         return AMBIENT + (1 - AMBIENT) * np.maximum(0, normals[:, 2])
     return np.clip(irradiance(light, normals) / math.pi, 0, 1)
 
 
 def draw_environment(rng: np.random.Generator) -> Environment:
-    """A random environment with the statistics of the 240 lights of PIFu's render script, made
-    white.
+    """A random white environment with the statistics of the 240 lights of PIFu's render script.
 
-    There the median ratio of the linear to the constant band is .43 and the mean of |x|, |y|, |z|
-    of the linear band's direction is .47, .37, .65. 97 % of the lights come from the viewer's side
-    and 64 % from above. 75 % come from the right: here left and right are equally likely, because
-    training mirrors images. The quadratic band is a lobe along the direction, in the median .8
-    times the linear band, and a small random rest.
+    Their median ratio of the linear to the constant band is .43; the mean |x|, |y|, |z| of the
+    linear band's direction is .47, .37, .65. 97 % come from the viewer's side and 64 % from above.
+    75 % come from the right; here left and right are equally likely, because training mirrors
+    images. The quadratic band is a lobe along the direction, with a median of .8 times the linear
+    band, plus small noise.
     """
     direction = rng.normal((0.0, 0.21, 0.89), (0.84, 0.58, 0.5))
     linear = 0.43 * math.exp(rng.normal(0, 0.25))
@@ -79,25 +76,21 @@ def draw_environment(rng: np.random.Generator) -> Environment:
 
 
 def image_light(kind: LightKind, seed: int, clip: str, frame: int, view: int) -> Environment | None:
-    """The light of one stored image; None is the headlight. It depends on the arguments alone."""
+    """The light of one stored image, a function of the arguments only; None is the headlight."""
     if kind == "camera":
         return None
     if kind == "fixed":
         return FIXED
     moment = frame if kind == "environment" else 0
-    # Views count from 1: NumPy pads seeds with zeros, and 0 would give the points' random numbers.
+    # view + 1, because NumPy pads seeds with zeros: view 0 would share the points' random numbers.
     return draw_environment(np.random.default_rng([*item_seed(seed, clip, moment), view + 1]))
 
 
 def _lobe(
-    direction: Float[np.ndarray, "3"],
-    linear: float,
-    quadratic: float,
-    rest: Float[np.ndarray, "5"],
+    direction: Float[np.ndarray, "3"], linear: float, quadratic: float, rest: Float[np.ndarray, "5"]
 ) -> Environment:
-    """An exposed environment that is symmetric about `direction` except for `rest`, which is added
-    to the quadratic band. `linear` and `quadratic` are the sizes of these bands relative to the
-    constant band."""
+    """An environment symmetric about `direction`, apart from `rest`, which is added to the
+    quadratic band. `linear` and `quadratic` are the norms of these bands / the constant band."""
     along = harmonics((direction / np.linalg.norm(direction))[None])[0]
     bands = [
         np.ones(1),
@@ -109,7 +102,7 @@ def _lobe(
 
 
 def hemisphere(count: int) -> Float64[np.ndarray, "{count} 3"]:
-    """Directions spread evenly over the hemisphere around +z (a Fibonacci lattice)."""
+    """Directions distributed evenly over the hemisphere around +z (a Fibonacci lattice)."""
     z = (np.arange(count) + 0.5) / count
     turn = np.arange(count) * math.pi * (3 - math.sqrt(5))
     across = np.sqrt(1 - z * z)
@@ -118,4 +111,4 @@ def hemisphere(count: int) -> Float64[np.ndarray, "{count} 3"]:
 
 _FACING = hemisphere(500)
 FIXED = _lobe(np.array([-0.47, 0.37, 0.65]), linear=0.43, quadratic=0.34, rest=np.zeros(5))
-"""The typical environment, from the upper left."""
+"""The median environment, from the upper left."""

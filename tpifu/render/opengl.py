@@ -23,7 +23,7 @@ def pyrender_views(
     flags = pyrender.RenderFlags.FLAT | pyrender.RenderFlags.SKIP_CULL_FACES
     images = np.zeros((len(calibs), size, size, 2), dtype=np.uint8)
     for image, places, grey in zip(images, ndc, greys, strict=True):
-        # Depth fitted to the fixed camera's range: only its order matters, and nothing is clipped.
+        # Scale depth to the camera's range, which keeps its order and avoids clipping.
         near, far = places[:, 2].max(), places[:, 2].min()
         depth = (places[:, 2] - near) / max(near - far, 1e-6) - 1
         primitive = pyrender.Primitive(
@@ -37,7 +37,7 @@ def pyrender_views(
             colour, distance = renderer.render(scene, flags)
         finally:
             scene.remove_node(node)
-            primitive.delete()  # its buffers stay on the OpenGL side otherwise
+            primitive.delete()  # frees the OpenGL buffers
         image[..., 0] = colour[..., 0]
         image[..., 1] = np.where(distance > 0, 255, 0)
     return images
@@ -45,16 +45,16 @@ def pyrender_views(
 
 @functools.cache
 def _pyrender() -> tuple[Any, Any, Any]:
-    """Pyrender, and this process's one OpenGL context and scene, both reused for every image."""
+    """Pyrender, a renderer and a scene; each process has one OpenGL context for all images."""
     for name, value in opengl_platform().items():
-        os.environ.setdefault(name, value)  # read once, when OpenGL is imported
-    # Imported here: without OpenGL the import itself fails, and Embree must still work.
+        os.environ.setdefault(name, value)  # OpenGL reads it when it is imported
+    # Imported here, because Embree must work where importing OpenGL fails.
     import pyrender
     from OpenGL import GL
     from pyrender.renderer import Renderer
 
     class PointSampled(Renderer):
-        """Pyrender's renderer without multisampling, which mixes body and background at edges."""
+        """Pyrender's renderer without multisampling, which blends body and background at edges."""
 
         def _configure_main_framebuffer(self) -> None:
             fresh = self._main_fb is None or self._main_fb_dims != (

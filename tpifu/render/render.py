@@ -1,8 +1,8 @@
-"""Mesh + camera + light -> image and mask: a white, diffuse body in front of nothing.
+"""Mesh + camera + light -> image and mask of a white, diffuse body on an empty background.
 
-Each vertex has a grey, 0..1 (`tpifu.light`, times `tpifu.ambient`). A pixel takes the grey
-interpolated over the nearest triangle at its centre, as round(255 * grey), with mask 255; elsewhere
-both are 0. Pyrender (OpenGL through EGL) and Embree (rays, no OpenGL needed) draw the same picture.
+Each vertex has a grey, 0..1: light (`light.py`) times openness (`occlusion.py`). A pixel has mask
+255 and the grey interpolated at its centre over the nearest triangle, as round(255 * grey); both
+are 0 in the background. Pyrender (OpenGL through EGL) and Embree (rays) draw the same image.
 """
 
 from collections.abc import Sequence
@@ -25,9 +25,9 @@ def render(
     backend: Backend,
     values: Float[np.ndarray, "*n v"] | None = None,
 ) -> UInt8[np.ndarray, "n size size 2"]:
-    """Every view of a mesh: grey, mask (0 or 255). Cropped at the image's edges, never in depth.
+    """Grey and mask (0 or 255) of each view. Images are cropped at their edges, but not in depth.
 
-    `values`: the greys of the vertices, 0..1, in all views or in each; None: under a headlight.
+    `values`: greys of the vertices, 0..1, shared or per view; by default those of a headlight.
     """
     if values is None:
         values = shade(mesh, calibs, [None] * len(calibs))
@@ -42,7 +42,7 @@ def render(
 def shade(
     mesh: Mesh, calibs: Float[np.ndarray, "n 3 4"], lights: Sequence[Environment | None]
 ) -> Float64[np.ndarray, "n v"]:
-    """Greys of the vertices in each view under its own light (None: a headlight), unoccluded."""
+    """Unoccluded greys of the vertices in each view under its light; None is a headlight."""
     normals = mesh.vertex_normals()
     greys = []
     for calib, light in zip(calibs.astype(np.float64), lights, strict=True):

@@ -1,4 +1,4 @@
-"""Images as PNG, points as 16-bit codes, labels as bits."""
+"""Encoding of images as PNG, points as 16-bit codes and labels as bits."""
 
 import io
 import zlib
@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int16, UInt8
 from PIL import Image
 
 POINT_HALF = 2.56
-"""Metres: stored coordinates lie in [-2.56, 2.56], in steps of 78 micrometres."""
+"""Largest stored coordinate, metres. Steps are 78 micrometres."""
 POINT_STEP = POINT_HALF / 32767
 
 
@@ -17,8 +17,8 @@ def png(pixels: UInt8[np.ndarray, "h w c"]) -> bytes:
     mode = {2: "LA", 4: "RGBA"}[pixels.shape[2]]
     buffer = io.BytesIO()
     image = Image.frombytes(mode, pixels.shape[1::-1], np.ascontiguousarray(pixels).tobytes())
-    # Run lengths alone suit a smooth body before nothing: half the time of zlib's default, and the
-    # same size.
+    # For a smooth body on an empty background, run-length encoding takes half the time of zlib's
+    # default and gives the same size.
     image.save(buffer, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
     return buffer.getvalue()
 
@@ -29,17 +29,17 @@ def decode_png(data: bytes) -> UInt8[np.ndarray, "h w c"]:
 
 
 def quantise(points: Float[np.ndarray, "n 3"]) -> Int16[np.ndarray, "n 3"]:
-    """Nearest code of each coordinate; what lies beyond POINT_HALF is moved onto it."""
+    """Nearest code of each coordinate, clipped to POINT_HALF."""
     return np.rint(points / POINT_STEP).clip(-32767, 32767).astype(np.int16)
 
 
 def dequantise(codes: Int16[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
-    """float32 metres of stored codes."""
+    """Codes -> float32 metres."""
     return codes.astype(np.float32) * np.float32(POINT_STEP)
 
 
 def pack_codes(codes: Int16[np.ndarray, "n 3"]) -> bytes:
-    """x0 y0 z0 x1 ..., two bytes each, the lower one first. Parquet itself would store four."""
+    """x0 y0 z0 x1 ..., 16-bit little-endian. Parquet would store four bytes per integer."""
     return codes.astype("<i2").tobytes()
 
 
@@ -49,4 +49,5 @@ def unpack_codes(data: bytes) -> Int16[np.ndarray, "n 3"]:
 
 
 def unpack_bits(bits: bytes, count: int) -> Bool[np.ndarray, " n"]:
+    """The first `count` bits, highest bit of each byte first."""
     return np.unpackbits(np.frombuffer(bits, np.uint8), count=count).astype(bool)

@@ -1,4 +1,4 @@
-"""A folder of data: meshes, the views rendered from them and the points sampled in them."""
+"""A data folder: meshes, the views rendered from them and the points sampled around them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class DataFolder:
-    """Names the three shard folders that always travel together. Nothing is opened or checked."""
+    """The paths of the three shard folders. Nothing is opened or checked."""
 
     path: Path
 

@@ -1,4 +1,4 @@
-"""Mesh shards: vertices a frame, faces once a topology."""
+"""Mesh shards: vertices of each frame, faces of each topology."""
 
 import functools
 from collections.abc import Iterable, Sequence
@@ -21,8 +21,8 @@ _FACES_NAME = "faces.parquet"
 _FACES = pa.schema(
     [
         ("topology", pa.int32()),
-        ("faces", pa.list_(pa.int32())),  # three vertices a face
-        ("joints", pa.list_(pa.int8())),  # a vertex's SMPL joint; null without a skeleton
+        ("faces", pa.list_(pa.int32())),  # three vertices per face
+        ("joints", pa.list_(pa.int8())),  # SMPL joint of each vertex; null without a skeleton
     ]
 )
 _MESH = SCHEMAS["meshes"].names
@@ -30,7 +30,7 @@ _MESH = SCHEMAS["meshes"].names
 
 @dataclass(frozen=True)
 class MeshFrame:
-    """One posed mesh and where it comes from."""
+    """One posed mesh and its origin."""
 
     split: str
     sequence: str
@@ -40,11 +40,16 @@ class MeshFrame:
     gender: str
     mesh: Mesh
     joints: Int8[np.ndarray, " v"] | None = None
-    """The SMPL joint that each vertex follows most; None for a mesh without a skeleton."""
+    """The SMPL joint with the largest weight of each vertex; None without a skeleton."""
+
+    def key(self) -> dict[str, Any]:
+        """The columns that meshes, views and points share."""
+        names = ("split", "sequence", "clip", "frame")
+        return {name: getattr(self, name) for name in names}
 
 
 class Topologies:
-    """Distinct faces and joints, numbered in the order they are first asked for."""
+    """Distinct pairs of faces and joints, numbered in the order of first use."""
 
     def __init__(self) -> None:
         self._numbers: dict[tuple[bytes, bytes | None], int] = {}
@@ -54,7 +59,7 @@ class Topologies:
         return self._numbers.setdefault(key, len(self._numbers))
 
     def write(self, folder: Path) -> None:
-        """`folder`/faces.parquet."""
+        """Write `folder`/faces.parquet."""
         table = pa.Table.from_pylist(
             [
                 {
@@ -71,10 +76,7 @@ class Topologies:
 
 def mesh_row(frame: MeshFrame, topology: int) -> dict[str, Any]:
     return {
-        "split": frame.split,
-        "sequence": frame.sequence,
-        "clip": frame.clip,
-        "frame": frame.frame,
+        **frame.key(),
         "source_frame": frame.source_frame,
         "gender": frame.gender,
         "topology": topology,
@@ -83,8 +85,7 @@ def mesh_row(frame: MeshFrame, topology: int) -> dict[str, Any]:
 
 
 def write_meshes(folder: Path, clips: Iterable[list[MeshFrame]], metadata: dict[str, Any]) -> None:
-    """Write posed meshes, a row group a clip, each distinct `faces` and `joints` once in
-    faces.parquet; `folder` appears whole or not at all."""
+    """Write a `meshes` folder atomically, with one row group per clip."""
     topologies = Topologies()
     with whole_folder(folder) as scratch:
         writer = ShardWriter(scratch, "meshes", metadata)
@@ -97,8 +98,7 @@ def write_meshes(folder: Path, clips: Iterable[list[MeshFrame]], metadata: dict[
 
 @dataclass(frozen=True)
 class StoredClip:
-    """Where the meshes of one clip lie: sent to another process it stays small, however many clips
-    the folder holds."""
+    """The location of one clip's meshes, which is cheap to send to another process."""
 
     shard: Path
     group: int
@@ -126,7 +126,7 @@ class MeshReader:
         return self.shards.rows(split, name)
 
     def clips(self) -> list[StoredClip]:
-        """Every clip, in the order they are stored."""
+        """All clips in stored order."""
         return [StoredClip(path.absolute(), group) for path, group in self.shards.groups]
 
     def read(self, rows: Sequence[int]) -> list[MeshFrame]:
@@ -145,7 +145,7 @@ def _faces(folder: Path) -> _Faces:
 
 @functools.lru_cache(maxsize=1)
 def _read_faces(path: Path, _written: int) -> _Faces:
-    # A worker reads clip after clip of one folder; each mesh of a topology shares its arrays.
+    # Cached for workers that read many clips of one folder; meshes share the arrays.
     table = pq.read_table(path, use_threads=False)
     return [
         (value(faces).reshape(-1, 3), value(joints))

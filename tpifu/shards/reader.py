@@ -1,10 +1,10 @@
-"""Parquet shards: how meshes, views and points lie on disk.
+"""Reading Parquet shards of meshes, views and points.
 
-A folder holds one kind of rows in few files, `SPLIT-00000.parquet`, ...; rows are sorted, a row
-group holds what is read together, nothing depends on the time or the machine, so that shards
-written twice are byte-equal. Schema version, units and provenance stand as JSON under the key
-`tpifu` of each file's metadata. A frame's key is (split, clip, frame): `clip` names the SURREAL
-clip ("run0/03_walk_c0001"), `frame` counts its kept frames from 0.
+A folder contains one kind of rows in files `SPLIT-00000.parquet`, ... Rows are sorted, and a row
+group holds rows that are read together. Shards do not depend on time or machine, so rewriting them
+gives equal bytes. The metadata of each file contain the schema version, units and provenance as
+JSON under the key `tpifu`. The key of a frame is (split, clip, frame): `clip` is the name of the
+SURREAL clip ("run0/03_walk_c0001"), `frame` the index among its kept frames.
 """
 
 import json
@@ -29,18 +29,16 @@ def has_split(points: Path, split: str) -> bool:
 
 
 class Shards:
-    """A shard folder opened for reading: `index` has every row's key, `read` fetches rows when
-    asked."""
+    """A shard folder opened for reading: `index` has the keys of all rows, `read` fetches rows."""
 
     def __init__(self, folder: Path, kind: Kind) -> None:
-        """Raises DataError if `folder` is missing, empty, or holds another kind or version of
-        rows."""
+        """Raises DataError if `folder` is missing, empty, or has another kind or version."""
         self.folder = folder
         self.paths = [
             path for split in SPLITS for path in sorted(folder.glob(f"{split}-*.parquet"))
         ]
         if not self.paths:
-            state = "holds no *.parquet shards" if folder.is_dir() else "no such folder"
+            state = "has no *.parquet shards" if folder.is_dir() else "no such folder"
             raise DataError(
                 f"{folder}: {state}; write {kind} there first (dvc repro, or tpifu render)"
             )
@@ -48,17 +46,17 @@ class Shards:
         self._files: dict[int, pq.ParquetFile] = {}
         self.metadata: dict[str, Any] = {}
         columns: dict[str, list[np.ndarray]] = {key: [] for key in keys}
-        # By row: its file, row group, and row in that.
+        # File, row group, and row in the group, of each row.
         locations: list[Int32[np.ndarray, "n 3"]] = []
         self.groups: list[tuple[Path, int]] = []
-        """File and number of every row group, in the order of their rows."""
+        """File and number of all row groups, in row order."""
         for number, path in enumerate(self.paths):
             with readable(path), pq.ParquetFile(path) as file:
                 header = json.loads((file.schema_arrow.metadata or {}).get(b"tpifu", b"{}"))
                 if (header.get("kind"), header.get("version")) != (kind, VERSION):
                     found = f"{header.get('kind', 'foreign')} version {header.get('version', '?')}"
                     raise DataError(
-                        f"{path}: {found}, expected {kind} version {VERSION}; write it anew"
+                        f"{path}: {found}, expected {kind} version {VERSION}; write it again"
                     )
                 table = file.read(columns=keys)
                 sizes = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
@@ -85,8 +83,8 @@ class Shards:
         return np.flatnonzero(chosen).tolist()
 
     def read(self, rows: Sequence[int], columns: list[str]) -> list[dict[str, Any]]:
-        """Rows by number, in the order asked; each row group is read once, those of a file
-        together."""
+        """Rows by number, in the given order. Each row group is read once, and all row groups of a
+        file together."""
         locations = [tuple(location) for location in self._locations[list(rows)].tolist()]
         tables: dict[int, pa.Table] = {}
         starts: dict[tuple[int, int], int] = {}  # of each row group in its file's table
@@ -94,7 +92,7 @@ class Shards:
             groups = sorted({group for file, group, _ in locations if file == number})
             file = self._open(number)
             with readable(self.paths[number]):
-                # Few small columns: threads cost more than decoding them here.
+                # For a few small columns, threads cost more than decoding.
                 tables[number] = file.read_row_groups(groups, columns=columns, use_threads=False)
             lengths = [file.metadata.row_group(group).num_rows for group in groups]
             starts |= {
@@ -110,7 +108,7 @@ class Shards:
         ]
 
     def _open(self, number: int) -> pq.ParquetFile:
-        # Opened on first use, so that a Shards sent to a worker process opens its own handles.
+        # Opened on first use, so that a copy in a worker process opens its own handles.
         if number not in self._files:
             self._files[number] = mapped(self.paths[number])
         return self._files[number]
@@ -120,38 +118,41 @@ class Shards:
 
 
 def require_camera(folder: Path, views: Shards, size: int, window: float) -> None:
-    """Raises DataError, which names `folder`, unless the images are of `size` pixels over `window`
-    metres, as the model's are."""
+    """Raise DataError unless the images match the model's: `size` pixels over `window` metres."""
     camera = views.metadata
     if (camera["size"], camera["window"]) != (size, window):
         raise DataError(
             f"{folder}: images of {camera['size']} px over {camera['window']} m, but the model was "
-            f"trained on {size} px over {window} m; render them so"
+            f"trained on {size} px over {window} m; render them with the model's size and window"
         )
 
 
 def splits_of(points: Path) -> list[str]:
-    """The held-out splits that a points folder has; all of its splits if it has none of them."""
+    """The held-out splits of a points folder, or all of its splits if none are held out."""
     present = {path.name.rsplit("-", 1)[0] for path in points.glob("*-*.parquet")}
     return [split for split in HELD_OUT if split in present] or sorted(present)
 
 
 def mapped(path: Path) -> pq.ParquetFile:
-    # Buffering ahead is for remote files: here it copies what is mapped already.
+    """Open a memory-mapped Parquet file with checksum verification."""
+    # Pre-buffering is for remote files; here it would copy mapped memory.
     return pq.ParquetFile(path, memory_map=True, pre_buffer=False, page_checksum_verification=True)
 
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
+    """Turn errors of reading `path` into DataError."""
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        fault = str(error).splitlines()[0]
-        raise DataError(f"{path}: not a readable Parquet file ({fault}); write it anew") from error
+        reason = str(error).splitlines()[0]
+        raise DataError(
+            f"{path}: not a readable Parquet file ({reason}); write it again"
+        ) from error
 
 
 def _column(column: pa.ChunkedArray) -> np.ndarray:
-    """Values of a key. Equal strings are one object: an index of millions of rows stays small."""
+    """Values of a key column. Equal strings share one object, which keeps large indices small."""
     if not pa.types.is_string(column.type):
         return column.to_numpy()
     coded = column.combine_chunks().dictionary_encode()
@@ -159,6 +160,7 @@ def _column(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def value(scalar: Any) -> Any:
+    """An Arrow scalar as a Python value; lists become NumPy arrays."""
     if isinstance(scalar, pa.ListScalar):
         return scalar.values.to_numpy() if scalar.values is not None else None
     return scalar.as_py()

@@ -1,4 +1,4 @@
-"""Kinds of shards, their columns, splits and per-item seeds."""
+"""Kinds of shards, their columns, splits, and seeds per item."""
 
 import zlib
 from typing import Any, Literal
@@ -9,7 +9,7 @@ Kind = Literal["meshes", "views", "points"]
 VERSION = 4
 SPLITS = ("train", "validation", "test", "unseen_motion")
 HELD_OUT = ("test", "unseen_motion")
-"""What models are measured on; validation only tells which of a training's checkpoints to keep."""
+"""Splits for evaluation. The validation split only selects a checkpoint."""
 
 _KEY: list[Any] = [("split", pa.string()), ("sequence", pa.string()), ("clip", pa.string())]
 SCHEMAS: dict[Kind, pa.Schema] = {
@@ -17,7 +17,7 @@ SCHEMAS: dict[Kind, pa.Schema] = {
         [
             *_KEY,
             ("frame", pa.int32()),
-            ("source_frame", pa.int32()),  # index in the SURREAL clip
+            ("source_frame", pa.int32()),  # frame number in the SURREAL clip
             ("gender", pa.string()),
             ("topology", pa.int32()),  # row of faces.parquet
             ("vertices", pa.list_(pa.float32())),  # x0 y0 z0 x1 ..., metres, pelvis at the origin
@@ -38,26 +38,27 @@ SCHEMAS: dict[Kind, pa.Schema] = {
             *_KEY,
             ("frame", pa.int32()),
             ("points", pa.binary()),  # `pack_codes`, in steps of metadata `point_step` metres
-            ("inside", pa.binary()),  # one bit a point, first point in the highest bit
-            ("grid", pa.binary()),  # splits in HELD_OUT: one bit a cell, x slowest; else null
+            ("inside", pa.binary()),  # one bit per point, highest bit first
+            ("grid", pa.binary()),  # HELD_OUT splits: one bit per cell, x slowest; else null
         ]
     ),
 }
 
-COLUMNS: dict[Kind, dict[str, list[str]]] = {
+ENCODINGS: dict[Kind, dict[str, list[str]]] = {
     "meshes": {
         "use_dictionary": [name for name, _ in _KEY],
-        # The bytes of like magnitude together: 15 % smaller, and faster to write and to read.
+        # Grouping bytes by significance: 15 % smaller, and faster to write and read.
         "use_byte_stream_split": ["vertices.list.element"],
     },
     "views": {"use_dictionary": [name for name, _ in _KEY]},
     "points": {"use_dictionary": [name for name, _ in _KEY]},
 }
+"""Options of ParquetWriter."""
 
 Group = list[dict[str, Any]]
-"""The rows of a row group."""
+"""The rows of one row group."""
 
 
 def item_seed(seed: int, clip: str, frame: int) -> list[int]:
-    """Seed of everything random about one frame, whatever process or order it is handled in."""
+    """Seed for the random numbers of one frame, independent of process and order."""
     return [seed, zlib.crc32(clip.encode()), frame]

@@ -1,4 +1,4 @@
-"""Rows to Parquet shards, whole and byte-equal whenever they are written."""
+"""Writing rows to Parquet shards, atomically and with reproducible bytes."""
 
 import json
 from collections.abc import Iterable
@@ -11,15 +11,16 @@ import pyarrow.parquet as pq
 
 from tpifu.errors import DataError
 from tpifu.files import whole_folder
-from tpifu.shards.schema import COLUMNS, SCHEMAS, VERSION, Group, Kind
+from tpifu.shards.schema import ENCODINGS, SCHEMAS, VERSION, Group, Kind
 
 SHARD_BYTES = 100 * 2**20
+"""A shard is finished after it exceeds this size."""
 
 
 class ShardWriter:
-    """Row groups -> a folder's SPLIT-00000.parquet, ...; a shard has its name once it is whole.
+    """Writes row groups to SPLIT-00000.parquet, ... in a folder; unfinished shards end in .part.
 
-    Given a folder that holds finished shards, the next ones follow them.
+    The numbers continue after finished shards that the folder already contains.
     """
 
     def __init__(self, folder: Path, kind: Kind, metadata: dict[str, Any]) -> None:
@@ -30,8 +31,8 @@ class ShardWriter:
         self._file: pq.ParquetWriter | None = None
 
     def add(self, groups: Iterable[Group]) -> bool:
-        """Write row groups of one split, which share a shard. True: all before them are in finished
-        shards."""
+        """Write row groups of one split to one shard. Returns whether all earlier row groups are in
+        finished shards."""
         finished = False
         for number, rows in enumerate(groups):
             split = rows[0]["split"]
@@ -45,23 +46,23 @@ class ShardWriter:
                     self._schema,
                     compression="zstd",
                     write_page_checksum=True,
-                    **COLUMNS[self._kind],
+                    **ENCODINGS[self._kind],
                 )
             table = pa.Table.from_pylist(rows, schema=self._schema)
             self._file.write_table(table, row_group_size=len(rows))
-            # A table is about as large as its file: images are compressed, coordinates resist.
+            # A table is about as large as its file: its data do not compress further.
             self._written += table.nbytes
         return finished
 
     def close(self) -> None:
-        """Finish the shard that is being written, if there is one."""
+        """Finish the open shard, if any."""
         if self._file is not None:
             self._file.close()
             self._file = None
             self._path.with_suffix(".part").rename(self._path)
 
     def give_up(self) -> None:
-        """Drop the shard that is being written."""
+        """Delete the open shard, if any."""
         if self._file is not None:
             with suppress(OSError):  # a full disk
                 self._file.close()
@@ -75,9 +76,9 @@ class ShardWriter:
 
 
 def write(folder: Path, kind: Kind, groups: Iterable[Group], metadata: dict[str, Any]) -> None:
-    """Write `groups`, each a row group of one split; `folder` appears whole or not at all.
+    """Write row groups, each of one split, to a new folder, atomically.
 
-    Rows come sorted: by split, clip, (view,) frame. Raises DataError if there are none.
+    Rows must be sorted by split, clip, (view,) frame. Raises DataError if there are none.
     """
     with whole_folder(folder) as scratch:
         writer = ShardWriter(scratch, kind, metadata)

@@ -1,8 +1,8 @@
 """Pixel-aligned features: feature maps at the projections of points.
 
-A map is a table with a row for each cell; the features at a point are a weighted sum of four rows.
-`F.grid_sample` reads and writes channel by channel instead. On a GPU its gradient alone is a sixth
-of the work of a compiled step (docs/scaling.md).
+The kernel treats a map as a table with one row per cell; the features of a point are a weighted sum
+of four rows. `F.grid_sample` accesses single channels instead, which makes a compiled step on a GPU
+a fifth slower (docs/scaling.md).
 """
 
 from typing import Any
@@ -20,10 +20,10 @@ def plain_lookup(
     xy: Float[Tensor, "b n 2"],
     align_corners: bool,
 ) -> Float[Tensor, "b n kc"]:
-    """Features of the k frames of each window at `xy` (ndc, y up), oldest frame first: bilinear,
-    zero beyond the image."""
+    """Features of the k frames of each window at `xy` (ndc, y up), oldest frame first, by bilinear
+    interpolation; 0 outside the image."""
     (b, k), n = frames.shape, xy.shape[1]
-    grid = (xy * xy.new_tensor([1.0, -1.0])).to(features.dtype)  # rows count downwards
+    grid = (xy * xy.new_tensor([1.0, -1.0])).to(features.dtype)  # rows run downwards
     found = F.grid_sample(
         features[frames.flatten()],
         grid.repeat_interleave(k, dim=0)[:, None],
@@ -38,7 +38,7 @@ def lookup(
     xy: Float[Tensor, "b n 2"],
     align_corners: bool,
 ) -> Float[Tensor, "b n kc"]:
-    """The same. Gradients reach the features, not `xy`."""
+    """`plain_lookup`, but without gradients for `xy`."""
     height, width = features.shape[2:]
     cells, weights = _corners(xy, height, width, align_corners)
     return _Lookup.apply(features, frames, cells, weights)
@@ -58,8 +58,8 @@ def _corners(
 def _neighbours(
     at: Float[Tensor, "b n"], extent: int, align_corners: bool
 ) -> tuple[Int[Tensor, "b n 2"], Float[Tensor, "b n 2"]]:
-    """The cells before and after each point along one axis, and their linear weights: 0 for cells
-    beyond the image."""
+    """The cells before and after each point along one axis, and their linear weights, which are 0
+    outside the image."""
     unit = (at + 1) / 2
     place = unit * (extent - 1) if align_corners else unit * extent - 0.5
     low = place.floor()
@@ -70,7 +70,7 @@ def _neighbours(
 
 
 class _Lookup(torch.autograd.Function):
-    """The weighted sum of four cells for each point and frame."""
+    """The weighted sum of four cells for each point and frame, with a float32 gradient."""
 
     @staticmethod
     def forward(

@@ -1,4 +1,4 @@
-"""Norm, ReLU and convolution in one step, which halves the memory that training needs."""
+"""Fused norm, ReLU and convolution, which store fewer activations for the backward pass."""
 
 import functools
 from typing import Any
@@ -20,8 +20,8 @@ def plain_norm_relu_conv(
 def norm_relu_conv(
     x: Float[Tensor, "b c h w"], norm: nn.Module, conv: nn.Conv2d | None
 ) -> Float[Tensor, "b o h w"]:
-    """The same. On a CPU, group norm, ReLU and convolution are fused for training: Table 1's step
-    in float32 then peaks below 1.2 GB. `conv` has stride 1, no bias, and keeps the size."""
+    """`plain_norm_relu_conv`, fused for group norm in CPU training: Table 1's float32 step then
+    peaks below 1.2 GB. `conv` has stride 1, "same" padding and no bias."""
     eager_cpu = x.device.type == "cpu" and not torch.compiler.is_compiling()
     if isinstance(norm, nn.GroupNorm) and eager_cpu and torch.is_grad_enabled():
         kernel = None if conv is None else conv.weight
@@ -33,8 +33,7 @@ def norm_relu_conv(
 class _GroupNormReLU(torch.autograd.Function):
     """Group norm, ReLU and, given a kernel, a convolution.
 
-    Values and gradients are those of the three layers. Only the input is stored: the backward pass
-    computes the rest again.
+    Only the input is stored; the backward pass recomputes the activations.
     """
 
     @staticmethod
@@ -82,7 +81,7 @@ class _GroupNormReLU(torch.autograd.Function):
         normalised = torch.addcmul(with_x, alone, mean, value=-1) * rstd
         both = torch.cat([normalised, alone], dim=1)
         grad_scale, grad_shift = both.sum(dim=0)
-        # A group's mean and variance depend on all of its cells.
+        # The gradient through each group's mean and variance.
         of_group = (both * scale) @ spread.mT @ spread
         slope, constant = (of_group * (rstd / (-h * w * c // spread.shape[0]))).split(1, dim=1)
         slope = slope * rstd
@@ -98,32 +97,28 @@ def _convolution_backward(
 ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "o c s s"]]:
     """Gradients of the channels-last input and of the kernel."""
 
-    def backward(
-        grad: Tensor, x: Tensor, kernel: Tensor, of_input: bool, of_kernel: bool
-    ) -> tuple[Any, Any, Any]:
-        pad = [kernel.shape[-1] // 2] * 2
-        wanted = [of_input, of_kernel, False]
+    def backward(grad: Tensor, x: Tensor, of_input: bool, of_kernel: bool) -> tuple[Any, Any, Any]:
+        pad, mask = [kernel.shape[-1] // 2] * 2, [of_input, of_kernel, False]
         return torch.ops.aten.convolution_backward(
-            grad, x, kernel, None, [1, 1], pad, [1, 1], False, [0, 0], 1, wanted
+            grad, x, kernel, None, [1, 1], pad, [1, 1], False, [0, 0], 1, mask
         )
 
     _, c, h, w = x.shape
     if _SLOW_CHANNELS_LAST and kernel.shape[-1] > 1 and h * w * c >= 64**3:
-        inputs, _, _ = backward(grad, x, kernel, True, False)
-        _, kernels, _ = backward(grad.contiguous(), x.contiguous(), kernel, False, True)
+        inputs, _, _ = backward(grad, x, True, False)
+        _, kernels, _ = backward(grad.contiguous(), x.contiguous(), False, True)
     else:
-        inputs, kernels, _ = backward(grad, x, kernel, True, True)
+        inputs, kernels, _ = backward(grad, x, True, True)
     return inputs, kernels
 
 
 _SLOW_CHANNELS_LAST = torch.backends.cpu.get_cpu_capability() == "AVX2"
-"""Without AVX-512, oneDNN's kernel gradients over many cells and channels take up to 1.8 times as
-long in channels-last as in contiguous order, copies included."""
+"""Without AVX-512, oneDNN takes up to 1.8 times as long for kernel gradients of large layers in
+channels-last order as for contiguous copies, including the copying."""
 
 
 @functools.cache
 def _spread(channels: int, groups: int, device: torch.device) -> Float[Tensor, "g c"]:
-    """The matrix that repeats a value of each group for its channels: 1 where a channel is in the
-    group."""
+    """The matrix that maps group values to channels: 1 where the channel is in the group."""
     with torch.inference_mode(False):
         return torch.eye(groups, device=device).repeat_interleave(channels // groups, dim=1)

@@ -1,4 +1,4 @@
-"""Bicubic upsampling by two matrix products: several times as fast as `F.interpolate` on a CPU."""
+"""Bicubic upsampling by two matrix products, several times as fast as `F.interpolate` on a CPU."""
 
 import functools
 
@@ -9,14 +9,14 @@ from torch.nn import functional as F
 
 
 def plain_upsample(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
-    """Twice the size, bicubic with aligned corners, as in PIFu."""
+    """Double the size by bicubic interpolation with aligned corners, as in PIFu."""
     return F.interpolate(x, scale_factor=2, mode="bicubic", align_corners=True)
 
 
 def upsample(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
-    """The same: bicubic interpolation is linear and separable, hence two matrix products."""
+    """`plain_upsample` as two matrix products: bicubic interpolation is linear and separable."""
     b, _, h, w = x.shape
-    # The compiler traces through a cache: its graphs compute the matrices once a step.
+    # The compiler ignores caches; its graphs compute the matrices once per step.
     matrix = _bicubic if torch.compiler.is_compiling() else _bicubic_once
     rows, columns = (matrix(size, x.device, x.dtype) for size in (h, w))
     y = rows @ x.movedim(1, -1).reshape(b, h, -1)  # channels last: b, 2h, w c
@@ -24,7 +24,7 @@ def upsample(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
 
 
 def _bicubic(size: int, device: torch.device, dtype: torch.dtype) -> Float[Tensor, "size2 size"]:
-    """The matrix that interpolates `size` values to twice as many."""
+    """The matrix that interpolates `size` values to `2 * size` values."""
     with torch.inference_mode(False):
         basis = torch.eye(size, device=device)[None, None]
         wide = F.interpolate(basis, size=(size, 2 * size), mode="bicubic", align_corners=True)

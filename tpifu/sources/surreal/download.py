@@ -13,12 +13,12 @@ from tpifu.clips.clip import read_clip
 from tpifu.clips.matfile import check_readable
 from tpifu.clips.splits import (
     VALIDATION_SUBJECTS,
-    by_turns,
+    interleave,
     matches,
+    mesh_counts,
     shuffled,
     subject_of,
     validation_queue,
-    wanted_meshes,
 )
 from tpifu.config import Data, Surreal
 from tpifu.errors import ConfigError, DataError, LicenceError
@@ -101,7 +101,7 @@ def write_surreal(
             clips["unseen_motion"].append(clip)
     queue = validation_queue(clips["train"], [c.sequence for c in clips["train"]], seed)
     first, later = queue[:VALIDATION_SUBJECTS], queue[VALIDATION_SUBJECTS:]
-    order = by_turns(first) + [clip for subject in later for clip in subject]
+    order = interleave(first) + [clip for subject in later for clip in subject]
     fetch_split = partial(_fetch_split, tree=tree, data=data, cache=cache, environment=environment)
     requested, problems = fetch_split("validation", order)
     held_out = {subject_of(clip.sequence) for clip in requested}
@@ -124,7 +124,7 @@ def _fetch_split(
 
     Returns the requested clips and a line for each one that is not available.
     """
-    wanted = wanted_meshes(data)[split]
+    wanted = mesh_counts(data)[split]
     problems: list[str] = []
     remaining, requested = wanted, 0
     while remaining > 0 and requested < len(order):

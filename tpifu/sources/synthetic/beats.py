@@ -1,4 +1,4 @@
-"""Each motion as a sequence of key poses in time."""
+"""The nine motions as sequences of timed key poses (beats)."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from tpifu.sources.synthetic.key_pose import (
     Pose,
     Row,
     blend,
+    in_place,
     key_row,
     lead,
     only,
-    staying,
     with_arms,
 )
 from tpifu.sources.synthetic.poses import (
@@ -46,14 +46,14 @@ def _choose(rng: np.random.Generator, *options: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
-    """A subject's manner, the same in all their clips. Angles in degrees, added to every pose."""
+    """A subject's style of motion in all clips. Angles, in degrees, are added to all poses."""
 
     tempo: float = 1.0
     amplitude: float = 1.0
     left_lead: float = 0.5
-    """Share of what is done with the left side leading."""
+    """Share of actions that the left side leads."""
     arms: str = "hang"
-    """Favourite carriage of the arms, a key of ARMS."""
+    """Preferred arm pose, a key of ARMS."""
     arm_swing: float = 1.0
     elbow: float = 0.0
     arms_out: float = 0.0
@@ -84,7 +84,7 @@ class Style:
 
 class _Beat(NamedTuple):
     seconds: float
-    """Time since the beat before."""
+    """Time since the previous beat."""
     row: Row
     lift: float = 0.0
 
@@ -103,7 +103,7 @@ def _gait(
     swing: float,
     flight: float = 0.0,
 ) -> _Beats:
-    """Endless steps; a cycle of two goes `stride` metres and turns `turn` degrees."""
+    """Endless steps; a cycle of two covers `stride` metres and turns by `turn` degrees."""
     half = len(lefts) // 2
     beats = []
     before = 0.0
@@ -170,7 +170,7 @@ def _lunge(style: Style, rng: np.random.Generator) -> _Beats:
     )
     kind = with_arms(key_row(LUNGES[rng.choice(len(LUNGES), p=[0.5, 0.2, 0.15, 0.15])]), low)
     step = with_arms(key_row(LUNGE_STEP), blend(still, low, 0.5))
-    walks_on = rng.random() < 0.5
+    advances = rng.random() < 0.5
     seconds = rng.uniform(0.45, 0.7)
     while True:
         left = rng.random() < style.left_lead
@@ -178,8 +178,8 @@ def _lunge(style: Style, rng: np.random.Generator) -> _Beats:
         down += only({"trunk": (0, 0, rng.normal(0.0, 12.0))})
         yield _Beat(0.8 * seconds, lead(step, left))
         yield _Beat(seconds, lead(down, left))
-        yield _Beat(rng.uniform(0.1, 0.4), lead(staying(down), left))
-        back = still if walks_on else still + staying(down) - down
+        yield _Beat(rng.uniform(0.1, 0.4), lead(in_place(down), left))
+        back = still if advances else still + in_place(down) - down
         yield _Beat(seconds, lead(back, left))
 
 
@@ -194,7 +194,7 @@ def _jumping_jack(style: Style, rng: np.random.Generator) -> _Beats:
         "elbow": (25,),
     }
     wide: Pose = {"hip": (8, 30, 12), "knee": (14,), "shoulder": (6, reach, 0), "elbow": (22,)}
-    if rng.random() < 0.3:  # the arms go to the front
+    if rng.random() < 0.3:  # the arms are raised in front
         half |= {"shoulder": (reach / 2, 15, 0)}
         wide |= {"shoulder": (reach, 20, 0)}
     seconds = rng.uniform(0.2, 0.32)
@@ -231,7 +231,7 @@ def _cartwheel(style: Style, rng: np.random.Generator) -> _Beats:
             row = key_row(pose)
             for side in ("left_hip", "right_hip"):
                 row[SLICE[side]] *= (1, spread, 1)
-            if "ankle" in pose:  # the feet are off the floor
+            if "ankle" in pose:  # the feet have left the floor
                 row += only({"knee": (bent,)})
             yield _Beat(share * seconds, lead(row, left))
         yield _Beat(rng.uniform(0.15, 0.5), lead(key_row(CARTWHEEL[0][1]), left))
@@ -263,14 +263,14 @@ def _jump(style: Style, rng: np.random.Generator) -> _Beats:
     while True:
         left = rng.random() < style.left_lead
         height = style.amplitude * rng.uniform(0.18, 0.48)
-        # From the floor to the top, whatever the tempo.
+        # Time from the floor to the apex, independent of the tempo.
         seconds = style.tempo * np.sqrt(2 * height / 9.81)
         forward = rng.choice([0.0, 0.0, 0.8, 1.6]) * seconds
         turn = rng.choice([0.0, 0.0, 45.0, 90.0, 150.0]) if height > 0.25 else 0.0
         place = only({"place": (turn, 0, 0, forward)})
         off = key_row(TAKING_OFF, reach)
         flight = key_row({"ankle": (38, 0, 0)}, reach, FLIGHTS[rng.integers(len(FLIGHTS))])
-        # A low jump leaves no time for the whole figure.
+        # A low jump is too short for the complete pose.
         flight = blend(off, flight, min(1.0, height / 0.35))
         landed = blend(still, key_row(LANDED), rng.uniform(0.6, 1.3))
         yield _Beat(0.45, lead(blend(still, key_row(CROUCHED), rng.uniform(0.7, 1.1)), left))
@@ -290,12 +290,12 @@ def _dance(style: Style, rng: np.random.Generator) -> _Beats:
         left = rng.random() < style.left_lead
         for pose in move * int(rng.integers(1, 3)):
             if rng.random() < 0.8:
-                # One arm of one carriage, the other of another.
+                # The two arms come from two arm poses.
                 one, other = (key_row(ARMS[name]) for name in rng.choice(list(ARMS), size=2))
                 arms = np.where(IS_LEFT, one, lead(other, rng.random() < 0.5))
             share = style.amplitude * rng.uniform(0.85, 1.15)
             row = with_arms(blend(key_row(), key_row(pose), share), arms)
-            # Turns stay whole.
+            # Turns are not scaled.
             row[PLACE] = pose.get("place", 0.0)
             yield _Beat(beat, lead(row, left), rng.uniform(0.06, 0.2) if pose is HOP else 0.0)
 
@@ -312,4 +312,4 @@ MAKERS: dict[str, Callable[[Style, np.random.Generator], _Beats]] = {
     "dance": _dance,
 }
 MOTIONS = tuple(MAKERS)
-"""Names of the motions."""
+"""Names of the nine motions."""

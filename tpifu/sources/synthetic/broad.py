@@ -1,9 +1,9 @@
-"""The broad family of procedural motion: random key poses within human range, splines between.
+"""The broad family of procedural motion: random key poses within human range, joined by splines.
 
-A clip belongs to one family of `tpifu.broad_families`. Each of its key poses is one of the family's
-keys with correlated random differences, or a blend of the family's limbs; `settle` then moves the
-whole body and its joints a little, so that the points that carry the body lie on the floor and the
-centre of mass above them. A key pose through which the body would cut, or a way to it, is drawn
+A clip belongs to one family of `families.py`. Each of its key poses is one of the family's keys
+plus correlated random differences; arms and legs may come from other keys. `settle` then adjusts
+the body and its joints slightly, so that the contacts are on the floor and the centre of mass is
+above them. Key poses in which the body intersects itself, or on the way to which it does, are drawn
 again. Joints follow splines at the family's speed, within `joint_limits`.
 """
 
@@ -39,30 +39,30 @@ from tpifu.sources.synthetic.poses import ARMS
 from tpifu.sources.synthetic.settle import settle, smpl_pose
 
 MIXED = "medley", "free"
-"""Families made of the keys of all others but HELD_OUT."""
+"""Families with the keys of all other families except HELD_OUT."""
 NAMES = (*FAMILIES, *MIXED)
-"""Names of the families."""
+"""Names of all families."""
 
 # fmt: off
-# Standard deviation of a key pose's random differences, degrees.
+# Standard deviations of the random differences from a key pose, degrees.
 _SPREAD: Pose = {
     "pelvis": (6, 5, 7), "trunk": (9, 7, 9), "head": (12, 7, 18), "hip": (10, 6, 8), "knee": (11,),
     "ankle": (6, 0, 5), "shoulder": (15, 11, 16), "elbow": (16,), "wrist": (14, 12),
 }
 # fmt: on
 _DEEPEST = 0.035
-"""Metres that two parts of the body may overlap: flesh gives way."""
-_TRIES, _OUT = 6, 7.0
-"""Key poses drawn for one, and degrees by which each of them raises the arms more."""
+"""Accepted overlap of two body parts, metres: soft tissue deforms."""
+_TRIES, _ARMS_OUT = 6, 7.0
+"""Attempts per key pose, and degrees by which each attempt raises the arms further."""
 
 
 class _Drawn(NamedTuple):
     """A key pose ready for the spline."""
 
     root: Rotation
-    """Orientation of the pelvis, without heading."""
+    """Orientation of the pelvis without the heading."""
     angles: Float[np.ndarray, "23 3"]
-    """The other joints, as `joint_limits.split` has them."""
+    """Angles of the other joints, see `joint_limits.split`."""
     row: Row
     lift: float
     overlap: float
@@ -71,14 +71,14 @@ class _Drawn(NamedTuple):
 def make_broad(
     name: str, frames: int, style: Style, rng: np.random.Generator, fps: float = 30.0
 ) -> Motion:
-    """`frames` frames of a motion of family `name`, the heading near 0 at first."""
+    """`frames` frames of a motion of family `name`, with an initial heading near 0."""
     if name not in NAMES:
         raise ConfigError(f"unknown family of motion {name!r}: choose from {', '.join(NAMES)}")
     family, pool = _family(name)
     left = rng.random() < 0.5
     place = int(rng.integers(len(pool)))
     speed = rng.uniform(*family.speed) * style.tempo
-    # The spline begins before the clip and ends after it, so that its ends stay out of sight.
+    # The spline starts before the clip and ends after it, because its ends are less smooth.
     at = rng.uniform(0.5, 1.5) + np.arange(frames) / fps
     end = at[-1] + 0.5
     times = [0.0]
@@ -115,18 +115,17 @@ def _spline(
     at: Float[np.ndarray, " t"],
     rng: np.random.Generator,
 ) -> Motion:
-    """Splines through the keys at `times`, read off `at`."""
+    """Evaluate splines through the keys, which are at `times`, at the times `at`."""
 
-    # Makima: smooth, and hardly overshoots where a pose is held.
+    # Makima splines are smooth and hardly overshoot at held poses.
     def spline(values: Float[np.ndarray, "k ..."]) -> Float[np.ndarray, "t ..."]:
         return Akima1DInterpolator(times, values, method="makima")(at)
 
-    # Swings and twists between two within limits are within limits; a rotation on the shortest way
-    # between the two may not be.
+    # Interpolated swings and twists stay within the limits; interpolated rotations may not.
     joints = join(clip(spline(np.stack([key.angles for key in keys]))))
     root = np.stack([key.root.as_quat() for key in keys])
     for before, after in itertools.pairwise(root):
-        if before @ after < 0:  # of the two that mean one rotation the nearer
+        if before @ after < 0:  # q and -q are one rotation: take the nearer
             after *= -1
     turn, _, side, forward = spline(places).T
     heading = np.radians(turn - turn[0] + rng.normal(0.0, 12.0))
@@ -158,13 +157,13 @@ def _draw(
     before: _Drawn | None,
     rng: np.random.Generator,
 ) -> _Drawn:
-    """A key pose like `pool[place]`: the first try that hardly overlaps, or the one that overlaps
-    least. Each try holds the arms farther from the body."""
+    """A key pose near `pool[place]`: the first attempt with an accepted overlap, or the one with
+    the least overlap. Each attempt holds the arms farther from the body."""
     best = None
     for attempt in range(_TRIES):
-        drawn = _try(pool, place, left, family, style, attempt * _OUT, rng)
+        drawn = _try(pool, place, left, family, style, attempt * _ARMS_OUT, rng)
         if before is not None:
-            # Half of the way as well: an arm must not pass through the trunk.
+            # Also check halfway, because an arm must not pass through the trunk.
             turn = (before.root.inv() * drawn.root).as_rotvec() / 2
             root = before.root * Rotation.from_rotvec(turn)
             way = _overlap_of(root, (before.angles + drawn.angles) / 2) - 0.02
@@ -193,7 +192,7 @@ def _try(
         row = np.where(_ONE_LEG[rng.integers(2)], other, row)
     if rng.random() < family.arms:
         row = np.where(IS_ARM, _arms(rng), row)
-    row = row + family.spread * _differences(rng) + _manner(style)
+    row = row + family.spread * _differences(rng) + _style_row(style)
     row += only({"shoulder": (0, arms_out, 0)})
     contacts: tuple[str, ...] = key.contacts
     turn = Rotation.from_rotvec(np.radians(rng.normal(0.0, family.tumble, 3)))
@@ -215,7 +214,7 @@ _ONE_LEG = (_IS_LEG & IS_LEFT, _IS_LEG & ~IS_LEFT)
 
 
 def _arms(rng: np.random.Generator) -> Row:
-    """Arms as in one of ARMS on each side, or anywhere in their range."""
+    """An arm pose of ARMS, or a random one, on each side."""
     one, other = (key_row(ARMS[name]) for name in rng.choice(list(ARMS), size=2))
     if rng.random() < 0.5:
         one, other = _free_arm(rng), _free_arm(rng)
@@ -229,7 +228,7 @@ def _free_arm(rng: np.random.Generator) -> Row:
     behind = rng.uniform(0, 45) if raised < -30 else 0.0
     swing = Rotation.from_rotvec(np.radians([0, rng.uniform(-65, 40) + behind, raised]))
     twist = Rotation.from_rotvec(np.radians([rng.normal(-40, 28), 0, 0]))
-    # The words of `motion`: swing forward, raise, turn in.
+    # The angles of `motion.py`: swing forward, raise, turn in.
     forward, up, inwards = (SHOULDER * swing * twist).as_euler("XZX", degrees=True)
     return key_row(
         {
@@ -241,8 +240,8 @@ def _free_arm(rng: np.random.Generator) -> Row:
 
 
 def _differences(rng: np.random.Generator) -> Row:
-    """Random differences of the joints: both sides alike to some degree, a knee bends with its hip,
-    the head comes up as the trunk bends."""
+    """Random differences of the joints. The two sides are correlated, as are knee and hip; the head
+    rises as the trunk bends."""
     normal = rng.normal(size=len(_SD))
     normal = 0.95 * normal + 0.31 * lead(normal, False)
     for side in ("left", "right"):
@@ -260,8 +259,8 @@ def _overlap_of(root: Rotation, angles: Float[np.ndarray, "23 3"]) -> float:
     return float(overlap(joint_positions(matrices))[0])
 
 
-def _manner(style: Style) -> Row:
-    """What `style` adds to every pose."""
+def _style_row(style: Style) -> Row:
+    """The angles that `style` adds to all poses."""
     return only(
         {
             "trunk": (style.bend / 2, 0, 0),

@@ -1,8 +1,8 @@
-"""Key poses of the broad family of motion, and the points of the body that carry it.
+"""Key poses of the broad family of motion, and the joints that support the body.
 
-A pose is written in the words of `tpifu.motion`: hips are relative to an upright body. The whole
-body is then rolled about its long axis and tilted forward. Poses with a side are made for the left;
-motions mirror half of them.
+Poses have the angles of `motion.py`, with hips relative to an upright body. The whole body is then
+rolled about its long axis and tilted forward. The left side leads; motions mirror half of the
+poses.
 """
 
 from typing import NamedTuple, TypeAlias
@@ -14,20 +14,19 @@ Points: TypeAlias = tuple[str, ...]
 
 
 class Key(NamedTuple):
-    """A key pose, and what carries the body in it."""
+    """A key pose and the contacts that support it."""
 
     pose: Pose
     contacts: Points = ("left_foot", "right_foot")
-    """Joints above the floor by the limb's radius, as far as the joints' ranges allow. Empty: in
-    flight."""
+    """Joints that settling brings to the limb's radius above the floor. Empty: in flight."""
     pitch: float = 0.0
-    """Degrees the whole body is tilted forward: 90 lies face down, -90 on the back."""
+    """Forward tilt of the whole body, degrees: 90 lies on the front, -90 on the back."""
     spin: float = 0.0
-    """Degrees the whole body is rolled to its left about its long axis."""
+    """Roll of the whole body to its left about the long axis, degrees."""
     balance: bool = True
-    """Whether the centre of mass is above the contacts."""
+    """Whether settling moves the centre of mass above the contacts."""
     lift: float = 0.0
-    """Metres from the floor to the lowest point of the body."""
+    """Height of the lowest point of the body above the floor, metres."""
 
 
 # fmt: off

@@ -1,8 +1,8 @@
-"""How well training poses cover other poses: the distance from each to its nearest training pose.
+"""Coverage of poses by training poses: the distance from a pose to the nearest training pose.
 
 The distance of two poses is the mean distance of their 24 joints, in centimetres, on one body of
-average shape, pelvis on pelvis, after the turn about the vertical that brings them nearest: people
-turn to every heading, but lying down is another pose than standing.
+average shape with aligned pelvises, after the rotation about the vertical that minimises it:
+headings do not matter, but lying and standing are different poses.
 """
 
 import numpy as np
@@ -12,20 +12,20 @@ from scipy.spatial.transform import Rotation
 from tpifu.sources.synthetic.kinematics import joint_positions
 
 _CHUNK = 512
-"""Poses compared with all training poses at once."""
+"""Poses per batch."""
 
 
 def nearest_training_pose(
     poses: Float[np.ndarray, "n 72"], training: Float[np.ndarray, "m 72"]
 ) -> tuple[Float[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-    """Distance of each pose to the nearest training pose, cm, and the index of that pose. Nearest
-    is the least root mean square; poses are SMPL axis-angle."""
+    """Distance of each pose to the nearest training pose, cm, and that pose's index. The nearest
+    pose has the least root mean square distance; poses are SMPL axis-angle."""
     up, across = _up_and_across(training)
     squares = (up**2).sum(1) + (np.abs(across) ** 2).sum(1)
     distances, indices = [], []
     for start in range(0, len(poses), _CHUNK):
         own_up, own_across = _up_and_across(poses[start : start + _CHUNK])
-        # |a - turn b|^2 is least for the turn that makes sum(conj(a) turn b) real and positive.
+        # |a - turn b|^2 is minimal if sum(conj(a) turn b) is real and positive.
         turns = own_across.conj() @ across.T
         common = own_up @ up.T + np.abs(turns)
         index = (squares - 2 * common).argmin(axis=1)
@@ -40,7 +40,7 @@ def nearest_training_pose(
 def _up_and_across(
     poses: Float[np.ndarray, "n 72"],
 ) -> tuple[Float[np.ndarray, "n 24"], Complex[np.ndarray, "n 24"]]:
-    """Joints as height and as x + iz, metres from the pelvis."""
+    """Joint heights and horizontal positions x + iz relative to the pelvis, metres."""
     matrices = Rotation.from_rotvec(poses.reshape(-1, 3).astype(np.float64)).as_matrix()
     joints = joint_positions(matrices.reshape(-1, 24, 3, 3))
     return joints[..., 1], joints[..., 0] + 1j * joints[..., 2]

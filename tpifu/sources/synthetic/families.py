@@ -1,4 +1,4 @@
-"""Kinds of motion of the broad family: their key poses, order, speed and variety."""
+"""The families of broad motion: key poses, order, speed and variety."""
 
 from typing import Literal, NamedTuple
 
@@ -40,26 +40,26 @@ from tpifu.sources.synthetic.standing_poses import (
 
 
 class Family(NamedTuple):
-    """A kind of motion."""
+    """A family of motions; angles in degrees."""
 
     keys: tuple[Key, ...]
     order: Literal["cycle", "free"] = "free"
-    """cycle: the keys in turn, forever; free: any key after any other."""
+    """cycle: the keys in order, repeated; free: keys in random order."""
     speed: tuple[float, float] = (110.0, 260.0)
-    """Average speed of the fastest joint between two keys, degrees a second."""
+    """Range of the mean speed of the fastest joint between two keys, degrees per second."""
     pause: float = 0.25
-    """Longest rest in a pose, seconds."""
+    """Longest pause in a pose, seconds."""
     spread: float = 1.0
-    """Scale of the random differences of a pose from its key."""
+    """Scale of the random differences from a key."""
     arms: float = 0.35
-    """Share of poses whose arms come from elsewhere."""
+    """Share of poses with arms from ARMS or at random."""
     legs: float = 0.0
-    """Share of poses with one leg as in another key of the family."""
+    """Share of poses with one leg from another key of the family."""
     turn: float = 25.0
-    """Standard deviation of the change of heading from pose to pose, degrees."""
+    """Standard deviation of the change of heading between poses."""
     tumble: float = 0.0
-    """Standard deviation of a turn of the whole body about any axis, degrees; contacts are then
-    left out."""
+    """Standard deviation of a rotation of the whole body about a random axis; not 0 disables
+    settling."""
 
 
 # fmt: off
@@ -108,6 +108,6 @@ FAMILIES: dict[str, Family] = {
     "climb": Family(CLIMB, arms=0.2, turn=8),
     "yoga": Family(YOGA, speed=(70, 160), pause=0.6, arms=0.3, turn=10),
 }
-"""Kinds of motion by name."""
+"""Families by name."""
 HELD_OUT = ("throw", "climb", "yoga")
-"""Kinds that `data.unseen` keeps out of training."""
+"""Families that `data.unseen` excludes from training."""

@@ -1,4 +1,4 @@
-"""Key poses on the knees, the seat, the hands, the back; see `tpifu.broad_key`."""
+"""Key poses on knees, seat, hands, back and front; see `broad_key.py`."""
 
 from tpifu.sources.synthetic.broad_key import (
     FEET,
@@ -93,7 +93,7 @@ BEAR = tuple(
         "right_hip": (104 - d, 6, 0)} | ON_TOES, FEET + HANDS, pitch=82)
     for key, d in zip(CRAWL, (-18, 0, 18, 0), strict=True)
 )
-COMMANDO = (  # on the elbows, the belly low
+COMMANDO = (  # on the elbows, close to the floor
     Key({"head": (-40, 0, 0), "trunk": (-15, 10, 10), "left_hip": (55, 55, 40), "left_knee": (95,),
         "right_hip": (-5, 10, 10), "right_knee": (12,), "ankle": (40, 0, 0),
         "left_shoulder": (95, 35, 10), "left_elbow": (100,), "right_shoulder": (140, 25, 0),
@@ -190,7 +190,7 @@ LIE_SIDE = (
 TUCK: Pose = {"trunk": (65, 0, 0), "head": (45, 0, 0), "hip": (125, 10, 5), "knee": (130,),
     "ankle": (20, 0, 0), "shoulder": (60, 38, 0), "elbow": (75,)}
 LOG: Pose = {"shoulder": (5, 160, 0), "elbow": (25,), "hip": (5, 6, 5), "knee": (12,)}
-ROLL_LONG = (  # over the long axis
+ROLL_LONG = (  # about the long axis
     lie(LOG | {"trunk": (8, 0, -8)}),
     lie(LOG | {"hip": (25, 5, 0), "knee": (35,), "trunk": (15, 0, -20)}, ON_LEFT, spin=90),
     lie(LOG | {"trunk": (-8, 0, -8), "head": (-20, 0, 20)}, FRONT, spin=180),

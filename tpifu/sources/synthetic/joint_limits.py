@@ -1,11 +1,11 @@
-"""Range of each of SMPL's joints, in degrees, with anatomical signs.
+"""The range of each SMPL joint, in degrees, with anatomical signs.
 
-A joint's rotation is split into a swing and a twist about the limb's axis, R = swing * twist: the
-axis is x for the arms and y for all other joints. The swing is a rotation vector with two
-components. Angles count from the T-pose, those of a shoulder from an arm that points to the side
-and the front (R = centre * swing * twist): so the singularity, half a turn away, is out of reach.
-Euler angles have theirs within human range. Each of the three angles has an anatomical name and
-direction, the same on the left and on the right.
+A joint's rotation is split into a swing and a twist about the limb's axis, R = swing * twist. The
+axis is x for the arms and y for the other joints; the swing is a rotation vector with two
+components. Angles are relative to the T-pose, those of a shoulder to an arm that points sideways
+and forward (R = centre * swing * twist), which moves the singularity, half a turn away, out of
+reach; Euler angles have theirs within the human range. Each angle has an anatomical name and
+direction, the same on both sides.
 """
 
 from typing import NamedTuple
@@ -18,11 +18,11 @@ from tpifu.body.skeleton import JOINTS
 
 
 class Range(NamedTuple):
-    """Limits of one angle of a joint on the left or in the middle; the right mirrors it."""
+    """Limits of one angle of a left or central joint; right joints mirror them."""
 
     name: str
     axis: str
-    """x, y or z, with the sign of the anatomical direction on the left."""
+    """x, y or z with the sign of the anatomical direction on the left side."""
     low: float
     high: float
 
@@ -35,65 +35,38 @@ def _spine(bend: int, extend: int, lean: int, twist: int) -> tuple[Range, ...]:
     )
 
 
-# The spine's range is shared by its three joints, the neck's by two. Hips and shoulders are those
-# of a supple adult: motion capture holds dancers and gymnasts.
+# fmt: off
+# Three joints share the range of the spine, two that of the neck. Hips and shoulders have the range
+# of a flexible adult, because motion capture includes dancers and gymnasts.
 _RANGES: dict[str, tuple[Range, ...]] = {
     "spine1": _spine(35, 20, 18, 18),
     "spine2": _spine(35, 20, 18, 18),
     "spine3": _spine(35, 20, 18, 18),
     "neck": _spine(35, 35, 25, 45),
     "head": _spine(35, 35, 25, 45),
-    "hip": (
-        Range("flex", "-x", -45, 145),
-        Range("out", "+z", -35, 95),
-        Range("turn out", "+y", -60, 85),
-    ),
-    "knee": (
-        Range("flex", "+x", 0, 155),
-        Range("out", "+z", 0, 0),
-        Range("turn out", "+y", 0, 0),
-    ),
-    "ankle": (
-        Range("point", "+x", -40, 65),
-        Range("sole in", "-z", -35, 35),
-        Range("toes out", "+y", -35, 35),
-    ),
-    "foot": (
-        Range("toes up", "-x", -30, 65),
-        Range("tilt", "+z", 0, 0),
-        Range("turn", "+y", 0, 0),
-    ),
-    "collar": (
-        Range("raise", "+z", -10, 35),
-        Range("forward", "-y", -20, 25),
-        Range("twist", "+x", -15, 15),
-    ),
-    "shoulder": (
-        Range("raise", "+z", -95, 85),
-        Range("across the chest", "-y", -90, 80),
-        Range("turn in", "+x", -120, 55),
-    ),
-    "elbow": (
-        Range("bend", "-y", 0, 152),
-        Range("carry", "+z", 0, 0),
-        Range("turn in", "+x", 0, 0),
-    ),
-    "wrist": (
-        Range("bend to the palm", "-z", -85, 85),
-        Range("to the thumb", "-y", -35, 25),
-        Range("roll inwards", "+x", -85, 85),
-    ),
-    "hand": (
-        Range("bend to the palm", "-z", 0, 0),
-        Range("to the thumb", "-y", 0, 0),
-        Range("roll inwards", "+x", 0, 0),
-    ),
+    "hip": (Range("flex", "-x", -45, 145), Range("out", "+z", -35, 95),
+        Range("turn out", "+y", -60, 85)),
+    "knee": (Range("flex", "+x", 0, 155), Range("out", "+z", 0, 0), Range("turn out", "+y", 0, 0)),
+    "ankle": (Range("point", "+x", -40, 65), Range("sole in", "-z", -35, 35),
+        Range("toes out", "+y", -35, 35)),
+    "foot": (Range("toes up", "-x", -30, 65), Range("tilt", "+z", 0, 0), Range("turn", "+y", 0, 0)),
+    "collar": (Range("raise", "+z", -10, 35), Range("forward", "-y", -20, 25),
+        Range("twist", "+x", -15, 15)),
+    "shoulder": (Range("raise", "+z", -95, 85), Range("across the chest", "-y", -90, 80),
+        Range("turn in", "+x", -120, 55)),
+    "elbow": (Range("bend", "-y", 0, 152), Range("carry", "+z", 0, 0),
+        Range("turn in", "+x", 0, 0)),
+    "wrist": (Range("bend to the palm", "-z", -85, 85), Range("to the thumb", "-y", -35, 25),
+        Range("roll inwards", "+x", -85, 85)),
+    "hand": (Range("bend to the palm", "-z", 0, 0), Range("to the thumb", "-y", 0, 0),
+        Range("roll inwards", "+x", 0, 0)),
 }
+# fmt: on
 _ARM = ("shoulder", "elbow", "wrist", "hand")
 
 
 def ranges(joint: str) -> tuple[Range, ...]:
-    """The three ranges of a joint of JOINTS; the pelvis has none."""
+    """The three ranges of a joint in JOINTS other than the pelvis."""
     return _RANGES[joint.removeprefix("left_").removeprefix("right_")]
 
 
@@ -102,8 +75,8 @@ SHOULDER = Rotation.from_euler("YZ", [-50, -15], degrees=True)
 
 
 def _tables() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Lowest and highest x, y, z components, (23, 3) radians, the twist's axis, (23, 3), and the
-    centre of the range, (23, 3), a rotation vector."""
+    """Lowest and highest x, y, z components in radians, twist axis, and centre of the range as a
+    rotation vector; each (23, 3)."""
     low, high, centre = np.zeros((3, 23, 3))
     twist = np.tile([0.0, 1.0, 0.0], (23, 1))
     for row, joint in enumerate(JOINTS[1:]):
@@ -114,7 +87,7 @@ def _tables() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
             centre[row] = SHOULDER.as_rotvec() * side
         for limit in ranges(joint):
             axis = "xyz".index(limit.axis[1])
-            # The mirror image in x of a rotation vector (x, y, z) is (x, -y, -z).
+            # Mirroring x turns the rotation vector (x, y, z) into (x, -y, -z).
             mirrored = joint.startswith("right_") and axis != 0
             ends = (limit.low, limit.high)
             if (limit.axis[0] == "-") != mirrored:
@@ -127,7 +100,7 @@ _LOW, _HIGH, _TWIST, _CENTRE = _tables()
 
 
 def split(pose: Float[np.ndarray, "t 23 3"]) -> Float[np.ndarray, "t 23 3"]:
-    """Rotation vectors of all joints but the root -> the x, y, z components of swing and twist,
+    """Rotation vectors of all joints except the root -> x, y, z components of swing and twist,
     radians."""
     frames = len(pose)
     centre = Rotation.from_rotvec(np.tile(_CENTRE, (frames, 1)))
@@ -135,7 +108,7 @@ def split(pose: Float[np.ndarray, "t 23 3"]) -> Float[np.ndarray, "t 23 3"]:
     quaternion = rotation.as_quat().reshape(-1, 23, 4)
     twist = np.zeros_like(quaternion)
     twist[..., :3] = _TWIST * (_TWIST * quaternion[..., :3]).sum(-1, keepdims=True)
-    twist[..., 3] = quaternion[..., 3] + 1e-12  # half a turn of swing leaves the twist undefined
+    twist[..., 3] = quaternion[..., 3] + 1e-12  # the twist is undefined at half a turn of swing
     turn = Rotation.from_quat(twist.reshape(-1, 4))
     swing = rotation * turn.inv()
     return (swing.as_rotvec() + turn.as_rotvec()).reshape(-1, 23, 3)
@@ -151,11 +124,11 @@ def join(angles: Float[np.ndarray, "t 23 3"]) -> Float[np.ndarray, "t 23 3"]:
 
 
 def excess(pose: Float[np.ndarray, "t 72"]) -> Float[np.ndarray, "t 23 3"]:
-    """Degrees by which each angle of an axis-angle pose lies outside its range; 0 inside."""
+    """Degrees by which each angle of an axis-angle pose is outside its range; 0 inside."""
     angles = split(pose.reshape(-1, 24, 3)[:, 1:].astype(np.float64))
     return np.degrees(np.maximum(0, np.maximum(_LOW - angles, angles - _HIGH)))
 
 
 def clip(angles: Float[np.ndarray, "t 23 3"]) -> Float[np.ndarray, "t 23 3"]:
-    """Angles as `split` gives them, those outside their range moved to its end."""
+    """Clip angles of `split` to their ranges."""
     return angles.clip(_LOW, _HIGH)

@@ -1,4 +1,4 @@
-"""Key poses: angles by joint and axis, mirrored, blended."""
+"""Key poses: angles by body part and axis; mirroring and blending."""
 
 from typing import TypeAlias
 
@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 Pose: TypeAlias = dict[str, tuple[int | float, ...]]
 Row: TypeAlias = Float[np.ndarray, " c"]
-"""A whole key pose as one vector: the angles of all parts, `_SLICE` says where."""
+"""A key pose as a vector of the angles of all parts; SLICE has the indices of each part."""
 
 _STANDING: Pose = {
     "place": (0, 0, 0, 0),
@@ -34,24 +34,24 @@ SLICE = {
 PLACE = SLICE["place"]
 
 
-def _lay(row: Row, pose: Pose) -> None:
+def _set(row: Row, pose: Pose) -> None:
     for part, angles in pose.items():
         for name in (part,) if part in SLICE else (f"left_{part}", f"right_{part}"):
             row[SLICE[name]] = angles
 
 
 def only(pose: Pose) -> Row:
-    """`pose`, and 0 for what it leaves out: to add to a row."""
+    """`pose` as a row to add to another; missing parts are 0."""
     row = np.zeros(sum(_SIZES))
-    _lay(row, pose)
+    _set(row, pose)
     return row
 
 
 def key_row(*poses: Pose) -> Row:
-    """Standing, with `poses` laid over it in turn."""
+    """The standing pose, overwritten by `poses` in order."""
     row = only(_STANDING)
     for pose in poses:
-        _lay(row, pose)
+        _set(row, pose)
     return row
 
 
@@ -64,7 +64,7 @@ _SIGN = 1 - 2 * only(
 
 
 def lead(row: Row, left: bool) -> Row:
-    """The pose itself, made for the left, or its mirror image."""
+    """A pose that the left side leads, or its mirror image."""
     return row if left else row[_SWAP] * _SIGN
 
 
@@ -76,8 +76,8 @@ def with_arms(row: Row, arms: Row) -> Row:
     return np.where(IS_ARM, arms, row)
 
 
-def staying(row: Row) -> Row:
-    """The same pose, not moved on."""
+def in_place(row: Row) -> Row:
+    """The same pose without the change of place."""
     row = row.copy()
     row[PLACE] = 0.0
     return row

@@ -1,5 +1,5 @@
-"""Joint positions of a body of average shape, from joint rotations alone: posing a whole mesh costs
-a hundred times as much."""
+"""Joint positions of a body of average shape, without posing its mesh, which takes a hundred times
+as long."""
 
 import functools
 
@@ -9,13 +9,11 @@ from jaxtyping import Float
 from smplx.lbs import batch_rigid_transform
 
 from tpifu.body.body import embedded_body
-
-PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
-"""Parent of each of SMPL's joints; -1: the root."""
+from tpifu.body.skeleton import PARENTS
 
 
 def joint_positions(matrices: Float[np.ndarray, "n 24 3 3"]) -> Float[np.ndarray, "n 24 3"]:
-    """Joints of rotated bones, metres, the pelvis at the origin. `matrices` are relative to the
+    """Joint positions relative to the pelvis, metres. `matrices` are rotations relative to the
     parent; the first is the root's orientation in the world."""
     rest = _rest().expand(len(matrices), -1, -1)
     posed, _ = batch_rigid_transform(

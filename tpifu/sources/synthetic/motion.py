@@ -1,21 +1,22 @@
-"""Procedural human motion, seeded: SMPL axis-angle from key poses and a spline.
+"""Procedural human motion from seeded key poses and splines, as SMPL axis-angle.
 
-SMPL's frame: y up, the body faces +z, its left is +x. A key pose gives parts of the body a few
-angles in degrees, positive in the direction named here, on the left as on the right:
+SMPL's frame: y up, the body faces +z, its left is +x. A key pose lists angles of body parts in
+degrees. The positive direction is the named one, on both sides of the body:
 
-    place     turn left, roll left (degrees), side, forward (metres) since the pose before
-    pelvis    tilt forward, sway left, twist left; the trunk goes along, the legs stay
+    place     turn left, roll left (degrees), side, forward (metres) since the previous pose
+    pelvis    tilt forward, sway left, twist left; the trunk follows, the legs do not
     trunk     bend forward, lean left, twist left
     head      nod down, tilt left, turn left
-    hip       flex forward, out, turn out, from an upright body
+    hip       flex forward, out, turn out, relative to an upright body
     knee      flex
-    ankle     point, share (0 to 1) of the way to a level sole, toes up
+    ankle     point, share (0 to 1) of the rotation to a level sole, toes up
     shoulder  swing forward, raise sideways from hanging, twist inwards
     elbow     bend
     wrist     bend to the palm, roll inwards
 
-"left_" or "right_" before a name makes it one side, without it both; the rest is as in standing.
-A motion is an endless generator of beats: time to get there, key pose, height above the floor.
+The prefix "left_" or "right_" selects one side; without it both sides are set. Missing parts are as
+in standing. A motion is an endless generator of beats: time since the previous beat, key pose,
+height above the floor.
 """
 
 from dataclasses import dataclass
@@ -30,8 +31,8 @@ from tpifu.errors import ConfigError
 from tpifu.sources.synthetic.beats import MAKERS, MOTIONS, Style
 from tpifu.sources.synthetic.key_pose import PLACE, SLICE, Pose, only
 
-# Standard deviation of the slow noise of a body, degrees.
-_WANDER: Pose = {
+# Standard deviation of the slow noise of all joints, degrees.
+_NOISE: Pose = {
     "pelvis": (1.5, 1.5, 1.5),
     "trunk": (3, 3, 4),
     "head": (7, 4, 16),
@@ -48,20 +49,20 @@ _HINGE = np.radians(150.0)
 @dataclass(frozen=True)
 class Motion:
     pose: Float[np.ndarray, "t 72"]
-    """SMPL axis-angle, joints as in JOINTS, root orientation included."""
+    """SMPL axis-angle in the order of JOINTS, including the root orientation."""
     lift: Float[np.ndarray, " t"]
-    """Metres from the floor to the lowest point of the body: 0 in contact."""
+    """Height of the lowest point of the body above the floor, metres; 0 in contact."""
     travel: Float[np.ndarray, "t 2"]
-    """Metres the root went in x and z, from 0, 0."""
+    """Position of the root in x and z, metres, starting at 0, 0."""
 
 
 def make_motion(
     name: str, frames: int, style: Style, rng: np.random.Generator, fps: float = 30.0
 ) -> Motion:
-    """`frames` frames of motion `name` from a random moment on, the heading near 0 at first."""
+    """`frames` frames of motion `name` from a random time, with an initial heading near 0."""
     if name not in MAKERS:
         raise ConfigError(f"unknown motion {name!r}: choose from {', '.join(MOTIONS)}")
-    # The spline begins before the clip and ends after it, so that its ends stay out of sight.
+    # The spline starts before the clip and ends after it, because its ends are less smooth.
     at = rng.uniform(1.5, 4.0) + np.arange(frames) / fps
     times: list[float] = []
     rows, lifts = [], []
@@ -75,8 +76,8 @@ def make_motion(
             break
     keys = np.stack(rows)
     keys[:, PLACE] = np.cumsum(keys[:, PLACE], axis=0)
-    # Makima: smooth, and hardly overshoots where a pose is held.
-    angles = Akima1DInterpolator(times, keys, method="makima")(at) + _manner(style, at, rng)
+    # Makima splines are smooth and hardly overshoot at held poses.
+    angles = Akima1DInterpolator(times, keys, method="makima")(at) + _style_angles(style, at, rng)
     turn, roll, side, forward = angles[:, PLACE].T
     heading = np.radians(turn - turn[0] + rng.normal(0.0, 12.0))
     return Motion(
@@ -86,10 +87,10 @@ def make_motion(
     )
 
 
-def _manner(
+def _style_angles(
     style: Style, at: Float[np.ndarray, " t"], rng: np.random.Generator
 ) -> Float[np.ndarray, "t c"]:
-    """What `style` adds to every pose, and a slow wandering of all joints."""
+    """The angles that `style` adds to all poses, plus slow noise in all joints."""
     offset = only(
         {
             "trunk": (style.bend, 0, 0),
@@ -100,14 +101,14 @@ def _manner(
         }
     )
     knots = np.arange(at[0] - 1.0, at[-1] + 2.0, 0.8)
-    noise = rng.normal(size=(len(knots), len(offset))) * only(_WANDER) * style.restless
+    noise = rng.normal(size=(len(knots), len(offset))) * only(_NOISE) * style.restless
     return offset + CubicSpline(knots, noise)(at)
 
 
 def ballistic(
     times: Float[np.ndarray, " k"], heights: Float[np.ndarray, " k"], at: Float[np.ndarray, " t"]
 ) -> Float[np.ndarray, " t"]:
-    """Heights between beats as under gravity: ever slower upwards, ever faster downwards."""
+    """Heights between beats under gravity: decelerating upwards, accelerating downwards."""
     beat = np.searchsorted(times, at, side="right") - 1
     share = (at - times[beat]) / (times[beat + 1] - times[beat])
     start, end = heights[beat], heights[beat + 1]
@@ -120,7 +121,7 @@ def travel(
     side: Float[np.ndarray, " t"],
     forward: Float[np.ndarray, " t"],
 ) -> Float[np.ndarray, "t 2"]:
-    """World x, z of steps taken sideways and forward as the body is turned."""
+    """World x, z of sideways and forward steps in the direction of the heading."""
     left = np.diff(side, prepend=side[0])
     ahead = np.diff(forward, prepend=forward[0])
     sin, cos = np.sin(heading), np.cos(heading)
@@ -131,7 +132,7 @@ def travel(
 def smpl(
     rows: Float[np.ndarray, "t c"], heading: Float[np.ndarray, " t"], roll: Float[np.ndarray, " t"]
 ) -> Float[np.ndarray, "t 72"]:
-    """Angles of key poses -> SMPL's axis-angle; heading and roll in radians."""
+    """Key pose angles -> SMPL axis-angle; heading and roll in radians."""
 
     def angles(part: str) -> Float[np.ndarray, "n t"]:
         return np.radians(rows[:, SLICE[part]].T)
@@ -148,7 +149,7 @@ def smpl(
     nod, lean, twist = angles("head") / 2
     joints["neck"] = joints["head"] = rotation("YZX", twist, -lean, nod)
     for side, sign in (("left", 1.0), ("right", -1.0)):
-        # The mirror image in x of a turn about (x, y, z) is one about (x, -y, -z).
+        # Mirroring x turns a rotation about (x, y, z) into one about (x, -y, -z).
         flex, out, turn = angles(f"{side}_hip")
         thigh = rotation("XZY", -flex, sign * out, sign * turn)
         joints[f"{side}_hip"] = pelvis.inv() * thigh
@@ -161,7 +162,7 @@ def smpl(
         joints[f"{side}_foot"] = rotation("X", -toes)
         swing, up, twist = angles(f"{side}_shoulder")
         arm = rotation("XZX", -swing, sign * (up - np.pi / 2), twist)
-        # The collarbone takes up to 25 degrees of an arm that goes up.
+        # The collarbone contributes up to 25 degrees to a raised arm.
         height = arm.apply([sign, 0.0, 0.0])[:, 1]
         collar = rotation("Z", sign * np.radians(12.5) * (1 + height))
         joints[f"{side}_collar"] = collar
@@ -174,7 +175,7 @@ def smpl(
 
 
 def _level_sole(shin: Rotation, share: Float[np.ndarray, " t"]) -> Rotation:
-    """The ankle's turn that goes `share` of the way to a level foot, at most 45 degrees."""
+    """The ankle rotation that is `share` of the rotation to a level foot, at most 45 degrees."""
     toes = shin.apply([0.0, 0.0, 1.0])
     level = Rotation.from_euler("y", np.arctan2(toes[:, 0], toes[:, 2])[:, None])
     vector = (shin.inv() * level).as_rotvec() * share.clip(0, 1)[:, None]

@@ -1,4 +1,4 @@
-"""How far a body cuts into itself: its parts are rows of balls between joints."""
+"""Self-intersection of a body whose parts are modelled as rows of balls between joints."""
 
 import itertools
 
@@ -9,7 +9,7 @@ from tpifu.body.skeleton import JOINTS
 
 
 def overlap(joints: Float[np.ndarray, "n 24 3"]) -> Float[np.ndarray, " n"]:
-    """Metres by which two parts of each body cut into each other, at their deepest; 0: nowhere."""
+    """Largest overlap of two parts of each body, metres; 0 if no parts overlap."""
     ends = joints[:, _ENDS]
     balls = np.concatenate(
         [(1 - share) * ends[:, :, 0] + share * ends[:, :, 1] for share in _SHARES], axis=1
@@ -18,7 +18,7 @@ def overlap(joints: Float[np.ndarray, "n 24 3"]) -> Float[np.ndarray, " n"]:
     return np.maximum(0, _BALL[_PAIRS[0]] + _BALL[_PAIRS[1]] - apart).max(axis=1)
 
 
-# Parts: two joints, the balls' radius, and the part of the body it belongs to.
+# First joint, last joint, radius of the balls in metres, body part.
 _PARTS = (
     ("pelvis", "spine2", 0.105, "trunk"),
     ("spine2", "spine3", 0.105, "trunk"),
@@ -42,7 +42,7 @@ _PARTS = (
 _SHARES = np.linspace(0.0, 1.0, 6)
 _ENDS = np.array([[JOINTS.index(one), JOINTS.index(other)] for one, other, _, _ in _PARTS])
 _BALL = np.tile([radius for _, _, radius, _ in _PARTS], len(_SHARES))
-# Neighbours always touch, and so do a folded leg's and a bent arm's two halves.
+# Neighbouring parts always touch, as do the two halves of a folded leg or a bent arm.
 _TOUCHING = {("trunk", "thigh"), ("trunk", "upper arm"), ("head", "trunk"), ("head", "upper arm")}
 _TOUCHING |= {("thigh", "shin"), ("shin", "foot"), ("thigh", "foot")}
 _TOUCHING |= {("upper arm", "forearm"), ("forearm", "hand"), ("upper arm", "hand")}

@@ -1,4 +1,4 @@
-"""Bring a key pose to the floor: the points that carry the body level, its mass above them."""
+"""Settling a key pose on the floor: contacts level, centre of mass above them."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -10,7 +10,7 @@ from tpifu.sources.synthetic.kinematics import joint_positions
 from tpifu.sources.synthetic.motion import smpl
 
 # fmt: off
-# How far settling moves a joint, degrees; 0: not at all.
+# Typical change of each angle by settling, degrees; 0: fixed.
 _GIVE: Pose = {
     "pelvis": (8, 6, 0), "trunk": (8, 6, 0), "hip": (14, 6, 0), "knee": (16,), "ankle": (8, 0, 0),
     "shoulder": (14, 8, 0), "elbow": (16,),
@@ -21,7 +21,7 @@ _RADII = dict(
     foot=0.03, neck=0.07, collar=0.09, head=0.10, shoulder=0.07, elbow=0.045, wrist=0.035,
     hand=0.025,
 )
-# Share of the body's mass that moves with a joint (de Leva 1996, rounded).
+# Share of the body's mass that belongs to a joint (de Leva 1996, rounded).
 _MASSES = dict(
     pelvis=0.14, hip=0.09, spine1=0.08, knee=0.07, spine2=0.09, ankle=0.03, spine3=0.15,
     foot=0.01, neck=0.02, collar=0.02, head=0.06, shoulder=0.03, elbow=0.02, wrist=0.01, hand=0.005,
@@ -32,11 +32,11 @@ _RADIUS = np.array([_RADII[bone] for bone in _BONES])
 _MASS = np.array([_MASSES[bone] for bone in _BONES])
 _MASS /= _MASS.sum()
 _ROOT_GIVE = 12.0
-"""How far settling turns the whole body, degrees."""
+"""Typical tilt of the whole body by settling, degrees."""
 _LEVEL, _BALANCE = 0.01, 0.07
-"""Metres that a contact, and the centre of mass, may be off."""
+"""Tolerances of the height of a contact and of the centre of mass, metres."""
 _STEP = 1e-3
-"""Radians, of a derivative."""
+"""Step of the finite differences, radians."""
 
 
 def smpl_pose(rows: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n 72"]:
@@ -51,14 +51,17 @@ _GIVES = np.radians(np.r_[only(_GIVE)[_COLUMNS], _ROOT_GIVE, _ROOT_GIVE])
 def settle(
     row: Row, root: Rotation, contacts: tuple[str, ...], balance: bool
 ) -> tuple[Row, Rotation]:
-    """The nearest pose that the floor carries: damped Gauss-Newton steps over the joints' angles
-    and the whole body's tilt, the distances from the floor as residuals."""
-    carrying = np.array([JOINTS.index(joint) for joint in contacts])
+    """The nearest pose in contact with the floor.
+
+    Four damped Gauss-Newton steps over the joint angles and the tilt of the body; the residuals are
+    distances from the floor and, if `balance`, of the centre of mass from the contacts.
+    """
+    supports = np.array([JOINTS.index(joint) for joint in contacts])
     moved = np.zeros(len(_GIVES))
-    # Each row of `moves` is one derivative; the last is the pose itself.
+    # One row of `moves` per derivative; the last row is the current pose.
     moves = np.vstack([np.eye(len(_GIVES)) * _STEP, np.zeros(len(_GIVES))])
     for _ in range(4):
-        residuals = _residuals(row, root, moved + moves, carrying, balance)
+        residuals = _residuals(row, root, moved + moves, supports, balance)
         now = residuals[-1]
         slopes = (residuals[:-1] - now).T / _STEP
         normal = slopes.T @ slopes + np.diag(_GIVES**-2.0)
@@ -81,7 +84,7 @@ def _residuals(
     row: Row,
     root: Rotation,
     moves: Float[np.ndarray, "n m"],
-    carrying: Int[np.ndarray, " k"],
+    supports: Int[np.ndarray, " k"],
     balance: bool,
 ) -> Float[np.ndarray, "n r"]:
     rows, roots = _moved(row, root, moves)
@@ -90,8 +93,8 @@ def _residuals(
     matrices[:, 0] = roots.as_matrix() @ matrices[:, 0]
     joints = joint_positions(matrices)
     skin = joints[..., 1] - _RADIUS
-    floor = skin[:, carrying].mean(axis=1, keepdims=True)
-    uneven = (skin[:, carrying] - floor) / _LEVEL
+    floor = skin[:, supports].mean(axis=1, keepdims=True)
+    uneven = (skin[:, supports] - floor) / _LEVEL
     sunk = np.minimum(0, skin - floor) / _LEVEL
-    off = (np.einsum("j,njc->nc", _MASS, joints) - joints[:, carrying].mean(axis=1))[:, [0, 2]]
+    off = (np.einsum("j,njc->nc", _MASS, joints) - joints[:, supports].mean(axis=1))[:, [0, 2]]
     return np.hstack([uneven, sunk, off / _BALANCE * balance])

@@ -1,4 +1,4 @@
-"""Key poses on the feet; see `tpifu.broad_key`."""
+"""Standing key poses; see `broad_key.py`."""
 
 from tpifu.sources.synthetic.broad_key import FEET, HANDS, RIGHT_FOOT, Key, Points
 from tpifu.sources.synthetic.key_pose import Pose
@@ -18,7 +18,7 @@ STAND = (
     Key({"trunk": (4, 0, -30), "head": (0, 0, -40), "left_shoulder": (75, -15, 0),
         "right_shoulder": (-35, 40, 0)}),
 )
-# The left leg in six phases of two steps, from its landing on: hip, knee, ankle pointed, toes up.
+# Left leg in six phases of two steps, starting at its contact: hip, knee, ankle pointed, toes up.
 GAIT = (
     (24, 4, -3, 0), (14, 16, 5, 0), (0, 10, -8, 0),
     (-20, 14, 0, 25), (-4, 55, 14, 10), (24, 42, -3, 0),
@@ -26,8 +26,8 @@ GAIT = (
 
 
 def gait(stride: float, reach: float, high: float, crouch: int, arms: float) -> tuple[Key, ...]:
-    """Two steps of `stride` metres. `high` scales the flexion of all joints, `reach` that of the
-    hips, `arms` the swing of the arms; `crouch` bends both legs, degrees."""
+    """Two steps, `stride` metres in total. `high` scales the flexion of hips and knees, `reach`
+    that of the hips, `arms` the arm swing; `crouch` bends both legs, degrees."""
     keys = []
     for phase in range(6):
         pose: Pose = {
@@ -44,7 +44,7 @@ def gait(stride: float, reach: float, high: float, crouch: int, arms: float) -> 
                 f"{side}_elbow": (18 + 25 * (high - 1),),
             }
         support: Points = ("left_foot",) if phase < 3 else ("right_foot",)
-        # In a walk the other foot is still on the floor as one lands.
+        # While walking, the other foot is still on the floor when one lands.
         keys.append(Key(pose, FEET if phase % 3 == 0 and high < 1.5 else support))
     return tuple(keys)
 

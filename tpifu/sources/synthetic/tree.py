@@ -1,5 +1,4 @@
-"""The embedded stand-in for SURREAL: procedural motion on the embedded body, written as a
-SURREAL-shaped tree."""
+"""Procedural motion on the embedded bodies, written as a tree in SURREAL's layout."""
 
 import math
 from collections.abc import Callable
@@ -23,14 +22,14 @@ from tpifu.sources.synthetic.broad import NAMES, make_broad
 from tpifu.sources.synthetic.motion import Motion, make_motion
 
 FRAMES = (30, 100)
-"""Shortest and longest clip; SURREAL's have at most 100 frames."""
+"""Shortest and longest clip, frames; SURREAL's clips have at most 100."""
 _BROAD = 1_000
-"""Seeds the broad family's clips apart from the nine motions, whose places are 0 to 8."""
+"""Separates the seeds of broad clips from those of the nine motions, which are 0 to 8."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A person: a number as CMU's subjects have one, a gender, a shape, a manner of moving."""
+    """A person: a number like those of CMU's subjects, gender, shape and style of motion."""
 
     number: int
     split: Literal["train", "test"]
@@ -40,7 +39,7 @@ class Subject:
 
 
 def draw_subjects(counts: Synthetic, seed: int) -> list[Subject]:
-    """Train subjects are numbered from 1, test subjects follow; genders alternate."""
+    """Train subjects are numbered from 1, then test subjects; genders alternate."""
     subjects = []
     for number in range(1, counts.train_subjects + counts.test_subjects + 1):
         rng = np.random.default_rng([seed, number])
@@ -57,8 +56,7 @@ def draw_subjects(counts: Synthetic, seed: int) -> list[Subject]:
 
 
 def write_synthetic(out: Path, synthetic: Synthetic, seed: int, *, jobs: int) -> None:
-    """Every subject performs the motions of `synthetic.motions`; `out` appears whole or not at
-    all."""
+    """Write a tree atomically. Each subject performs the motions of `synthetic.motions`."""
     with whole_folder(out) as tree:
         write_embedded(tree / "smpl")
         task = partial(_write_subject, tree=tree, synthetic=synthetic, seed=seed)
@@ -82,8 +80,8 @@ def _write_subject(subject: Subject, *, tree: Path, synthetic: Synthetic, seed: 
 
 
 def broad_names(subject: int, clips: int, seed: int) -> list[str]:
-    """Families of a subject's clips: all of them in a random order, then again in another. More
-    clips leave the first ones as they are."""
+    """Families of a subject's clips: all families in random order, repeatedly. The first ones do
+    not depend on the number of clips."""
     rng = np.random.default_rng([seed, subject, _BROAD])
     rounds = -(-clips // len(NAMES))
     order = np.concatenate([rng.permutation(len(NAMES)) for _ in range(rounds)])
@@ -107,8 +105,8 @@ def _write_clip(
 
 
 def perform(subject: Subject, sequence: str, motion: Motion, heading: float) -> Clip:
-    """`motion` by `subject`, turned by `heading` radians about +y, feet (or hands) on the floor at
-    y = 0."""
+    """A clip of `subject` performing `motion`, rotated by `heading` radians about +y; the floor is
+    at y = 0."""
     turn = Rotation.from_euler("y", heading)
     pose = motion.pose.astype(np.float64)
     pose[:, :3] = (turn * Rotation.from_rotvec(pose[:, :3])).as_rotvec()
