@@ -17,6 +17,7 @@ from helpers.acclaim import (
     Angles,
     amc_text,
     asf_text,
+    mutated,
     random_angles,
     slow_skeleton,
     standing,
@@ -214,33 +215,6 @@ def test_other_files_are_rejected(tmp_path):
     rejected(lambda: read_skeleton(path), path, "larger than 65,536 bytes")
     rejected(lambda: read_motion(path, skeleton), path, "larger than 67,108,864 bytes")
     rejected(lambda: read_skeleton(tmp_path), tmp_path, "no such file")
-
-
-STRANGE = ("", "nan", "-1e308", "1e400", "9" * 450, "9" * 5000, ":root", "begin", "end", "\0", "#")
-
-
-def mutated(text: str, rng: random.Random) -> str:
-    """Delete, copy, swap or cut lines, or replace a word or a character, one to three times."""
-    lines = text.splitlines()
-    for _ in range(rng.randint(1, 3)):
-        at, other, kind = rng.randrange(len(lines)), rng.randrange(len(lines)), rng.randrange(7)
-        words = lines[at].split() or [""]
-        word = rng.randrange(len(words))
-        if kind == 0 and len(lines) > 1:
-            del lines[at]
-        elif kind == 1:
-            lines.insert(at, lines[other])
-        elif kind == 2:
-            lines[at], lines[other] = lines[other], lines[at]
-        elif kind in (3, 4):
-            words[word] = rng.choice(STRANGE if kind == 3 else lines[other].split() or [""])
-            lines[at] = " ".join(words)
-        elif kind == 5:
-            place = rng.randrange(len(lines[at]) + 1)
-            lines[at] = lines[at][:place] + chr(rng.randrange(1, 300)) + lines[at][place + 1 :]
-        else:
-            lines = lines[: at + 1]
-    return "\n".join(lines)
 
 
 def test_mutated_files_are_read_or_rejected_in_little_memory(ends, tmp_path):
