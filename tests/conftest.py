@@ -47,7 +47,7 @@ with open(sys.argv[1], "a") as file:
 
 @pytest.fixture
 def held_elsewhere():
-    """`with held_elsewhere(path):` runs while another process holds that lock; yields the process."""
+    """`with held_elsewhere(path):` has another process hold that lock; yields the process."""
 
     @contextmanager
     def hold(path: Path):
