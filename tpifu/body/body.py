@@ -10,7 +10,6 @@ import io
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import smplx
@@ -79,8 +78,8 @@ class Body:
 
 
 @functools.cache
-def embedded_body(gender: Literal["female", "male"]) -> Body:
-    """A body embedded in the package."""
+def embedded_body(gender: str) -> Body:
+    """The "female" or "male" body embedded in the package."""
     return load_body(_ASSETS / f"body_{gender}.npz", gender)
 
 
