@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from tpifu.config import Hourglass, Model
-from tpifu.geometry.camera import calibration
+from tpifu.geometry.camera import calibration, project
 from tpifu.model.hourglass import HourglassLevels, NormReLU, StackedHourglass
 from tpifu.model.kernels import norm
 from tpifu.model.kernels.lookup import lookup, plain_lookup
@@ -181,6 +181,24 @@ def test_a_feature_map_is_looked_up_where_the_point_projects(tiny_model):
     torch.testing.assert_close(seen[0][0, :, 0], (x + 1) / 2 * 8 - 0.5)  # u, centres at halves
     torch.testing.assert_close(seen[0][0, :, 1], (1 - y) / 2 * 8 - 0.5)  # v, downwards
     torch.testing.assert_close(seen[0][0, :, -1], points[0, :, 2] / 0.3)  # metres / z_normalization
+
+
+def test_points_project_in_float32_under_bfloat16(tiny_model, monkeypatch):
+    seen = []
+
+    def record(features, frames, xy, align_corners):
+        seen.append(xy)
+        return lookup(features, frames, xy, align_corners)
+
+    monkeypatch.setattr("tpifu.model.pifu.lookup", record)
+    network = PIFu(tiny_model.with_window(1), 2.56)
+    points = torch.rand(1, 50, 3) * 2 - 1
+    calib = torch.from_numpy(calibration(37.0, 2.56))[None]
+    images = torch.zeros(1, 32, 32, 2, dtype=torch.uint8)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        network(images, torch.zeros(1, 1, dtype=torch.long), points, calib)
+    for xy in seen:
+        assert torch.equal(xy, project(calib, points)[..., :2])
 
 
 def test_occupancy_is_0_outside_the_box(tiny_model):

@@ -61,7 +61,8 @@ class PIFu(nn.Module):
     ) -> Float[Tensor, "b n"]:
         """P(F(I)_x, z(X)): occupancy of `points` from the feature maps of one stack; 0 outside the
         box [-1, 1]^3, the region the images cover."""
-        ndc = project(calib, points)
+        with torch.autocast(points.device.type, enabled=False):
+            ndc = project(calib, points)  # bfloat16 would move points by up to 6 mm
         at_points = lookup(features, frames, ndc[..., :2], self.align_corners)
         depth = depth_feature(ndc[..., 2:], self.window, self.z_normalization)
         occupancy = self.classifier(torch.cat([at_points, depth.to(at_points.dtype)], dim=-1))

@@ -1,0 +1,125 @@
+"""The functions of tools/release_models.py on the tiny data; the whole command is rehearsed by
+hand (`--rehearse`), since making its data takes half a minute."""
+
+import csv
+import importlib
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from tpifu.config import Evaluate, Hourglass, Model, Render, Sample
+from tpifu.dataset.resident import read_resident
+from tpifu.dataset.windows import Windows
+from tpifu.model.folder import load_model
+from tpifu.shards.folder import DataFolder
+from tpifu.train.timed import Limit
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def release(monkeypatch):
+    """A function that imports one of the command's modules."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "tools")
+    return lambda part: importlib.import_module(f"release_{part}")
+
+
+@pytest.fixture
+def recipe(release, tiny_model):
+    whole = release("recipe").REHEARSAL
+    train = whole.train.model_copy(update={"batch_size": 4, "points": 50})
+    wide = Model.model_validate(
+        tiny_model.model_dump() | {"hourglass": Hourglass(stacks=2, depth=1, dim=16)}
+    )
+    return replace(
+        whole,
+        render=Render(size=32, views=2),
+        sample=Sample(near_surface=300, uniform=100, grid=12),
+        networks=[wide, tiny_model],
+        train=train,
+        evaluate=Evaluate(
+            points=100, frames=2, sequence=0, resolution=16, start=8, surface_points=200
+        ),
+        images=4,
+        validation_windows=4,
+        measuring=0.1,
+    )
+
+
+@pytest.mark.parametrize(("windows", "dim"), [(1, 16), (10**9, 8)])
+def test_the_widest_network_that_sees_enough_windows_is_chosen(release, recipe, windows, dim):
+    log = release("log").Log()
+    enough = replace(recipe, windows=windows)
+    how = {"training": 100.0, "compiling": 0.0}
+    tuned = release("tune").tune(enough, CPU, "float32", **how, log=log)
+    assert tuned.model.hourglass.dim == dim
+    assert not tuned.compiled
+    assert tuned.speeds["baseline"] > 0
+    assert tuned.speeds["temporal"] > 0
+
+
+def test_a_filter_that_takes_too_long_to_compile_stays_eager(release, recipe):
+    log = release("log").Log()
+    how = {"training": 100.0, "compiling": 0.5}
+    tuned = release("tune").tune(recipe, CPU, "float32", **how, log=log)
+    assert not tuned.compiled
+    assert any("not compiled" in line for line in log.lines)
+    assert tuned.speeds["temporal"] > 0
+
+
+def test_models_metrics_and_pictures_are_written(release, recipe, tiny, tmp_path):
+    log, models = release("log").Log(), release("models")
+    how = {"training": 100.0, "compiling": 0.0}
+    tuned = release("tune").tune(recipe, CPU, "float32", **how, log=log)
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "data").symlink_to(tiny)
+    outputs = release("outputs").Outputs(tmp_path / "out", tmp_path / "work", recipe, {"card": "x"})
+    outputs.out.mkdir()
+    data = {
+        split: read_resident(Windows(tiny / "views", tiny / "points", split, 1), CPU, jobs=1)
+        for split in ("train", "validation")
+    }
+    for name in ("temporal", "baseline"):
+        limit = Limit(seconds=600.0, steps=12)
+        models.train(name, tuned, data, limit, outputs, "float32", 0, log)
+        work = tmp_path / "work" / name
+        models.measure(outputs.out / name, DataFolder(tiny), recipe.evaluate, 0, work, 1)
+        outputs.measured.append(name)
+    outputs.draw_losses()
+    outputs.draw_sheet()
+    outputs.write(log.seconds, log.lines)
+    found = {str(path.relative_to(outputs.out)) for path in outputs.out.rglob("*.*")}
+    assert found == {
+        *("baseline/model.pt", "temporal/model.pt", "metrics.json", "per_mesh.parquet"),
+        *("loss.csv", "loss.png", "sheet.png", "machine.json"),
+    }
+    metrics = json.loads((outputs.out / "metrics.json").read_text())
+    assert metrics["temporal"]["nine"]["iou"] == metrics["temporal"]["iou"]
+    assert metrics["validation"]["baseline"][-1]["step"] == 12
+    assert set(pq.read_table(outputs.out / "per_mesh.parquet")["model"].to_pylist()) == {
+        "baseline",
+        "temporal",
+    }
+    with (outputs.out / "loss.csv").open() as file:
+        assert len(list(csv.reader(file))) == 25
+    model = load_model(outputs.out / "temporal", CPU)
+    assert model.config.neighborhood == 3
+    assert (model.size, model.lighting) == (32, recipe.lighting)
+
+
+def test_a_failed_part_is_logged_and_stops_nothing(release):
+    log = release("log").Log()
+    with log.attempt("drawing"):
+        raise ValueError("no ink")
+    assert "drawing FAILED: ValueError: no ink" in log.lines[-1]
+    assert "drawing" in log.seconds
+
+
+def test_a_time_limit_interrupts(release):
+    with pytest.raises(TimeoutError), release("log").time_limit(0.05):
+        time.sleep(5)

@@ -1,0 +1,236 @@
+"""Make the models that ship, on one machine in a given time: data, both models, evaluation.
+
+python tools/release_models.py --minutes 9.3 --out FOLDER           (one GPU, 16 cores)
+python tools/release_models.py --minutes 4 --out FOLDER --rehearse  (the same in small, on a CPU)
+
+The command needs neither DVC nor a network. FOLDER receives NAME/model.pt (float16) of the baseline
+and of the temporal model, metrics.json, per_mesh.parquet, loss.csv, loss.png, sheet.png and
+machine.json. Weights are written during training, so later failures never cost them.
+
+The GPU is tuned while all cores make the data. Both models train on the same number of windows: the
+temporal model for its share of the time, then the baseline for as many steps. The temporal model is
+evaluated on the CPU while the baseline trains.
+"""
+
+import argparse
+import multiprocessing
+import os
+import platform
+import tempfile
+import time
+from concurrent.futures import Future, ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from release_log import Log
+from release_outputs import Outputs
+from release_recipe import (
+    DATA,
+    EVALUATION,
+    NEIGHBORHOOD,
+    REHEARSAL,
+    RELEASE,
+    WINDOW,
+    Recipe,
+)
+from release_tune import Tuned, new_network, parts_of, steps_of, tune
+
+from tpifu.config import Evaluate, Precision
+from tpifu.dataset.resident import Resident, read_resident
+from tpifu.dataset.windows import Windows
+from tpifu.errors import exit_on_error
+from tpifu.evaluate.evaluate import evaluate
+from tpifu.model.folder import device_from, load_model
+from tpifu.prepare.meshes import export_meshes
+from tpifu.prepare.points import write_points
+from tpifu.prepare.views import write_views
+from tpifu.shards.folder import DataFolder
+from tpifu.sources.tree import write_tree
+from tpifu.train.step import surface_level
+from tpifu.train.timed import Limit, Report, fit_timed, use_filter, validated
+
+
+def prepare(data: DataFolder, recipe: Recipe, seed: int, jobs: int) -> dict[str, float]:
+    """Write tree, meshes, views and points; returns the seconds of each."""
+    seconds, began = {}, time.monotonic()
+
+    def lap(name: str) -> None:
+        nonlocal began
+        seconds[name] = round(time.monotonic() - began, 1)
+        began = time.monotonic()
+
+    tree, cache = data.path / "tree", data.path / "cache"
+    write_tree(tree, recipe.data, seed, cache=cache, environment={}, jobs=jobs)
+    lap("motion")
+    export_meshes(tree, data.meshes, recipe.data, seed, jobs=jobs)
+    lap("meshes")
+    write_views(
+        data.meshes,
+        data.views,
+        recipe.render,
+        window=WINDOW,
+        seed=seed,
+        backend="embree",
+        jobs=jobs,
+    )
+    lap("views")
+    half = WINDOW / 2
+    write_points(data.meshes, data.points, recipe.sample, half=half, seed=seed, jobs=jobs)
+    lap("points")
+    return seconds
+
+
+def measure(
+    model: Path, data: DataFolder, config: Evaluate, seed: int, out: Path, jobs: int
+) -> dict[str, Any]:
+    """Evaluate a model as it ships, on the CPU; `out` receives the table and the meshes."""
+    trained = load_model(model, torch.device("cpu"))
+    return evaluate(trained, data, config, seed, out, jobs=jobs)
+
+
+def train(
+    name: str,
+    tuned: Tuned,
+    data: dict[str, Resident],
+    limit: Limit,
+    outputs: Outputs,
+    precision: Precision,
+    seed: int,
+    log: Log,
+) -> None:
+    """Train a model. Its folder receives the averaged weights after every twentieth."""
+    recipe, model = outputs.recipe, tuned.model.with_window(NEIGHBORHOOD[name])
+    network = new_network(model, seed, data["train"].images.device)
+    use_filter(network, tuned.image_filter)
+    steps = steps_of(data["train"], recipe, model, seed)
+    held_out = steps_of(data["validation"], recipe, model, seed)
+    parts = parts_of(steps, recipe.images)
+    count = max(1, recipe.validation_windows // held_out.batch_size)
+    batches = [batch for _ in range(count) for batch in held_out.draw(parts)]
+    level = surface_level(data["train"].inside_share)
+    rows = outputs.validation[name] = []
+    due = 0.05
+
+    def watch(report: Report) -> None:
+        nonlocal due
+        if report.progress < due:
+            return
+        due = report.progress + 0.05
+        outputs.save(name, report.average, model, level)
+        found = validated(report.average, batches)
+        rows.append({"step": report.step, "loss": report.loss, **found})
+        log(
+            f"{name} {report.progress:4.0%}, step {report.step}: loss {report.loss:.4f}, "
+            f"validation IoU {found['iou']:.4f}, MSE {found['mse']:.4f}"
+        )
+
+    _, outputs.curves[name] = fit_timed(
+        network, steps, recipe.train, limit, watch, parts=parts, precision=precision
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    log, total, seed = Log(), 60 * options.minutes, options.seed
+    recipe = REHEARSAL if options.rehearse else RELEASE
+    device = device_from(options.device)
+    on_gpu = device.type == "cuda"
+    precision: Precision = "bfloat16" if on_gpu else "float32"
+    work = options.work or Path(tempfile.mkdtemp(prefix="release-"))
+    options.out.mkdir(parents=True, exist_ok=True)
+    machine = {
+        "card": torch.cuda.get_device_name(device) if on_gpu else platform.machine(),
+        "cores": options.jobs,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "precision": precision,
+        "seed": seed,
+        "minutes": options.minutes,
+    }
+    outputs = Outputs(options.out, work, recipe, machine)
+    log(f"{machine['card']}, torch {torch.__version__}, {options.jobs} cores, work in {work}")
+    torch.backends.cudnn.benchmark = True
+    folder, trained_by = DataFolder(work / "data"), total * (1 - EVALUATION)
+    # A fresh process: CUDA does not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as helper:
+        # Tuning and training need two cores meanwhile.
+        jobs = max(1, options.jobs - 2)
+        preparing = helper.submit(prepare, folder, recipe, seed, jobs)
+        with log.part("tune"):
+            tuned = tune(
+                recipe,
+                device,
+                precision,
+                training=trained_by - total * DATA,
+                compiling=total * 0.2 if options.compile else 0.0,
+                log=log,
+            )
+        machine |= {
+            "network": tuned.model.model_dump(mode="json"),
+            "compiled": tuned.compiled,
+            "measured_windows_per_s": {k: round(v, 1) for k, v in tuned.speeds.items()},
+        }
+        with log.part("wait for data"):
+            machine["data_seconds"] = preparing.result()
+        with log.part("load"):
+            data = {
+                split: read_resident(
+                    Windows(folder.views, folder.points, split, 1), device, jobs=options.jobs
+                )
+                for split in ("train", "validation")
+            }
+        machine["meshes"] = {split: len(own.images) for split, own in data.items()}
+        log(f"data: {machine['data_seconds']}, {machine['meshes']}")
+
+        share = tuned.speeds["baseline"] / sum(tuned.speeds.values())  # of the slower, temporal one
+        limit = Limit(seconds=(trained_by - log.elapsed) * share)
+        evaluating: dict[str, Future[dict[str, Any]]] = {}
+        for name in NEIGHBORHOOD:
+            with log.attempt(f"train {name}"):
+                train(name, tuned, data, limit, outputs, precision, seed, log)
+            steps = len(outputs.curves[name].losses) if name in outputs.curves else None
+            limit = Limit(seconds=max(1.0, trained_by - log.elapsed), steps=steps)
+            with log.attempt("write"):
+                outputs.write(log.seconds, log.lines)
+            evaluating[name] = helper.submit(
+                measure,
+                options.out / name,
+                folder,
+                recipe.evaluate,
+                seed,
+                work / name,
+                jobs,
+            )
+        with log.attempt("draw losses"):
+            outputs.draw_losses()
+        for name, future in evaluating.items():
+            with log.attempt(f"wait for evaluation of {name}"):
+                log(f"{name}: {future.result(timeout=max(1.0, total - log.elapsed))}")
+                outputs.measured.append(name)
+                outputs.write(log.seconds, log.lines)
+        with log.attempt("draw sheet"):
+            outputs.draw_sheet()
+        log("done")
+        outputs.write(log.seconds, log.lines)
+        if len(outputs.measured) < len(evaluating):  # do not wait for an evaluation that is late
+            for process in multiprocessing.active_children():
+                process.terminate()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--work", type=Path, help="folder for data and reports; default: temporary")
+    parser.add_argument("--device", help="cpu, cuda or cuda:N; default: CUDA if available")
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--rehearse", action="store_true", help="small data and networks")
+    with exit_on_error():
+        run(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()

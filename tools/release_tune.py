@@ -1,0 +1,140 @@
+"""Choose the network and how its steps run, by measuring training steps on this device."""
+
+from dataclasses import dataclass
+
+import torch
+from release_log import Log, time_limit
+from release_recipe import NEIGHBORHOOD, WINDOW, Recipe
+
+from tpifu.config import Model, Precision
+from tpifu.dataset.resident import Resident, ResidentSteps
+from tpifu.model.hourglass import StackedHourglass
+from tpifu.model.pifu import PIFu
+from tpifu.train.optimizers import optimizers
+from tpifu.train.timed import compile_filter, speed, update, use_filter
+
+COMPILED_GAIN = 1.5
+"""Speed of compiled steps over eager ones, assumed when the network is chosen."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What was chosen and measured."""
+
+    model: Model
+    image_filter: StackedHourglass
+    """Of the chosen network, perhaps compiled."""
+    compiled: bool
+    speeds: dict[str, float]
+    """Training speed of each model, windows per second."""
+
+
+def steps_of(data: Resident, recipe: Recipe, model: Model, seed: int) -> ResidentSteps:
+    train = recipe.train
+    return ResidentSteps(
+        data,
+        train.batch_size,
+        train.points,
+        seed,
+        neighborhood=model.neighborhood,
+        windows_per_clip=train.windows_per_clip,
+        flip=train.flip,
+    )
+
+
+def parts_of(steps: ResidentSteps, images: int) -> int:
+    """Number of parts of a step that filter `images` images each."""
+    parts, rest = divmod(steps.images, images)
+    assert rest == 0, f"a step of {steps.images} images has no parts of {images}"
+    return parts
+
+
+def new_network(model: Model, seed: int, device: torch.device) -> PIFu:
+    """One seed gives both models the same initial filter."""
+    torch.manual_seed(seed)
+    return PIFu(model, WINDOW).to(device).train()
+
+
+def noise(recipe: Recipe, device: torch.device) -> Resident:
+    """Random data with the shapes of a split, to measure steps on."""
+    size, pool = recipe.render.size, recipe.sample.near_surface + recipe.sample.uniform
+    clips, frames = 4, recipe.train.batch_size // 2
+    meshes = clips * frames
+    return Resident(
+        images=torch.randint(256, (meshes, 1, size, size, 2), dtype=torch.uint8, device=device),
+        codes=torch.randint(-9000, 9000, (meshes, pool, 3), dtype=torch.int16, device=device),
+        inside=torch.rand(meshes, pool, device=device) < 0.4,
+        calib=torch.eye(3, 4, device=device).expand(clips, 1, 3, 4) / (WINDOW / 2),
+        first=torch.arange(0, meshes, frames, device=device),
+        length=torch.full((clips,), frames, device=device),
+    )
+
+
+def tune(
+    recipe: Recipe,
+    device: torch.device,
+    precision: Precision,
+    *,
+    training: float,
+    compiling: float,
+    log: Log,
+) -> Tuned:
+    """Choose the widest network that can see `recipe.windows` windows in `training` seconds, both
+    models together. Compile its filter if that takes at most `compiling` seconds and is faster."""
+    data = noise(recipe, device)
+
+    def rate(network: PIFu, model: Model) -> float:
+        steps = steps_of(data, recipe, model, 0)
+        return speed(
+            network,
+            steps,
+            recipe.train,
+            recipe.measuring,
+            parts=parts_of(steps, recipe.images),
+            precision=precision,
+        )
+
+    def windows(baseline: float, temporal: float) -> float:
+        """Windows that each model sees, at these speeds."""
+        return training / (1 / baseline + 1 / temporal)
+
+    for model in recipe.networks:
+        single, several = model.with_window(1), model.with_window(NEIGHBORHOOD["temporal"])
+        network = new_network(single, 0, device)
+        steps = steps_of(data, recipe, single, 0)
+        baseline = rate(network, single)
+        # The filter takes most of the time.
+        temporal = baseline * steps.images / steps_of(data, recipe, several, 0).images
+        expected = COMPILED_GAIN * windows(baseline, temporal)
+        log(f"dim {model.hourglass.dim}: {baseline:.0f} windows/s eager, {expected:.0f} expected")
+        if expected >= recipe.windows:
+            break
+
+    if compiling:
+        updaters, parts = (
+            optimizers(recipe.train.optimizer, network),
+            parts_of(steps, recipe.images),
+        )
+        with log.part("compile"), time_limit(compiling):
+            fault = compile_filter(
+                network, lambda: update(network, updaters, steps.draw(parts), 1e-6, precision)
+            )
+        if fault is None:
+            compiled = rate(network, single)
+            log(f"compiled: {compiled:.0f} windows/s")
+            if compiled < baseline:
+                network.image_filter._compiled_call_impl = None
+            baseline = max(baseline, compiled)
+        else:
+            log(f"not compiled: {fault}")
+
+    wide = new_network(several, 0, device)
+    use_filter(wide, network.image_filter)
+    temporal = rate(wide, several)
+    log(f"temporal: {temporal:.0f} windows/s; {windows(baseline, temporal):.0f} windows each")
+    return Tuned(
+        model=model,
+        image_filter=network.image_filter,
+        compiled=network.image_filter._compiled_call_impl is not None,
+        speeds={"baseline": baseline, "temporal": temporal},
+    )

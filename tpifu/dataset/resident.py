@@ -1,0 +1,212 @@
+"""A split as tensors on the training device, and training steps drawn there.
+
+`tpifu.dataset.steps` reads each step from shards. A GPU that trains on thousands of windows per
+second needs the whole split in its memory. Steps follow the rules of `TrainingSteps`, with random
+numbers drawn on the device.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, Int16, UInt8
+from torch import Tensor
+
+from tpifu.dataset.windows import Batch, Windows
+from tpifu.errors import ConfigError
+from tpifu.parallel import parallel_map
+from tpifu.shards.coding import POINT_STEP, unpack_bits, unpack_codes
+
+_CLIPS_A_TASK = 4
+"""Clips one process decodes at a time: about 25 MB of images at 256 px and four views."""
+
+
+@dataclass(frozen=True)
+class Resident:
+    """All frames of a split: frame i of clip c is mesh `first[c] + i`."""
+
+    images: UInt8[Tensor, "m v h w c"]
+    codes: Int16[Tensor, "m pool 3"]
+    """Stored point codes, in steps of POINT_STEP metres."""
+    inside: Bool[Tensor, "m pool"]
+    calib: Float[Tensor, "clips v 3 4"]
+    first: Int[Tensor, " clips"]
+    length: Int[Tensor, " clips"]
+
+    @property
+    def inside_share(self) -> float:
+        """Share of all stored points that lie inside."""
+        return float(self.inside.float().mean(dtype=torch.float64))
+
+
+def read_resident(windows: Windows, device: torch.device, *, jobs: int) -> Resident:
+    """Decode every view and point pool of a split with `jobs` processes. All clips must have the
+    same number of views."""
+    lengths = [len(rows) for _, rows in windows.clips]
+    first = np.cumsum([0, *lengths])
+    size, views = windows.views.metadata["size"], windows.view_count(0)
+    pool = windows.points.metadata["near_surface"] + windows.points.metadata["uniform"]
+    numbers = list(range(len(lengths)))
+    tasks = [numbers[i : i + _CLIPS_A_TASK] for i in range(0, len(numbers), _CLIPS_A_TASK)]
+    images = torch.zeros((first[-1], views, size, size, 2), dtype=torch.uint8, device=device)
+    codes = torch.zeros((first[-1], pool, 3), dtype=torch.int16, device=device)
+    inside = torch.zeros((first[-1], pool), dtype=torch.bool, device=device)
+    calib = torch.zeros((len(lengths), views, 3, 4), device=device)
+    found = parallel_map(partial(_decoded, windows=windows), tasks, jobs=jobs, label="load")
+    for own, arrays in zip(tasks, found, strict=True):
+        meshes = slice(int(first[own[0]]), int(first[own[-1] + 1]))
+        for whole, part in zip((images, codes, inside), arrays[:3], strict=True):
+            whole[meshes] = torch.from_numpy(part).to(device)
+        calib[own] = torch.from_numpy(arrays[3]).to(device)
+    return Resident(
+        images=images,
+        codes=codes,
+        inside=inside,
+        calib=calib,
+        first=torch.from_numpy(first[:-1]).to(device),
+        length=torch.tensor(lengths, device=device),
+    )
+
+
+def _decoded(clips: Sequence[int], *, windows: Windows) -> tuple[np.ndarray, ...]:
+    """Images, codes and labels of some clips' frames, and the clips' cameras."""
+    images, codes, inside, calibs = [], [], [], []
+    for clip in clips:
+        rows = windows.clips[clip][1]
+        frames = np.arange(len(rows))
+        seen = [windows.pixels(clip, view, frames) for view in range(windows.view_count(clip))]
+        images.append(np.stack([pixels for pixels, _ in seen], axis=1))
+        calibs.append(np.stack([calib for _, calib in seen]))
+        for stored in windows.points.read(rows.tolist(), ["points", "inside"]):
+            own = unpack_codes(stored["points"])
+            codes.append(own)
+            inside.append(unpack_bits(stored["inside"], len(own)))
+    return np.concatenate(images), np.stack(codes), np.stack(inside), np.stack(calibs)
+
+
+def balanced_choice(
+    inside: Bool[Tensor, "b pool"], count: int, generator: torch.Generator
+) -> Int[Tensor, "b n"]:
+    """`count` distinct point numbers a row, half of them inside; where one kind is too few, the
+    other fills up. As `balanced_draw`."""
+    pool = inside.shape[1]
+    keys = torch.rand(inside.shape, generator=generator, device=inside.device)
+    order = (keys + ~inside).argsort(dim=1)  # inside points first, each kind in random order
+    within = inside.sum(dim=1, keepdim=True)
+    first = within.clamp(max=count // 2).maximum(count - (pool - within))
+    place = torch.arange(count, device=inside.device)[None]
+    return order.gather(1, torch.where(place < first, place, within + place - first))
+
+
+class ResidentSteps:
+    """The endless sequence of training batches of a resident split.
+
+    A step takes `batch_size` windows in runs of exactly `windows_per_clip` neighbours in one view.
+    An epoch visits each clip once, from a random first frame; frames that fill no whole run are
+    left out of it, so that every step has tensors of the same shape. Neither the runs nor their
+    views, mirroring and points depend on `neighborhood`: with one seed the baseline and the
+    temporal model see the same steps.
+    """
+
+    def __init__(
+        self,
+        data: Resident,
+        batch_size: int,
+        points: int,
+        seed: int,
+        *,
+        neighborhood: int,
+        stride: int = 1,
+        windows_per_clip: int = 1,
+        flip: float = 0.0,
+    ) -> None:
+        """`flip`: share of runs whose images and camera are mirrored left-right.
+
+        Raises ConfigError if the split cannot fill a step.
+        """
+        if batch_size % windows_per_clip:
+            raise ConfigError(
+                f"a batch of {batch_size} windows has no whole runs of {windows_per_clip}"
+            )
+        if points > data.codes.shape[1]:
+            raise ConfigError(f"{points} points a mesh asked for, stored are {data.codes.shape[1]}")
+        self.data, self.points, self.seed, self.flip = data, points, seed, flip
+        self.batch_size, self.windows_per_clip = batch_size, windows_per_clip
+        device = data.images.device
+        reach = stride * (neighborhood // 2)
+        seen = np.arange(windows_per_clip)[:, None] + np.arange(-reach, reach + 1, stride)
+        offsets, places = np.unique(seen, return_inverse=True)
+        self._offsets = torch.from_numpy(offsets).to(device)
+        """Frames that a run sees, counted from its first centre."""
+        self._places = torch.from_numpy(places.reshape(seen.shape)).to(device)
+        self._generator = torch.Generator(device).manual_seed(seed)
+        self._lengths = data.length.cpu().numpy()
+        self._epoch = 0
+        self._runs = torch.zeros((0, 2), dtype=torch.long, device=device)
+        if (self._lengths < windows_per_clip).all():
+            raise ConfigError(f"no clip has {windows_per_clip} frames")
+
+    @property
+    def images(self) -> int:
+        """Images that a step filters."""
+        return self.batch_size // self.windows_per_clip * len(self._offsets)
+
+    def draw(self, parts: int = 1) -> list[Batch]:
+        """The next step, in equal parts."""
+        data, generator, width = self.data, self._generator, self.windows_per_clip
+        device = data.images.device
+        runs = self.batch_size // width
+        assert runs % parts == 0, f"{runs} runs make no {parts} equal parts"
+        clip, centre = self._next(runs).T
+        view = torch.randint(data.images.shape[1], (runs,), generator=generator, device=device)
+        mirrored = torch.rand(runs, generator=generator, device=device) < self.flip
+
+        last = data.length[clip] - 1
+        seen = torch.minimum((centre[:, None] + self._offsets).clamp(min=0), last[:, None])
+        images = data.images[data.first[clip, None] + seen, view[:, None]]
+        images = torch.where(mirrored[:, None, None, None, None], images.flip(3), images)
+        calib = data.calib[clip, view]
+        sign = torch.where(mirrored, -1.0, 1.0)
+        calib = torch.cat([calib[:, :1] * sign[:, None, None], calib[:, 1:]], dim=1)
+
+        meshes = (data.first[clip] + centre)[:, None] + torch.arange(width, device=device)
+        meshes = meshes.flatten()
+        labels = data.inside[meshes]
+        chosen = balanced_choice(labels, self.points, generator)
+        codes = data.codes[meshes[:, None], chosen]
+        points = codes.float() * POINT_STEP
+        labels = labels.gather(1, chosen).float()
+
+        together = runs // parts
+        slots = len(self._offsets) * torch.arange(together, device=device)
+        frames = (slots[:, None, None] + self._places).flatten(0, 1)
+        return [
+            Batch(
+                images=images[part * together : (part + 1) * together].flatten(0, 1),
+                frames=frames,
+                calib=calib[part * together : (part + 1) * together].repeat_interleave(width, 0),
+                points=points[part * together * width : (part + 1) * together * width],
+                labels=labels[part * together * width : (part + 1) * together * width],
+            )
+            for part in range(parts)
+        ]
+
+    def _next(self, count: int) -> Int[Tensor, "runs 2"]:
+        """Clip and first centre of the next runs."""
+        while len(self._runs) < count:
+            self._runs = torch.cat([self._runs, self._shuffled(self._epoch)])
+            self._epoch += 1
+        taken, self._runs = self._runs[:count], self._runs[count:]
+        return taken
+
+    def _shuffled(self, epoch: int) -> Int[Tensor, "runs 2"]:
+        rng = np.random.default_rng([self.seed, 0, epoch])
+        width = self.windows_per_clip
+        start = rng.integers(width, size=len(self._lengths))
+        counts = np.maximum(0, (self._lengths - start) // width)
+        clip = np.repeat(np.arange(len(counts)), counts)
+        number = np.arange(len(clip)) - np.repeat(np.cumsum(counts) - counts, counts)
+        runs = np.stack([clip, start[clip] + width * number], axis=1)
+        return torch.from_numpy(rng.permutation(runs)).to(self._runs.device)
