@@ -358,7 +358,8 @@ def test_the_network_of_the_paper_profile_takes_a_step(tmp_path):
     network = PIFu(params.model, params.camera.window)
     optimizer = torch.optim.Adam(network.parameters(), lr=params.train.learning_rate)
     assert network.classifier.layers[0].in_features == 769
-    images = torch.rand(3, 3, 64, 64) * 2 - 1  # smaller than 512 px: the weights are the same
+    # Smaller than 512 px: the weights are the same.
+    images = torch.randint(256, (3, 64, 64, 2), dtype=torch.uint8)
     calib = torch.eye(3, 4)[None] / 1.28
     points, labels = torch.rand(1, 10, 3) - 0.5, torch.ones(4, 1, 10)
     losses = []
