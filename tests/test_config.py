@@ -1,3 +1,4 @@
+import os
 import shutil
 import subprocess
 import sys
@@ -5,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import trimesh
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
@@ -197,8 +199,18 @@ def test_the_wheel_holds_the_params_file(tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         assert archive.read("tpifu/params.yaml") == REPOSITORY.read_bytes()
         archive.extractall(tmp_path / "installed")
-    code = "from tpifu.params_file import *; print(default_file(), load(default_file()).profile)"
-    installed = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path / "installed", capture_output=True, text=True
-    )
-    assert installed.stdout == f"{tmp_path / 'installed' / 'tpifu' / 'params.yaml'} laptop\n"
+    # The command, outside the checkout; the embedded body and the page are in the wheel as well.
+    trimesh.creation.icosphere(subdivisions=2, radius=0.5).export(tmp_path / "ball.ply")
+    command = [sys.executable, "-c", "from tpifu.cli.app import main; main()"]
+    for arguments in (["params"], ["render", "ball.ply", "-o", "out", "--size", "32"]):
+        installed = subprocess.run(
+            [*command, *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(tmp_path / "installed")},
+            capture_output=True,
+            text=True,
+        )
+        assert installed.returncode == 0, installed.stderr
+    assert list((tmp_path / "out" / "views").glob("*.parquet"))
+    for name in ("body/assets/body_male.npz", "report/web/page.html", "py.typed"):
+        assert (tmp_path / "installed" / "tpifu" / name).exists(), name
