@@ -1,11 +1,11 @@
 # make repro   motion -> Table 2 (the profile that params.yaml names)
 # make test    ruff, mypy, import-linter, pytest
-# Both make .venv first and start at once when it is there. PYTHON=python3.12 picks an interpreter;
-# TORCH_INDEX= (empty) takes torch from the default index, which on Linux is the CUDA build.
+# Both create .venv on first use. PYTHON=python3.12 selects an interpreter;
+# TORCH_INDEX= (empty) installs torch from the default index, which on Linux is the CUDA build.
 PYTHON ?= python3
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := $(CURDIR)/.venv/bin
-# DVC starts the stages with the `python` it finds first; a user's own PYTHONPATH must not shadow this checkout.
+# DVC runs stages with the first `python` on PATH; the user's PYTHONPATH must not shadow this checkout.
 export PATH := $(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
@@ -21,7 +21,7 @@ test: .venv/.ready
 	ruff format --check .
 	mypy
 	lint-imports
-	@# A thread each: pools of threads on the same cores wait for one another.
+	@# One thread per process: thread pools on the same cores slow each other down.
 	OMP_NUM_THREADS=1 pytest -n logical --dist loadfile
 
 format: .venv/.ready
@@ -32,10 +32,10 @@ format: .venv/.ready
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	    || { echo "error: $(PYTHON) is not Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 2; }
 	@$(PYTHON) -m venv .venv \
-	    || { echo "error: $(PYTHON) cannot make a virtual environment: apt-get install python3-venv"; exit 2; }
+	    || { echo "error: $(PYTHON) cannot create a virtual environment: apt-get install python3-venv"; exit 2; }
 	@if [ -n "$(TORCH_INDEX)" ] && $(BIN)/python -c 'import sys, urllib.request as u; u.urlopen(sys.argv[1], timeout=5)' \
 	    "$(TORCH_INDEX)/torch/" 2>/dev/null; then index="--extra-index-url $(TORCH_INDEX)"; \
-	    else index=; echo "torch: from pip's own index ($(TORCH_INDEX) does not answer)"; fi; \
+	    else index=; echo "torch: from pip's own index ($(TORCH_INDEX) is unreachable)"; fi; \
 	    $(BIN)/pip install --quiet --disable-pip-version-check $$index -c constraints.txt -e '.[dev]'
 	@$(BIN)/python -m pipeline.check
 	@touch $@

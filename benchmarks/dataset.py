@@ -1,14 +1,19 @@
-"""Reading training batches against training on them, one JSON line.
+"""Compare the speed of reading training batches with that of training; prints one JSON line.
 
-python benchmarks/dataset.py [--views data/views] [--points data/points]   (after dvc repro; a
-minute; the settings and the network of params.yaml's profile, one process)
+python benchmarks/dataset.py [--views data/views] [--points data/points]
 
-windows_per_s: of the temporal model, read by `TrainingSteps` in one thread, images and points drawn
-and changed as in training. ratio_train: over the windows a second of a training step on all cores;
-above 1, training does not wait. _baseline: the same for neighborhood 1. Minima of chunks of steps
-in turns; _median: medians. first_epoch_windows_per_s: with nothing opened or known yet.
-rss_growth_mb: resident memory after three epochs of reading less that after one; private_growth_mb:
-without what is mapped from files.
+Run it after dvc repro; it takes a minute. It uses one process, and the settings and the network of
+the profile in params.yaml.
+
+windows_per_s: reading speed of `TrainingSteps` in one thread for the temporal model, including
+augmentation and the drawing of points.
+ratio_train: windows_per_s divided by the windows per second of training steps on all cores;
+above 1, training does not wait for data.
+first_epoch_windows_per_s: speed of the first epoch, before any file is open or cached.
+rss_growth_mb: growth of resident memory from the end of the first epoch to the end of the third.
+private_growth_mb: the same without memory-mapped files.
+Suffixes: _baseline is for neighborhood 1. Values are minima over alternating rounds; _median marks
+medians.
 """
 
 import argparse
@@ -45,7 +50,7 @@ def training_steps(params: Params, model: Model, views: Path, points: Path) -> T
 
 
 def read_epochs(steps: TrainingSteps) -> dict[str, float]:
-    """Speed of the first, and memory from its end to that of the last."""
+    """Speed of the first epoch, and memory growth from its end to the end of the last one."""
     process = psutil.Process()
     length = len(steps.windows) // steps.batch_size
     start = time.perf_counter()
@@ -65,12 +70,12 @@ def read_epochs(steps: TrainingSteps) -> dict[str, float]:
 
 
 def against_training(params: Params, model: Model, steps: TrainingSteps) -> dict[str, list[float]]:
-    """Seconds a step of reading and of training, by round."""
+    """Seconds per step for reading and for training, by round."""
     torch.manual_seed(0)
     network = PIFu(model, params.camera.window).train()
     updaters = optimizers(params.train.optimizer, network)
     seconds: dict[str, list[float]] = {"read": [], "train": []}
-    for number in range(ROUNDS):  # in turns: the machine's moods hit both
+    for number in range(ROUNDS):  # alternate, so that noise affects both equally
         start = time.perf_counter()
         for step in range(number * CHUNK, (number + 1) * CHUNK):
             batch = steps[step]

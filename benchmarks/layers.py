@@ -1,13 +1,16 @@
-"""Layers of the network, forward and backward: fast against plain, as one JSON line.
+"""Compare fast layers of the network with plain ones, forward and backward; prints one JSON line.
 
 python benchmarks/layers.py            (Table 1's sizes, as in benchmarks/train_step.py)
 python benchmarks/layers.py --laptop   (8 windows of the laptop profile)
 
-ratio_NAME: time of the plain layer over time of the fast one, minima of all rounds; NAME_s and
-NAME_plain_s: these times; NAME_differs: largest difference of the outputs, relative to the largest
-value. norm_relu_conv: group norm, ReLU and a 3x3 convolution, all channels-last; upsample: bicubic;
-lookup: features of points at one stack; adam: update of all weights, fused against one tensor at a
-time.
+ratio_NAME: time of the plain layer divided by that of the fast one, minima over all rounds.
+NAME_s, NAME_plain_s: these times in seconds.
+NAME_differs: largest difference between the outputs, relative to the largest value.
+
+norm_relu_conv: group norm, ReLU and a 3x3 convolution, all channels-last.
+upsample: bicubic upsampling.
+lookup: features of points at one stack.
+adam: update of all weights, fused versus one tensor at a time.
 """
 
 import argparse
@@ -38,11 +41,11 @@ CPU = torch.device("cpu")
 class Sizes:
     model: Model
     images: int
-    """That the filter sees: windows of one frame."""
+    """Number of images in a filter pass: windows of one frame."""
     size: int
-    """Of a feature map, cells a side."""
+    """Cells per side of a feature map."""
     points: int
-    """A window."""
+    """Points per window."""
 
 
 TABLE_1 = Sizes(Model(neighborhood=1), images=WINDOWS, size=64, points=POINTS)
@@ -61,7 +64,7 @@ def channels_last(*shape: int) -> Tensor:
 
 
 def pairs(sizes: Sizes) -> dict[str, tuple[Callable[[], Tensor], Callable[[], Tensor]]]:
-    """Ours and PyTorch's of each layer: what comes out, gradients computed."""
+    """Our version and PyTorch's of each layer. Each returns its output after a backward pass."""
     torch.manual_seed(0)
     images, size, dim = sizes.images, sizes.size, sizes.model.hourglass.dim
     network = PIFu(sizes.model, 2.56)
@@ -84,7 +87,7 @@ def pairs(sizes: Sizes) -> dict[str, tuple[Callable[[], Tensor], Callable[[], Te
 
     def updated(optimizer: torch.optim.Optimizer) -> Tensor:
         optimizer.step()
-        return torch.zeros(1)  # tests/test_train.py compares them
+        return torch.zeros(1)  # tests/train/test_optimizers.py compares them
 
     return {
         "norm_relu_conv": (
@@ -110,7 +113,7 @@ def main() -> None:
         one, other = ours(), plain()
         differs = (one - other).abs().max() / one.abs().max().clamp(min=1e-9)
         seconds: dict[str, list[float]] = {"s": [], "plain_s": []}
-        for _ in range(ROUNDS):  # in turns: the machine's moods hit both
+        for _ in range(ROUNDS):  # alternate, so that noise affects both equally
             seconds["s"].append(seconds_of(CPU, ours))
             seconds["plain_s"].append(seconds_of(CPU, plain))
         least = {kind: min(found) for kind, found in seconds.items()}

@@ -1,7 +1,10 @@
-"""All measures of 100 predicted bodies against the true ones, by measure, one JSON line.
+"""Time each measure on 100 predicted and true bodies; prints one JSON line.
 
-python benchmarks/measures.py   (a walk; predictions: its 2 cm grid, blurred and shaken, by marching
-cubes; 10,000 samples, 10,000 labelled points, a 64^3 grid; one thread)
+python benchmarks/measures.py
+
+The true bodies are frames of a walk. The predictions are marching-cubes meshes of their 2 cm grids,
+blurred and perturbed. Each frame has 10,000 surface samples, 10,000 labelled points and a 64^3
+grid. The benchmark uses one thread.
 """
 
 import json
@@ -35,7 +38,7 @@ from tpifu.reconstruct.surface import extract_surface
 from tpifu.sources.synthetic.beats import Style
 from tpifu.sources.synthetic.motion import make_motion
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is there
+os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is imported
 
 
 FRAMES, SAMPLES, RESOLUTION, GRID, HALF = 100, 10_000, 128, 64, 1.28
@@ -49,7 +52,7 @@ def bodies(rng: np.random.Generator) -> list[Mesh]:
 
 
 def reconstructed(mesh: Mesh, rng: np.random.Generator) -> Mesh:
-    """About 1 cm off, and another way in every frame."""
+    """A prediction that is off by about 1 cm, differently in every frame."""
     shaken = Mesh(mesh.vertices + rng.normal(size=3).astype(np.float32) * 0.01, mesh.faces)
     inside = grid_occupancy(shaken, RESOLUTION, HALF).astype(np.float32)
     return extract_surface(gaussian_filter(inside, 0.7), HALF)

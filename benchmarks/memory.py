@@ -1,4 +1,4 @@
-"""The largest resident memory of this process, for the other scripts (Linux)."""
+"""Peak resident memory of this process, for the other benchmarks (Linux only)."""
 
 import re
 from pathlib import Path
@@ -7,11 +7,11 @@ PROC = Path("/proc/self")
 
 
 def peak_mb() -> float:
-    """Of this process alone: getrusage's peak is at least that of the process which started it."""
+    """Peak memory of this process alone; getrusage's peak includes the parent process's."""
     (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", (PROC / "status").read_text())
     return int(peak) / 1024
 
 
 def forget_peak() -> None:
-    """What came before does not count any more."""
+    """Reset the peak to the current memory."""
     (PROC / "clear_refs").write_text("5")

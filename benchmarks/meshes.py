@@ -1,6 +1,9 @@
-"""SURREAL-shaped clips -> meshes: speed and memory of reading and exporting, one JSON line.
+"""Measure speed and memory of posing SURREAL-shaped clips as meshes; prints one JSON line.
 
-python benchmarks/meshes.py   (200 clips of 100 frames, every fifth kept; and 50, for the memory)
+python benchmarks/meshes.py
+
+Poses every fifth frame of 200 clips of 100 frames. A second measurement with 50 clips shows whether
+memory grows with the number of clips.
 """
 
 import json
@@ -29,7 +32,7 @@ KEPT = FRAMES // 5
 
 
 def write_clips(tree: Path, count: int) -> None:
-    """`count` clips: one walk on many bodies, which is as much work as many motions."""
+    """Write `count` clips of one walk on many bodies; the work is the same for many motions."""
     write_embedded(tree / "smpl")
     (tree / SOURCE_NAME).write_text("{}")
     rng = np.random.default_rng(0)
@@ -45,19 +48,19 @@ def write_clips(tree: Path, count: int) -> None:
 
 
 def export(tree: Path, out: Path, meshes: int, jobs: int) -> dict[str, float]:
-    """Speed, and the largest resident memory of this process and of a worker, MB."""
+    """Speed, and the peak resident memory of this process and of a worker, in MB."""
     data = Data(train_meshes=meshes, validation_meshes=0, test_meshes=1, unseen_meshes=0)
     start = time.perf_counter()
     export_meshes(tree, out, data, 0, jobs=jobs)
     seconds = time.perf_counter() - start
-    get_reusable_executor().shutdown(wait=True)  # a worker counts once it has ended
+    get_reusable_executor().shutdown(wait=True)  # usage is counted when workers exit
     worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     return {"meshes_per_s": meshes / seconds, "peak_mb": peak_mb(), "worker_peak_mb": worker}
 
 
 def main() -> None:
     jobs = len(os.sched_getaffinity(0))
-    if sys.argv[1:]:  # one measurement, in a process of its own
+    if sys.argv[1:]:  # one measurement in its own process
         given, out, meshes = sys.argv[1:]
         print(json.dumps(export(Path(given), Path(out), int(meshes), jobs)))
         return

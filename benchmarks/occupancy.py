@@ -1,18 +1,23 @@
-"""Labels of points: ours against trimesh's and against PIFu's sampler, one JSON line; a minute.
+"""Compare our point labels with trimesh's and our sampler with PIFu's; prints one JSON line.
 
-python benchmarks/occupancy.py [--points 10000]   (one body of each motion; one thread)
+python benchmarks/occupancy.py [--points 10000]
 
-points_per_s: by `Inside`, PIFu's mix of 21,250 points a mesh, the mesh's grid built first.
-ratio_contains: trimesh's `contains` by Embree's rays, its scene built first, over ours; _kept: its
-scene already there, ours built. build_share: of our time, before the first point.
-wrong, contains_wrong: labels among --points that differ from the exact winding number, points
-within 10 micrometres of the surface left out; overlap_share: points inside two parts of a body at
-once.
+Uses one body of each motion and one thread; takes a minute.
 
-sample_ratio: PIFu's scheme over ours, 5000 balanced points of a mesh. PIFu: 4 x 5000 points near
-the surface and a quarter of 5000 in the box, `contains` by a mesh that was kept, half of each
-kind. Ours: params.yaml's pool, labelled and drawn from. draw_ratio: ours when the pool is stored,
-as a training step draws. Seconds and ratios are minima of rounds in turns; _median: medians.
+points_per_s: speed of `Inside` on PIFu's mix of 21,250 points per mesh, including the time to build
+the grid of the mesh.
+ratio_contains: time of trimesh's `contains` (Embree's rays) divided by ours, both including set-up.
+ratio_contains_kept: the same with trimesh's scene built in advance; ours still includes set-up.
+build_share: share of our time spent on set-up.
+wrong, contains_wrong: number of the --points labels that differ from the exact winding number,
+without points within 10 micrometres of the surface.
+overlap_share: share of points inside two body parts at once.
+sample_ratio: time of PIFu's scheme divided by ours, for 5,000 balanced points of a mesh. PIFu draws
+4 x 5,000 points near the surface and 1,250 in the box, labels them with `contains` and a cached
+mesh, and keeps half of each kind. Ours labels the pool of params.yaml and draws from it.
+draw_ratio: the same when our pool is already stored, as in a training step.
+
+Seconds and ratios are minima over alternating rounds; _median marks medians.
 """
 
 import argparse
@@ -40,14 +45,14 @@ from tpifu.shards.coding import dequantise, quantise
 from tpifu.sources.synthetic.beats import MOTIONS, Style
 from tpifu.sources.synthetic.motion import make_motion
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is there
+os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is imported
 
 
 HALF, DRAWN, ROUNDS, NEAREST = 1.28, 5000, 9, 1e-5
 
 
 def bodies(rng: np.random.Generator) -> list[Mesh]:
-    """Of each motion the frame whose body overlaps itself most, by turns of two genders."""
+    """The most self-intersecting frame of each motion, with alternating gender."""
     found = []
     for number, name in enumerate(MOTIONS):
         body = embedded_body(GENDERS[number % len(GENDERS)])
@@ -60,19 +65,19 @@ def bodies(rng: np.random.Generator) -> list[Mesh]:
 
 
 def overlap(mesh: Mesh) -> float:
-    """Cubic metres that are counted twice."""
+    """Volume that lies in two parts, cubic metres."""
     return mesh.volume() - float(grid_occupancy(mesh, 96, HALF).mean()) * (2 * HALF) ** 3
 
 
 def mix(mesh: Mesh, near: int, uniform: int, rng: np.random.Generator) -> np.ndarray:
-    """Points as they are stored, metres."""
+    """Points rounded as in the shards, metres."""
     points = [sample_near_surface(mesh, near, Sample().sigma, rng)]
     points.append(sample_uniform(uniform, HALF, rng))
     return dequantise(quantise(rng.permutation(np.concatenate(points))))
 
 
 def pifu_sample(mesh: trimesh.Trimesh, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """PIFu's scheme in our writing."""
+    """PIFu's sampling scheme, reimplemented."""
     surface, _ = trimesh.sample.sample_surface(mesh, 4 * DRAWN, seed=rng)
     near = surface + rng.normal(0, Sample().sigma, surface.shape)
     points = np.concatenate([near, rng.uniform(-HALF, HALF, (DRAWN // 4, 3))])
@@ -84,7 +89,7 @@ def pifu_sample(mesh: trimesh.Trimesh, rng: np.random.Generator) -> tuple[np.nda
 
 
 def pooled(mesh: Mesh, rng: np.random.Generator) -> Samples:
-    """The pool of params.yaml."""
+    """The pool that params.yaml specifies."""
     pool = Sample()
     return sample_points(mesh, pool.near_surface, pool.uniform, pool.sigma, HALF, rng)
 
@@ -103,7 +108,7 @@ def contains(mesh: Mesh, points: np.ndarray) -> np.ndarray:
 
 
 def wrong_labels(meshes: list[Mesh], count: int, rng: np.random.Generator) -> dict[str, float]:
-    """Against the exact winding number."""
+    """Count labels that differ from the exact winding number."""
     ours = theirs = doubled = 0
     for mesh in meshes:
         near = count * 16 // 17 // len(meshes)
@@ -130,7 +135,7 @@ def main(count: int) -> None:
     kept = [mesh.trimesh() for mesh in meshes]
     pools = [pooled(mesh, rng) for mesh in meshes]
     points = [mix(mesh, 4 * DRAWN, DRAWN // 4, rng) for mesh in meshes]
-    for _ in range(ROUNDS):  # in turns: the machine's moods hit all
+    for _ in range(ROUNDS):  # alternate, so that noise affects all equally
         spent: dict[str, float] = defaultdict(float)
         for mesh, fast, pool, own in zip(meshes, kept, pools, points, strict=True):
             inside = timed("build", Inside, mesh)

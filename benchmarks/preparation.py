@@ -1,10 +1,15 @@
-"""Minutes and bytes of the paper's data, from a twentieth of it, one JSON line.
+"""Measure time and size of the paper's data on a twentieth of it; prints one JSON line.
 
-python benchmarks/preparation.py   (50 windows of 3 frames, 4 views of 512 px, 20,000 points a mesh)
+python benchmarks/preparation.py
 
-The paper has 992 such windows. `minutes_N`: all of it by N workers, `STAGE_minutes_N` each stage,
-`gb` on disk; `speedup`: one worker's time over that of as many as there are cores. Workers are
-started before the clock; the least of two turns.
+Prepares 50 windows of 3 frames, with 4 views of 512 px and 20,000 points per mesh. The paper has
+992 such windows, so the results are scaled up.
+
+minutes_N: time for all data with N workers; STAGE_minutes_N: time of each stage.
+gb: size on disk.
+speedup: time with one worker divided by time with one worker per core.
+
+Worker start-up is not counted. Times are minima of two rounds.
 """
 
 import json
@@ -34,7 +39,7 @@ def main() -> None:
     held_out = MESHES // 10
     data = Data(
         synthetic=Synthetic(train_subjects=9, test_subjects=1),
-        frame_step=30,  # so that a clip is a window
+        frame_step=30,  # one window per clip
         train_meshes=MESHES - held_out,
         test_meshes=held_out,
         validation_meshes=0,

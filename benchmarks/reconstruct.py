@@ -1,20 +1,25 @@
-"""A grid of one field three ways: densely, by PIFu's octree, and ours; one JSON line.
+"""Compare three ways to evaluate a field on a grid: dense, PIFu's octree and ours.
 
-python benchmarks/reconstruct.py --grid 128|256 [--table1 300]   (after dvc repro; one minute; ten)
-python benchmarks/reconstruct.py --grid 128 --poses 40   (ours against dense alone; five minutes)
+python benchmarks/reconstruct.py --grid 128|256 [--table1 300]   (one minute; with --table1, ten)
+python benchmarks/reconstruct.py --grid 128 --poses 40           (ours and dense; five minutes)
 
-The field is that of the middle frame of the first test clip by models/baseline, whose surface is
-soft. --table1 STEPS: by Table 1's network, fitted to that frame alone in so many steps of Muon,
-which makes the surface sharp; `iou` tells how well, on the grid. Seconds are of
-points on the CPU to values: image filter and marching cubes left out, the same query for all three.
+Run it after dvc repro; it prints one JSON line. The field is that of models/baseline for the middle
+frame of the first test clip. Its surface is soft. --table1 STEPS instead fits Table 1's network to
+that frame with STEPS steps of Muon, which makes the surface sharp; `iou` is its IoU on the grid.
 
-Octree: PIFu's rule in our writing: a 64^3 lattice, cells whose eight corners differ by less than
-0.01 are filled, others are refined; 10,000 points a query. `wrong_share`: cells on the other side
-of the level than in the dense grid. Ours is the default, from 32 intervals; the keys with _16 are
-from 16, which overlooks more detached parts. peak_mb: of this process after ours, before the
-others. `clip_frame_s`: a frame of a clip of ten at 128^3 by models/temporal, image filter included;
-`alone_s`: the same frames each alone. With --poses: the mean and the largest share of wrong cells
-over so many frames of test clips, by each of the trained models, and how many grids are right.
+Times cover the queries of points on the CPU, without image filter and marching cubes. All three
+methods use the same query function. The octree is our version of PIFu's: it starts from a 64^3
+lattice, fills cells whose eight corners differ by less than 0.01, refines the others, and queries
+10,000 points at a time. Ours starts from 32 intervals (the default); keys with _16 start from 16
+and miss more detached parts.
+
+wrong_share: share of cells on the other side of the level than in the dense grid.
+peak_mb: peak memory of this process after our method, before the others run.
+clip_frame_s: time per frame of a ten-frame clip at 128^3 with models/temporal, image filter
+included; alone_s: time per frame if the same frames are reconstructed separately.
+
+--poses COUNT reports the mean and largest share of wrong cells over COUNT frames of test clips for
+each trained model, and the number of grids without wrong cells.
 """
 
 import argparse
@@ -49,13 +54,13 @@ HALF, FRAMES = 1.28, 10
 
 
 def model_and_windows(name: str) -> tuple[TrainedModel, Windows]:
-    """A trained model, and the windows of the test clips for it."""
+    """A trained model and its windows of the test clips."""
     model = load_model(Path("models") / name, torch.device("cpu"))
     return model, open_windows(model, DataFolder(Path("data")), "test")
 
 
 def model_and_clip(name: str, frames: int) -> tuple[TrainedModel, Batch, str]:
-    """A trained model, and the first test clip with so many frames, with its name."""
+    """A trained model, and the name and windows of the first test clip with enough frames."""
     model, windows = model_and_windows(name)
     clip = next(n for n, (_, rows) in enumerate(windows.clips) if len(rows) >= frames)
     return model, windows.clip_batch(clip, 0, 2, 0), windows.clips[clip][0]
@@ -101,8 +106,8 @@ def octree(
 
 
 def fit_table1(batch: Batch, frame: int, mesh: Mesh, steps: int) -> TrainedModel:
-    """Table 1's network, which has learned one picture of one body by heart. Depth is scaled up,
-    without which it takes thousands of steps."""
+    """Table 1's network, overfitted to one image of one body. Depth is scaled up; otherwise fitting
+    takes thousands of steps."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     config = Model(z_normalization=0.1, neighborhood=1)
@@ -137,7 +142,7 @@ class Counted:
 
 
 def timed(grid: Callable[[Field], np.ndarray], field: Field, rounds: int) -> tuple:
-    """The grid, its points, the least seconds, and the share of them spent in the network."""
+    """The grid, its number of points, the shortest time, and the network's share of it."""
     best = (float("inf"), 0.0)
     for _ in range(rounds):
         counted = Counted(field)
@@ -148,7 +153,7 @@ def timed(grid: Callable[[Field], np.ndarray], field: Field, rounds: int) -> tup
 
 
 def clip_seconds() -> tuple[float, float]:
-    """Seconds a frame of ten, as a clip and each alone; the least of three."""
+    """Seconds per frame for ten frames, as a clip and separately; the minimum of three runs."""
     model, batch, _ = model_and_clip("temporal", FRAMES)
 
     def grids(frames: slice) -> None:
@@ -186,7 +191,7 @@ def over_poses(resolution: int, poses: int) -> None:
 
 
 def spread(windows: Windows, count: int) -> Iterator[tuple[int, int, int]]:
-    """Clip, view and frame of so many test frames, evenly over all; views take turns."""
+    """Clip, view and frame of evenly spaced test frames, with alternating views."""
     frames = [(clip, t) for clip, (_, rows) in enumerate(windows.clips) for t in range(len(rows))]
     for number in range(count):
         clip, frame = frames[number * len(frames) // count]

@@ -1,12 +1,17 @@
-"""Views a second by each backend, and what their PNGs cost, one JSON line.
+"""Measure views per second of each backend and the cost of PNGs; prints one JSON line.
 
-python benchmarks/render.py   (bodies in a walk, 8 views each, 512 and 128 px; one thread; a minute)
-python benchmarks/render.py --leak 5000   (growth of memory instead, over so many views)
+python benchmarks/render.py               (one minute)
+python benchmarks/render.py --leak 5000   (memory growth over 5,000 views instead)
 
-BACKEND_SIZE: views drawn a second, a mesh's set-up included, PNG not; null where the backend does
-not work here. png_SIZE: PNGs encoded a second; png_bytes_SIZE: bytes each; png_share_SIZE: of
-drawing by `auto` and encoding together. Minima of rounds in turns; _median: medians. With --leak:
-megabytes by which the process grew from the first tenth of the views to the last, 128 px.
+Renders 8 views each of bodies in a walk, at 512 and 128 px, in one thread.
+
+BACKEND_SIZE: views per second, including set-up of the mesh but not the PNG; null if the backend
+does not work on this machine.
+png_SIZE: PNGs encoded per second; png_bytes_SIZE: bytes per PNG.
+png_share_SIZE: share of encoding in the time to render with `auto` and encode.
+
+Values are minima over alternating rounds; _median marks medians. --leak reports the growth in
+megabytes from the first tenth of the 128 px views to the last.
 """
 
 import argparse
@@ -30,7 +35,7 @@ from tpifu.shards.coding import png
 from tpifu.sources.synthetic.beats import Style
 from tpifu.sources.synthetic.motion import make_motion
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is there
+os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is imported
 
 
 SIZES, VIEWS, ROUNDS = (512, 128), 8, 9
@@ -59,7 +64,7 @@ def speeds() -> dict[str, float | None]:
     meshes, count = bodies(4), 4 * VIEWS
     seconds: dict[str, list[float]] = defaultdict(list)
     size_of: dict[int, float] = {}
-    for _ in range(ROUNDS):  # in turns: the machine's moods hit all
+    for _ in range(ROUNDS):  # alternate, so that noise affects all equally
         for size in SIZES:
             for backend in working():
                 start = time.perf_counter()
@@ -84,7 +89,7 @@ def speeds() -> dict[str, float | None]:
 
 
 def growth(views: int) -> dict[str, float | None]:
-    """Of resident memory, by backend."""
+    """Growth of resident memory, by backend."""
     meshes, result = bodies(20), {}
     process = psutil.Process()
     for backend in working():

@@ -1,10 +1,15 @@
-"""What the same number of windows costs a temporal model and the baseline, one JSON line.
+"""Compare training steps of temporal models with the baseline's; prints one JSON line.
 
-python benchmarks/temporal_epoch.py   (the laptop profile's network, images and points, all cores)
+python benchmarks/temporal_epoch.py
 
-ratio_kK: a step of neighborhood K over one of the baseline, both with the profile's batch and
-`windows_per_clip`. Of 16 windows a step: ratio_k3_shared16, all neighbours, over the baseline;
-speedup_k3, filtering every window's frames apart over sharing them. Of minima; _median: of medians.
+Uses the network, images and points of the laptop profile, and all cores.
+
+ratio_kK: time of a step with neighborhood K divided by the baseline's, both with the profile's
+batch size and `windows_per_clip`.
+ratio_k3_shared16: the same for K = 3 and 16 neighbouring windows per step.
+speedup_k3: for 16 windows per step, time without shared images divided by time with them.
+
+Values are ratios of minima; _median marks ratios of medians.
 """
 
 import json
@@ -26,7 +31,7 @@ MANY, ROUNDS = 16, 40
 
 
 def draw_batch(params: Params, k: int, windows: int, together: int) -> Batch:
-    """Windows in runs of `together` that share their images."""
+    """Random windows, in runs of `together` windows that share images."""
     torch.manual_seed(0)
     size, images = params.render.size, 0
     frames = []
@@ -61,7 +66,7 @@ def main() -> None:
         updaters = optimizers(params.train.optimizer, network)
         prepared[name] = (network, updaters, [draw_batch(params, k, windows, together)])
     seconds: dict[str, list[float]] = {name: [] for name in cases}
-    for _ in range(ROUNDS):  # in turns: the machine's moods hit all
+    for _ in range(ROUNDS):  # alternate, so that noise affects all equally
         for name, (network, updaters, batch) in prepared.items():
             start = time.perf_counter()
             training_step(network, updaters, batch, params.train.learning_rate)

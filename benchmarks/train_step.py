@@ -1,16 +1,19 @@
-"""A whole training step of Table 1's network: fast against plain, as one JSON line.
+"""Compare a fast training step of Table 1's network with a plain one; prints one JSON line.
 
-python benchmarks/train_step.py   (256 px, batch 2, 1000 points, all cores; two to six minutes)
+python benchmarks/train_step.py   (256 px, batch 2, 1,000 points, all cores; two to six minutes)
 python benchmarks/train_step.py --device cuda --size 512 --compile --precision bfloat16
 
-Fast: this project's step, in the precision that is faster on this machine
-(TPIFU_PRECISION=fastest) or in the given one. Plain: the same network in eager float32 with the
-plain equivalent of every kernel (tpifu/model/kernels), contiguous tensors and unfused Adam.
-float32_s: the fast step in float32, not compiled. peak_mb: peak memory of a process that takes four
-fast steps; on a GPU, of its allocations there. flop_share: multiply-adds of the convolutions and
-the MLP (backward counted twice) per second, relative to the best of one of the hourglass's
-convolutions alone: in float32 on a CPU, in the precision of the fast step on a GPU. compile_s: time
-until the first fast step was done, including the choice of precision, less the time of a step.
+Fast: this project's step, in the faster precision on this machine (TPIFU_PRECISION=fastest) or in
+the given one. Plain: the same network in eager float32, with the plain equivalent of every kernel
+(tpifu/model/kernels), contiguous tensors and unfused Adam.
+
+float32_s: time of the fast step in float32, not compiled.
+peak_mb: peak memory of a process that runs four fast steps; on a GPU, peak of its allocations.
+flop_share: multiply-adds per second of the convolutions and the MLP (backward counted twice),
+relative to the fastest run of one convolution of the hourglass: in float32 on a CPU, in the fast
+step's precision on a GPU.
+compile_s: time until the first fast step has finished, including the choice of precision, minus the
+time of one step.
 """
 
 import argparse
@@ -60,7 +63,7 @@ def our_network(device: torch.device) -> PIFu:
 
 
 def seconds_of(device: torch.device, work: Callable[[], object]) -> float:
-    """Until the device has done it."""
+    """Time until the device has finished the work."""
     start = time.perf_counter()
     work()
     if device.type == "cuda":
@@ -92,7 +95,7 @@ def plain_step(network: PIFu, optimizer: torch.optim.Optimizer, batch: Batch) ->
 
 
 def multiply_adds(network: PIFu, batch: Batch) -> int:
-    """Of one forward pass."""
+    """Multiply-adds of one forward pass."""
     total = 0
 
     def count(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
@@ -112,8 +115,8 @@ def multiply_adds(network: PIFu, batch: Batch) -> int:
 
 
 def peak_multiply_adds(size: int, device: torch.device, precision: Precision) -> float:
-    """Per second, in the best of twenty convolutions as the hourglass has them; matrix products
-    may reach less than half of it (108 against 258 G/s on one AMD machine)."""
+    """Multiply-adds per second, the best of twenty runs of one convolution of the hourglass. Matrix
+    products may reach less than half of this (108 versus 258 G/s on one AMD machine)."""
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     layer = nn.Conv2d(256, 128, 3, padding=1).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     cells = torch.rand(WINDOWS, 256, size // 4, size // 4, device=device, dtype=dtype)
@@ -124,7 +127,7 @@ def peak_multiply_adds(size: int, device: torch.device, precision: Precision) ->
 
 
 def print_peak(options: argparse.Namespace, precision: Precision) -> None:
-    """Of this process alone, in MB, after four steps."""
+    """Print the peak memory of this process after four steps, in MB."""
     reuse_memory()
     network, batch = our_network(options.device), draw_batch(options.size, options.device)
     ours = optimizers("adam", network)
@@ -166,7 +169,7 @@ def measured(options: argparse.Namespace) -> None:
     seconds_of(device, steps["fast"])
     first = time.perf_counter() - began
     seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(ROUNDS):  # in turns: the machine's moods hit all
+    for _ in range(ROUNDS):  # alternate, so that noise affects all equally
         for name, step in steps.items():
             seconds[name].append(seconds_of(device, step))
     result = {f"{name}_s": min(found) for name, found in seconds.items()}

@@ -1,1 +1,1 @@
-"""The DVC stages, one a module. DVC runs `python -m pipeline.STAGE` in the repository root."""
+"""The DVC stages, one module each. DVC runs `python -m pipeline.STAGE` in the repository root."""

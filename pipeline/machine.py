@@ -8,7 +8,7 @@ from tpifu.errors import ConfigError
 
 
 def jobs() -> int:
-    """TPIFU_JOBS: processes of the data stages and of evaluation; unset: one a core."""
+    """TPIFU_JOBS: number of processes for data stages and evaluation; default: one per core."""
     return _number("TPIFU_JOBS", "processes") or len(os.sched_getaffinity(0))
 
 
@@ -19,7 +19,7 @@ def scheduler() -> str | None:
 
 
 def readers() -> int:
-    """TPIFU_READERS: processes that read training batches ahead; unset: a thread."""
+    """TPIFU_READERS: number of processes that prefetch training batches; default: a thread."""
     return _number("TPIFU_READERS", "processes") or 0
 
 

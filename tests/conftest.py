@@ -18,7 +18,7 @@ from tpifu.prepare.views import write_views
 from tpifu.shards.meshes import MeshFrame, write_meshes
 
 TIMEOUT = 300
-"""Seconds, far more than a finite test needs even on a busy machine."""
+"""Time limit in seconds, far more than any test needs even on a busy machine."""
 
 
 @pytest.fixture

@@ -175,7 +175,7 @@ def test_override_replaces_single_values_and_checks_them():
     changed = override(Params(), {"train.steps": 9, "model.mlp": [8, 4]}, "here")
     assert (changed.train.steps, changed.model.mlp) == (9, (8, 4))
     assert changed.train.learning_rate == Params().train.learning_rate
-    # One command does not use all values: they are not checked against each other.
+    # A command does not use all values, so they are not checked against each other.
     assert override(Params(), {"sample.near_surface": 1}, "here").sample.near_surface == 1
     with pytest.raises(ConfigError, match=r"^here: train\.steps: is 0: "):
         override(Params(), {"train.steps": 0}, "here")
@@ -199,7 +199,7 @@ def test_the_wheel_holds_the_params_file(tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         assert archive.read("tpifu/params.yaml") == REPOSITORY.read_bytes()
         archive.extractall(tmp_path / "installed")
-    # The command, outside the checkout; the embedded body and the page are in the wheel as well.
+    # The command runs outside the checkout. The wheel also contains the embedded body and the page.
     trimesh.creation.icosphere(subdivisions=2, radius=0.5).export(tmp_path / "ball.ply")
     command = [sys.executable, "-c", "from tpifu.cli.app import main; main()"]
     for arguments in (["params"], ["render", "ball.ply", "-o", "out", "--size", "32"]):

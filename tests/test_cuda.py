@@ -1,4 +1,4 @@
-"""Results on a GPU are those on the CPU. Skipped if torch finds no GPU."""
+"""Results on a GPU match those on the CPU. Skipped if torch finds no GPU."""
 
 import copy
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The stages as DVC runs them, in a scratch copy of the repository with everything made small."""
+"""Runs the stages with DVC in a scratch copy of the repository with small settings."""
 
 import json
 import os
@@ -53,8 +53,8 @@ TINY = {
     },
 }
 STAGES = YAML(typ="safe", pure=True).load((REPOSITORY / "dvc.yaml").read_text())["stages"]
-# Code that changes no result: the parameters it reads are named apart, tracking and progress bars
-# only watch, and layout and DataFolder name folders that are outs and deps anyway.
+# Code that does not change results. Its parameters are listed separately in dvc.yaml, tracking and
+# progress bars only report, and layout and DataFolder name folders that are outs and deps anyway.
 PLUMBING = {
     "pipeline",
     "pipeline.layout",
@@ -114,7 +114,7 @@ def test_deps_that_are_not_code_are_outs_of_other_stages():
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
-    """The repository's files, small, in a git repository of their own."""
+    """A git repository with the project's files and small settings."""
     folder = tmp_path_factory.mktemp("copy") / "tpifu"
     listed = ["git", "ls-files", "-co", "--exclude-standard", "-z"]
     names = subprocess.check_output(listed, cwd=REPOSITORY, text=True).split("\0")
@@ -140,7 +140,7 @@ class Repository:
         self.folder = folder
 
     def __call__(self, *command: str, code: int = 0, **environment: str) -> str:
-        """Run a command there; its output. `code` is the exit status it must have."""
+        """Run a command in the repository and return its output; `code` is the expected status."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         author = {
             f"GIT_{who}_{what}": "tpifu@example.org"
@@ -169,7 +169,7 @@ class Repository:
 
     @contextmanager
     def parameter(self, name: str, value: object) -> Iterator[None]:
-        """`name: value` in params.yaml, for a while."""
+        """Set `name: value` in params.yaml temporarily."""
         path = self.folder / "params.yaml"
         before = path.read_bytes()
         yaml = YAML()
@@ -207,7 +207,7 @@ def whole(copy):
 
 @pytest.fixture(scope="module")
 def wider(whole):
-    """After `dvc exp run -S model.neighborhood=5` on top of it."""
+    """The pipeline after `dvc exp run -S model.neighborhood=5`."""
     output = whole.run("dvc", "exp", "run", "-n", "wider", "-S", "model.neighborhood=5")
     return SimpleNamespace(run=whole.run, folder=whole.folder, output=output)
 
@@ -274,7 +274,7 @@ def test_switching_the_source_runs_what_it_must_and_restores_the_rest(whole):
             assert ran(output) == ["download", "meshes"]
             after = whole.run.lock()
     assert before != after
-    # No server any more: both are in the run cache.
+    # The server is gone; both results come from the run cache.
     assert ran(whole.run("dvc", "repro", "meshes")) == []
     assert whole.run.lock() == before
     with whole.run.parameter("data.source", "cmu"):
@@ -287,7 +287,7 @@ def test_switching_the_source_runs_what_it_must_and_restores_the_rest(whole):
 def test_another_stride_trains_the_temporal_model_alone(whole):
     with whole.run.parameter("model.stride", 2):
         output = whole.run("dvc", "repro", "--dry")
-    assert ran(output) == ["train@temporal"]  # and, in earnest, what follows from its model
+    assert ran(output) == ["train@temporal"]  # a real run also runs the stages that use the model
     assert "pipeline.train temporal 3 2" in output
 
 
@@ -314,7 +314,7 @@ def test_experiments_can_be_compared(wider):
     html = (wider.folder / "plots" / "index.html").read_text()
     for plot in ("Training loss", "confusion by motion", "body parts, IoU"):
         assert f'"text": "{plot}' in html
-    # Few rows, four digits.
+    # The file has few rows, with four digits each.
     table = wider.run("dvc", "metrics", "diff", "--all").splitlines()
     assert 20 < len(table) < 120
     assert "wider" in wider.run("dvc", "exp", "show", "--csv")
@@ -322,7 +322,7 @@ def test_experiments_can_be_compared(wider):
 
 @pytest.mark.slow
 def test_models_and_tracked_runs_lead_to_each_other(wider):
-    """As the README says, with its searches."""
+    """Finds runs with the searches in docs/tracking.md."""
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{wider.folder / 'mlflow.db'}")
@@ -336,7 +336,7 @@ def test_models_and_tracked_runs_lead_to_each_other(wider):
     assert {run.info.run_id for run in runs} < {run.info.run_id for run in of_experiment}
     stages = {run.data.tags["dvc.stage"] for run in of_experiment}
     assert stages == {"train@temporal", "evaluate@temporal", "report"}
-    # And back: an experiment's results, from the name that its run bears.
+    # In reverse: find the results of an experiment by the name in its run's tag.
     results = wider.run.lock()
     wider.run("dvc", "exp", "apply", runs[0].data.tags["dvc.exp"])
     assert wider.run.lock() == results

@@ -3,9 +3,9 @@
 pip install -e '.[body]' and then python tools/build_body.py [FOLDER]   (two minutes, 2 GB)
 
 Anny (Apache-2.0, over CC0 MakeHuman assets) is a phenotype model at rest in an A-pose, with 104
-bones. Here it becomes SMPL's format: 24 joints, T-pose, y up, facing +z, ten shape coefficients
-that are N(0, 1), 6,890 vertices. The topology and the shape space are this file's own, not SMPL's.
-Seeded; the archives are written without timestamps.
+bones. This script converts it to SMPL's format: 24 joints, T-pose, y up, facing +z, ten shape
+coefficients distributed as N(0, 1), 6,890 vertices. The topology and the shape space are not
+SMPL's. The result is deterministic: sampling is seeded and the archives have no timestamps.
 """
 
 import io
@@ -24,12 +24,12 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 VERTICES, FACES = 6890, 13776
-"""SMPL's counts, so that every default of tools for SMPL (vertex ids among them) stays valid."""
+"""SMPL's counts, so that the defaults of SMPL tools, such as vertex ids, remain valid."""
 SAMPLES, COMPONENTS = 150, 10
 PARENTS = [-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21]
 
-# Anny's bones -> SMPL's joint whose rotation moves them, by the start of the bone's name. Left of a
-# pair; the right is the next joint.
+# Prefix of an Anny bone's name -> the SMPL joint that moves it. For pairs, the left joint; the
+# right one has the next number.
 BONES = {
     "root": 0,
     "pelvis": 0,
@@ -51,8 +51,8 @@ BONES = {
     "wrist": 20,
     "metacarpal": 20,
     "finger": 22,
-}  # all others are in the face: the head, 15
-# Joints stand at the heads of these bones; feet and hands at the mean of theirs.
+}  # all other bones are in the face and belong to the head (15)
+# Joints are placed at the heads of these bones; feet and hands at the mean of several.
 HEADS = {
     0: ["root"],
     1: ["upperleg01"],
@@ -71,15 +71,15 @@ HEADS = {
     22: [f"finger{finger}-1" for finger in range(2, 6)],
 }
 CENTRAL = (0, 3, 6, 9, 12, 15)
-# Where the bone from a joint to its child points in the T-pose, left side: arms along x, shins
-# down. Other bones keep the A-pose's direction.
+# Direction of the bone from a joint to its child in the T-pose, left side: arms along x, shins
+# down. Other bones keep their direction in the A-pose.
 STRAIGHT = {16: (18, [1, 0, 0]), 18: (20, [1, 0, 0]), 20: (22, [1, 0, 0]), 4: (7, [0, -1, 0])}
 TO_SMPL = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
 """Anny: z up, facing -y. SMPL: y up, facing +z."""
 
 
 def main(folder: Path) -> None:
-    warnings.simplefilter("ignore")  # Anny's, about its own defaults
+    warnings.simplefilter("ignore")  # Anny warns about its own defaults
     model = anny.Anny()
     weights = joint_weights(model)
     rng = np.random.default_rng(0)
@@ -88,12 +88,12 @@ def main(folder: Path) -> None:
         for gender, code in (("female", 1.0), ("male", 0.0))
     }
     skin, skin_faces = largest_component(model.faces.numpy())
-    # One topology for both, made on the mean of all bodies.
+    # One topology for both bodies, computed on the mean of all samples.
     mean = np.mean([vertices.mean(axis=0) for vertices, _ in bodies.values()], axis=0)[skin]
     faces, corners, shares = decimate(mean, skin_faces)
 
     def onto(values: np.ndarray) -> np.ndarray:
-        """Values at the skin's vertices (second last axis) -> at the new ones."""
+        """Interpolate values at the skin's vertices (second-last axis) to the new vertices."""
         return np.einsum("...vic,vi->...vc", values[..., skin, :][..., corners, :], shares)
 
     for gender, (vertices, joints) in bodies.items():
@@ -103,7 +103,7 @@ def main(folder: Path) -> None:
 
 
 def phenotypes(gender: float, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Adults: Anny's parameters, 0 to 1 each."""
+    """Random adults: Anny's parameters, each from 0 to 1."""
     spread = {
         "age": (0.68, 0.02),
         "muscle": (0.50, 0.12),
@@ -136,7 +136,7 @@ def joint_of(bone: str) -> int:
 
 
 def a_poses(model: anny.Anny, samples: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """(S, V, 3) vertices and (S, 24, 3) joints at rest as Anny has them, in SMPL's axes, metres."""
+    """Anny's rest vertices (S, V, 3) and joints (S, 24, 3), in SMPL's axes, metres."""
     place = {name: number for number, name in enumerate(model.bone_labels)}
     vertices, joints = [], []
     for start in range(0, SAMPLES, 10):
@@ -206,7 +206,7 @@ def shortest(start: np.ndarray, end: np.ndarray) -> np.ndarray:
 
 
 def largest_component(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices of the skin (not eyes and tongue), and its faces among them."""
+    """Vertices of the skin (without eyes and tongue), and its faces, which index these vertices."""
     groups = trimesh.graph.connected_components(trimesh.geometry.faces_to_edges(faces))
     skin = np.sort(max(groups, key=len))
     kept = faces[np.isin(faces[:, 0], skin)]
@@ -214,8 +214,8 @@ def largest_component(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def decimate(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """SMPL's count of faces by quadric decimation: new faces, and for each new vertex the corners
-    of the old face it lies on with their barycentric shares."""
+    """Decimate to SMPL's number of faces (quadric decimation). Returns the new faces, and for each
+    new vertex the corners of the old face that contains it and their barycentric weights."""
     points, new_faces = fast_simplification.simplify(
         vertices.astype(np.float32), faces.astype(np.int32), target_count=FACES
     )
@@ -244,14 +244,14 @@ def smpl_arrays(
     _, sizes, axes = np.linalg.svd(flat, full_matrices=False)
     explained = (sizes[:COMPONENTS] ** 2).sum() / (sizes**2).sum()
     directions = axes[:COMPONENTS] * (sizes[:COMPONENTS] / np.sqrt(len(vertices) - 1))[:, None]
-    # The sign of a component is free: fix it.
+    # The sign of a component is arbitrary; fix it.
     largest = np.abs(directions).argmax(axis=1)
     directions *= np.sign(directions[np.arange(COMPONENTS), largest])[:, None]
     print(f"shape space: {explained:.4f} of the variance in {COMPONENTS} components")
     regressor = np.zeros((len(PARENTS), len(mean)))
     for joint in range(len(PARENTS)):
         near = np.argsort(np.linalg.norm(mean - joints[:, joint].mean(axis=0), axis=1))[:250]
-        # One heavy row more makes the shares sum to 1.
+        # An extra row with a large weight makes the weights sum to 1.
         system = np.vstack(
             [vertices[:, near].transpose(0, 2, 1).reshape(-1, 250), np.full(250, 1e2)]
         )
@@ -273,7 +273,7 @@ def smpl_arrays(
 
 
 def check(arrays: dict[str, np.ndarray], gender: str) -> None:
-    """Refuse to write a body that is not one."""
+    """Check that the arrays form a valid body before writing them."""
     mesh = trimesh.Trimesh(arrays["v_template"], arrays["f"], process=False)
     assert arrays["v_template"].shape == (VERTICES, 3), arrays["v_template"].shape
     assert arrays["f"].shape == (FACES, 3), arrays["f"].shape

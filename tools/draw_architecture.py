@@ -1,5 +1,5 @@
-"""Draw docs/architecture.png from dvc.yaml: the stages, what flows between them, the folders each
-one uses.
+"""Draw docs/architecture.png from dvc.yaml: the stages, their data, and the folders that each
+stage uses.
 
 python tools/draw_architecture.py
 """
@@ -23,7 +23,7 @@ def main() -> None:
     stages = {name: stage.get("do", stage) for name, stage in stages.items()}
     columns = [["download"], ["meshes"], ["render", "sample"], ["train"], ["evaluate"], ["report"]]
     placed = {name for column in columns for name in column}
-    assert placed == set(stages), "dvc.yaml has other stages: set the columns"
+    assert placed == set(stages), "the stages in dvc.yaml have changed: update the columns"
     figure, axes = plt.subplots(figsize=(15, 3.8), dpi=110)
     places: dict[str, tuple[float, float, float]] = {}
     for column, names in enumerate(columns):
@@ -66,7 +66,7 @@ def folders_of(stage: dict[str, Any]) -> list[str]:
 
 
 def draw_stage(axes: Axes, name: str, stage: dict[str, Any], x: float, top: float) -> float:
-    """Draw one box; returns its bottom."""
+    """Draw one box; returns the y coordinate of its bottom."""
     outs, folders = outs_of(stage), folders_of(stage)
     lines = [f"→ {out}" for out in outs]
     used = [", ".join(folders[first : first + 3]) for first in range(0, len(folders), 3)]

@@ -63,8 +63,8 @@ def main() -> None:
 
 
 def draw_lights(mesh: Mesh, out: Path) -> Path:
-    """A sheet of grey pictures: without occlusion above, with it below; a column a light: camera,
-    fixed, then random environments."""
+    """A sheet of grey images with one column per light: camera, fixed, then random environments.
+    The upper row has no occlusion; the lower row has it."""
     lights = [image_light(kind, 0, "sheet", 0, 0) for kind in ("camera", "fixed")]
     lights += [image_light("environment", 0, "sheet", frame, 0) for frame in range(ENVIRONMENTS)]
     calibs = np.stack([calibration(20.0, 1.9)] * len(lights))
@@ -72,7 +72,7 @@ def draw_lights(mesh: Mesh, out: Path) -> Path:
     rows = []
     for occlusion in (1.0, openness(mesh, RAYS)):
         pictures = render(mesh, calibs, SIZE, "embree", values * occlusion)[..., 0]
-        narrow = pictures[:, :, SIZE // 4 : -SIZE // 4]  # nothing but background beside the body
+        narrow = pictures[:, :, SIZE // 4 : -SIZE // 4]  # crop the empty sides
         rows.append(np.concatenate(list(narrow), axis=1))
     Image.fromarray(np.concatenate(rows)).save(out, optimize=True)
     return out
@@ -84,7 +84,7 @@ def _axes(panel: plt.Axes, calib: np.ndarray) -> None:
     for end, colour, name in zip(
         ends[1:], colours, ("x (left)", "y (up)", "z (front)"), strict=True
     ):
-        if np.linalg.norm(end - ends[0]) < 2:  # points at the viewer, or away
+        if np.linalg.norm(end - ends[0]) < 2:  # points towards the viewer or away
             panel.plot(*ends[0], "o", color=colour, markersize=9, label=f"{name}: along the view")
         else:
             panel.annotate(

@@ -1,4 +1,4 @@
-"""Draw sentences at random from code and documentation, for a review of their English.
+"""Print random sentences from the code and documentation for proofreading.
 
 python tools/draw_sentences.py [SEED] [COUNT]
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("tpifu", "pipeline", "tools", "benchmarks")
-# A full stop, a blank line, the end of a list item or of a table cell.
+# End of a sentence, paragraph, list item or table cell.
 END = re.compile(r"(?<!Sec)[.!?](?=\s)|\n\s*\n|\n(?=(?:[-#>|]|\d+\.) ?)| \| |\Z")
 
 
@@ -34,7 +34,7 @@ def main(seed: int = 0, count: int = 60) -> None:
 
 
 def python_texts(source: str) -> Iterator[tuple[int, str]]:
-    """Line and text of every string (docstrings, help texts, messages) and block of comments."""
+    """Line and text of every string (docstring, help text, message) and comment block."""
     parts: set[ast.AST] = set()
     for node in ast.walk(ast.parse(source)):  # f-strings come before their parts
         if isinstance(node, ast.JoinedStr):

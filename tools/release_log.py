@@ -1,4 +1,4 @@
-"""Log lines with the elapsed time, failures that cost nothing else, and a time limit."""
+"""Timestamped log lines, isolation of failures, and a time limit."""
 
 import signal
 import sys
@@ -11,8 +11,8 @@ import psutil
 
 
 class Log:
-    """Lines on stderr, kept for machine.json, and the seconds of each part. Time counts from the
-    start of the process: its imports are part of the budget."""
+    """Logs to stderr, and records the lines and the seconds of each part for machine.json. Time is
+    measured from the start of the process, because imports count towards the limit."""
 
     def __init__(self) -> None:
         self.began = time.monotonic() - (time.time() - psutil.Process().create_time())
@@ -38,7 +38,7 @@ class Log:
 
     @contextmanager
     def attempt(self, name: str) -> Iterator[None]:
-        """A part whose failure is logged and stops nothing else."""
+        """Run and time one part of the work; a failure is logged and does not stop the rest."""
         try:
             with self.part(name):
                 yield
@@ -49,8 +49,8 @@ class Log:
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in the block once the time is over; again every 5 s if it is caught
-    there. For the main thread."""
+    """Raise TimeoutError in the block when time is up, and again every 5 s if the block catches it.
+    Works in the main thread only."""
 
     def stop(_number: int, _frame: object) -> None:
         raise TimeoutError(f"took longer than {seconds:.0f} s")

@@ -1,11 +1,11 @@
-"""Make the models that ship, on one machine in a given time: data, both models, evaluation.
+"""Make release models within a time limit on one machine: data, training and evaluation.
 
 python tools/release_models.py --minutes 9.3 --out FOLDER           (one GPU, 16 cores)
-python tools/release_models.py --minutes 4 --out FOLDER --rehearse  (the same in small, on a CPU)
+python tools/release_models.py --minutes 4 --out FOLDER --rehearse  (a small version on a CPU)
 
-The command needs neither DVC nor a network. FOLDER receives NAME/model.pt (float16) of the baseline
-and of the temporal model, metrics.json, per_mesh.parquet, loss.csv, loss.png, sheet.png and
-machine.json. Weights are written during training, so later failures never cost them.
+The command needs neither DVC nor network access. FOLDER receives NAME/model.pt (float16) for the
+baseline and the temporal model, metrics.json, per_mesh.parquet, loss.csv, loss.png, sheet.png and
+machine.json. Weights are written during training, so later failures do not lose them.
 
 The GPU is tuned while all cores make the data. Both models train on the same number of windows: the
 temporal model for its share of the time, then the baseline for as many steps. The temporal model is
@@ -84,7 +84,7 @@ def prepare(data: DataFolder, recipe: Recipe, seed: int, jobs: int) -> dict[str,
 def measure(
     model: Path, data: DataFolder, config: Evaluate, seed: int, out: Path, jobs: int
 ) -> dict[str, Any]:
-    """Evaluate a model as it ships, on the CPU; `out` receives the table and the meshes."""
+    """Evaluate the released weights on the CPU; writes the table and the meshes to `out`."""
     trained = load_model(model, torch.device("cpu"))
     return evaluate(trained, data, config, seed, out, jobs=jobs)
 
@@ -99,7 +99,7 @@ def train(
     seed: int,
     log: Log,
 ) -> None:
-    """Train a model. Its folder receives the averaged weights after every twentieth."""
+    """Train a model. Saves the averaged weights after every twentieth of the time."""
     recipe, model = outputs.recipe, tuned.model.with_window(NEIGHBORHOOD[name])
     network = new_network(model, seed, data["train"].images.device)
     use_filter(network, tuned.image_filter)
@@ -151,10 +151,10 @@ def run(options: argparse.Namespace) -> None:
     log(f"{machine['card']}, torch {torch.__version__}, {options.jobs} cores, work in {work}")
     torch.backends.cudnn.benchmark = True
     folder, trained_by = DataFolder(work / "data"), total * (1 - EVALUATION)
-    # A fresh process: CUDA does not survive a fork.
+    # Spawn, because CUDA does not work in forked processes.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as helper:
-        # Tuning and training need two cores meanwhile.
+        # Leave two cores for tuning and training.
         jobs = max(1, options.jobs - 2)
         preparing = helper.submit(prepare, folder, recipe, seed, jobs)
         with log.part("tune"):
@@ -183,7 +183,7 @@ def run(options: argparse.Namespace) -> None:
         machine["meshes"] = {split: len(own.images) for split, own in data.items()}
         log(f"data: {machine['data_seconds']}, {machine['meshes']}")
 
-        # The temporal model is slower. Some slack, so that the baseline gets as many steps.
+        # The temporal model is slower. Leave slack so that the baseline completes as many steps.
         share = 0.9 * tuned.speeds["baseline"] / sum(tuned.speeds.values())
         limit = Limit(seconds=(trained_by - log.elapsed) * share)
         evaluating: dict[str, Future[dict[str, Any]]] = {}
@@ -214,7 +214,7 @@ def run(options: argparse.Namespace) -> None:
             outputs.draw_sheet()
         log("done")
         outputs.write(log.seconds, log.lines)
-        if len(outputs.measured) < len(evaluating):  # do not wait for an evaluation that is late
+        if len(outputs.measured) < len(evaluating):  # stop evaluations that have not finished
             for process in multiprocessing.active_children():
                 process.terminate()
 

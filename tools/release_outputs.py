@@ -1,5 +1,5 @@
-"""What a release consists of: model folders, metrics, the table of meshes, curves, the contact
-sheet and the record of the machine."""
+"""Files of a release: model folders, metrics, the table of meshes, loss curves, the contact sheet
+and machine.json."""
 
 import copy
 import csv
@@ -26,12 +26,12 @@ from tpifu.shards.schema import HELD_OUT
 from tpifu.train.timed import Curve
 
 BROAD = "_broad_"
-"""Part of the name of every sequence of the broad family."""
+"""Substring of the names of all broad sequences."""
 
 
 @dataclass
 class Outputs:
-    """Everything known so far. `out` receives the release; `work` holds data and reports."""
+    """Results so far. The release is written to `out`; `work` has the data and reports."""
 
     out: Path
     work: Path
@@ -40,7 +40,7 @@ class Outputs:
     curves: dict[str, Curve] = field(default_factory=dict)
     validation: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     measured: list[str] = field(default_factory=list)
-    """Models whose report is complete."""
+    """Names of the evaluated models."""
 
     def save(self, name: str, network: PIFu, model: Model, level: float) -> None:
         """Write a model in float16."""
@@ -49,7 +49,7 @@ class Outputs:
         save_model(self.out / name, TrainedModel(half, model, WINDOW, size, level, lighting))
 
     def write(self, seconds: dict[str, float], log: list[str]) -> None:
-        """Write metrics.json, per_mesh.parquet, loss.csv and machine.json anew."""
+        """Write metrics.json, per_mesh.parquet, loss.csv and machine.json, replacing older ones."""
         tables, metrics = [], {}
         for name in self.measured:
             table = pq.read_table(self.work / name / PER_MESH_NAME)
@@ -92,7 +92,7 @@ class Outputs:
         plot_curves(curves, "Training loss", "mean squared error", self.out / "loss.png")
 
     def draw_sheet(self) -> None:
-        """Held-out frames: the input, then the truth and the models from three sides."""
+        """Draw held-out frames: the input, then ground truth and predictions from three sides."""
         data = DataFolder(self.work / "data")
         names = [name for name in reversed(NEIGHBORHOOD) if name in self.measured]
         sides = [Side(name, self.work / name, self.out / name) for name in names]

@@ -1,4 +1,4 @@
-"""What `release_models.py` makes: data, networks, training and evaluation, in full and in small."""
+"""Settings of `release_models.py`: data, networks, training and evaluation, full and small."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ NEIGHBORHOOD = {"temporal": 3, "baseline": 1}
 EVALUATION = 0.11
 """Share of the time reserved for evaluating the baseline and drawing the contact sheet."""
 DATA = 0.16
-"""Share of the time that data takes, as expected when the network is chosen."""
+"""Expected share of the time for making data, used to choose the network."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,16 +31,16 @@ class Recipe:
     render: Render
     sample: Sample
     networks: Sequence[Model]
-    """Candidates, the widest first."""
+    """Candidate networks, widest first."""
     train: Train
     evaluate: Evaluate
     images: int
-    """Images per call of the filter, in training."""
+    """Images per filter pass in training."""
     windows: int
     """Each model must see this many windows; otherwise a narrower network is chosen."""
     validation_windows: int
     measuring: float
-    """Seconds per measurement of a training speed."""
+    """Duration of each speed measurement, seconds."""
 
     @property
     def lighting(self) -> Lighting:

@@ -1,4 +1,4 @@
-"""Choose the network and how its steps run, by measuring training steps on this device."""
+"""Choose the network and its execution by timing training steps on this device."""
 
 from dataclasses import dataclass
 
@@ -14,16 +14,16 @@ from tpifu.train.optimizers import optimizers
 from tpifu.train.timed import compile_filter, speed, update, use_filter
 
 COMPILED_GAIN = 1.5
-"""Speed of compiled steps over eager ones, assumed when the network is chosen."""
+"""Assumed speed-up of compiled steps over eager ones, used to choose the network."""
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """What was chosen and measured."""
+    """The chosen network and its measured speed."""
 
     model: Model
     image_filter: StackedHourglass
-    """Of the chosen network, perhaps compiled."""
+    """Image filter of the chosen network, possibly compiled."""
     compiled: bool
     speeds: dict[str, float]
     """Training speed of each model, windows per second."""
@@ -43,20 +43,20 @@ def steps_of(data: Resident, recipe: Recipe, model: Model, seed: int) -> Residen
 
 
 def parts_of(steps: ResidentSteps, images: int) -> int:
-    """Number of parts of a step that filter `images` images each."""
+    """Number of parts in a step if each part filters `images` images."""
     parts, rest = divmod(steps.images, images)
     assert rest == 0, f"a step of {steps.images} images has no parts of {images}"
     return parts
 
 
 def new_network(model: Model, seed: int, device: torch.device) -> PIFu:
-    """One seed gives both models the same initial filter."""
+    """Create a network. The seed gives both models the same initial filter."""
     torch.manual_seed(seed)
     return PIFu(model, WINDOW).to(device).train()
 
 
 def noise(recipe: Recipe, device: torch.device) -> Resident:
-    """Random data with the shapes of a split, to measure steps on."""
+    """Random data with the shapes of a split, for timing steps."""
     size, pool = recipe.render.size, recipe.sample.near_surface + recipe.sample.uniform
     clips, frames = 4, recipe.train.batch_size // 2
     meshes = clips * frames
@@ -96,7 +96,7 @@ def tune(
         )
 
     def windows(baseline: float, temporal: float) -> float:
-        """Windows that each model sees, at these speeds."""
+        """Number of windows that each model trains on at these speeds."""
         return training / (1 / baseline + 1 / temporal)
 
     candidates = []
@@ -112,7 +112,7 @@ def tune(
         candidates.append((expected, baseline, model, single, several, network, steps))
         if expected >= recipe.windows:
             break
-    # A narrower network must be faster: kernel launches can cost all of them the same time.
+    # Choose a narrower network only if it is faster: kernel launches can take equally long.
     enough = min(recipe.windows, 0.9 * max(candidate[0] for candidate in candidates))
     chosen = next(candidate for candidate in candidates if candidate[0] >= enough)
     _, baseline, model, single, several, network, steps = chosen

@@ -65,7 +65,7 @@ class Surreal(Parameters):
     """The clips of SURREAL to download. Only as many as the splits need are downloaded."""
 
     clips: str | None = None
-    """File that lists clips: paths of *_info.mat, one a line, or CSV with the columns split,
+    """File that lists clips: paths of *_info.mat, one per line, or CSV with the columns split,
     sequence, frames. null: the lists of SURREAL's authors."""
     runs: Annotated[
         tuple[Literal["run0", "run1", "run2"], ...], Field(strict=False, min_length=1)
@@ -168,7 +168,7 @@ class Sample(Parameters):
     sigma: Positive = 0.05
     """Standard deviation of the distance of near-surface points to the surface, metres."""
     grid: Count = 64
-    """Cells a side of the labelled grid of each test mesh, for the volumetric IoU."""
+    """Cells per side of the labelled grid of each test mesh, for the volumetric IoU."""
 
 
 class Hourglass(Parameters):
@@ -235,7 +235,7 @@ class Train(Parameters):
     optimizer: Literal["adam", "muon", "rmsprop"] = "adam"
     """muon: Muon for all weights but the first and last layer's, Adam for those."""
     batch_size: Count = 2
-    """Windows a step, all of different meshes unless an epoch ends within the step."""
+    """Windows per step, all of different meshes unless an epoch ends within the step."""
     windows_per_clip: Count = 1
     """Neighbouring windows of a clip that a step takes together, so that they share images. 1:
     windows are drawn independently."""
@@ -264,16 +264,16 @@ class Evaluate(Parameters):
     """Evaluation. Balanced points are the measure of PIFu's Table 2."""
 
     points: Annotated[int, Field(ge=2, multiple_of=2)] = 5000
-    """Points a mesh, half of them inside."""
+    """Points per mesh, half of them inside."""
     frames: Count = 6
     """Frames of each held-out split to reconstruct for pictures (Figure 4)."""
     sequence: Amount = 12
     """Consecutive test frames to reconstruct for pictures (Figure 5) and the player."""
     resolution: Annotated[int, Field(ge=8)] = 128
-    """Cells a side of the grid from which meshes are reconstructed."""
+    """Cells per side of the grid from which meshes are reconstructed."""
     start: Count = 32
-    """Cells a side of the coarse grid that is refined to `resolution`. Fewer are faster, but small
-    detached parts may be missed."""
+    """Cells per side of the coarse grid that is refined to `resolution`. Fewer are faster, but may
+    miss small detached parts."""
     surface_points: Count = 10000
     """Points on each surface for distances."""
 

@@ -88,7 +88,7 @@ def test_scaling_interpolates_the_networks_input(images, factor):
     np.testing.assert_allclose(calib, CALIB * factor, rtol=1e-6)  # depth too
     theta = torch.tensor([[1 / factor, 0.0, 0.0], [0.0, 1 / factor, 0.0]]).expand(2, 2, 3)
     grid = F.affine_grid(theta, [2, 3, SIZE, SIZE], align_corners=False)
-    # Within a pixel of the image's edge, Pillow repeats the edge. The body never gets there.
+    # Within a pixel of the image's edge, Pillow repeats the edge. The body never reaches the edge.
     expected = F.grid_sample(
         network_input(torch.from_numpy(images)), grid, align_corners=False, padding_mode="border"
     )
@@ -114,8 +114,8 @@ def test_a_scaled_camera_projects_a_spot_within_a_pixel(drawn):
 
 
 def split_canvas(images, calib):
-    """The images on a large canvas, changed as `calib` says: the part outside the image, and the
-    part inside."""
+    """The images on a large canvas, transformed by `calib`: the parts outside and inside the
+    image."""
     canvas = np.pad(images, ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0)))
     factor = float(np.linalg.norm(calib[1, :3]) / np.linalg.norm(CALIB[1, :3]))
     if calib[0, 0] < 0:

@@ -59,7 +59,7 @@ def test_two_processes_read_the_same(windows, resident):
 
 @pytest.mark.parametrize(("neighborhood", "stride", "width"), [(1, 1, 1), (3, 1, 2), (3, 2, 3)])
 def test_a_step_is_windows_of_the_clips(resident, neighborhood, stride, width):
-    """Every image, camera and point of a batch is found where TrainingSteps would take it."""
+    """Every image, camera and point of a batch matches the one that TrainingSteps takes."""
     drawn = steps(resident, batch=6, neighborhood=neighborhood, width=width, stride=stride)
     runs = 6 // width
     for _ in range(5):

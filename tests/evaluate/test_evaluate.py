@@ -44,7 +44,7 @@ def model(tiny_model) -> TrainedModel:
 
 
 class Ball(PIFu):
-    """A field that is known: it falls from 1 at the pelvis, 0.6 at 0.5 m."""
+    """A known field that falls from 1 at the pelvis to 0.6 at 0.5 m."""
 
     def query(self, features, frames, points, calib):
         return 1 - 0.8 * 1.28 * project(calib, points).norm(dim=-1)
@@ -102,7 +102,7 @@ def test_any_number_of_processes_measures_the_same(tiny, model):
     arguments = (model, tiny / "meshes", windows, "test", CONFIG, 0)
     one, two = (list(measure(*arguments, jobs=jobs)) for jobs in (1, 2))
     for first, second in zip(one, two, strict=True):
-        assert json.dumps(first.rows) == json.dumps(second.rows)  # nan is nan there
+        assert json.dumps(first.rows) == json.dumps(second.rows)  # nan equals nan in JSON
 
 
 def test_surfaces_grids_and_motion_are_measured_in_one_view_that_takes_turns(tiny, ball_model):
@@ -134,7 +134,7 @@ def test_what_stands_still_beside_a_body_that_moves_is_measured_so(tiny, ball_mo
     truth = MeshReader(tiny / "meshes")
     frames = truth.read(truth.clip("test", "run0/c_walk_c0001"))
     rows = [row for row in clip.rows if row["view"] == 0]
-    # The ball does not change at all: no flicker, and volume changes as the truth's reciprocal.
+    # The ball does not change: no flicker, and the volume ratio changes as 1 / the true volume.
     assert [row["flicker"] for row in rows[1:]] == [0, 0, 0]
     volumes = [frame.mesh.volume() for frame in frames]
     for row, (before, after) in zip(rows[1:], pairwise(volumes), strict=True):

@@ -24,7 +24,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.files: dict[str, bytes] = {}
         self.plans: dict[str, list[Callable[[Handler], None]]] = {}
         self.default: Callable[[Handler], None] = Handler.file
-        self.schemes: tuple[str, ...] = ()  # of the login; without any, files are public
+        self.schemes: tuple[str, ...] = ()  # login schemes; files are public if empty
         self.nonces: set[str] = set()
         self.seen: list[SimpleNamespace] = []  # requests; `sent` counts bytes of the file
         self.active = self.most_active = 0

@@ -64,7 +64,7 @@ def test_every_frame_has_the_mesh_that_it_has_alone(model, tmp_path):
         found = read_mesh(path)
         np.testing.assert_array_equal(found.vertices, alone.vertices)
         np.testing.assert_array_equal(found.faces, alone.faces)
-    assert len({path.stat().st_size for path in paths}) > 1  # they are not all one ball
+    assert len({path.stat().st_size for path in paths}) > 1  # not all meshes are the same ball
 
 
 def test_a_window_takes_frames_a_stride_apart(model, tiny_model):
@@ -92,7 +92,7 @@ def test_an_interrupted_clip_goes_on_and_ends_the_same(model, tmp_path, monkeypa
     monkeypatch.setattr("tpifu.reconstruct.folder.save_mesh", interrupted)
     with pytest.raises(KeyboardInterrupt):
         reconstruct_clip(model, LIGHT, tmp_path / "again", SETTINGS)
-    # What a kill at the last moment leaves behind.
+    # The state after a kill at the last moment.
     (tmp_path / "again" / "meshes" / "f8.glb.part").write_bytes(b"half a mesh")
     saved.pop().unlink()
     before = [path.stat().st_mtime_ns for path in saved]
@@ -165,7 +165,7 @@ def test_a_folder_is_held_by_one_process_at_a_time(tmp_path):
     with exclusive(out), exclusive(tmp_path / "other"):
         with pytest.raises(DataError, match="another process reconstructs into"), exclusive(out):
             pytest.fail("held twice")
-        with pytest.raises(DataError), exclusive(out):  # the refusal freed nothing
+        with pytest.raises(DataError), exclusive(out):  # the rejected call did not release the lock
             pytest.fail("held twice")
     with pytest.raises(KeyboardInterrupt), exclusive(out):
         raise KeyboardInterrupt
@@ -196,7 +196,7 @@ def test_pictures_turn_and_move(model, tmp_path):
             shares.append([(pixels[:, 256 * n : 256 * n + 256] < 240).mean() for n in range(4)])
         assert sheet.info["duration"] == 250
     shares = np.array(shares)
-    assert (shares[:, 0] > 0.2).all()  # the input is there in every frame
+    assert (shares[:, 0] > 0.2).all()  # every frame shows the input
     assert (shares[1, 1:] < 0.01).all()  # no mesh
     assert (shares[[0, 2, 3], 1:] > 0.05).all()
     document, array = read_animation(tmp_path / "clip.glb")
@@ -260,7 +260,7 @@ def test_the_animation_shows_each_frame_in_its_time(tmp_path, ball, empty):
     write_animation(meshes, path, fps=5.0)
     document, array = read_animation(path)
     assert [node["name"] for node in document["nodes"]] == [f"frame_{n:04d}" for n in shown]
-    # At rest, as in a viewer without animations, the first mesh alone.
+    # Without animation, a viewer shows only the first mesh.
     assert [node["scale"][0] for node in document["nodes"]] == [1.0, 0.0, 0.0][: len(shown)]
     (animation,) = document["animations"]
     visible = np.zeros((len(shown), 15))
@@ -359,7 +359,7 @@ def save_picture(path, brightness):
 
 
 def save_animated(path) -> list[Image.Image]:
-    """Write three frames; which they are."""
+    """Save an animation of three frames; returns the frames."""
     frames = []
     for n in range(3):
         pixels = np.zeros((32, 32, 4), np.uint8)
@@ -394,14 +394,14 @@ def test_a_folder_is_its_pictures_in_natural_order(tmp_path):
     order = ["frame2.png", "frame10.png", "Frame11.webp", "frame011b.png", "frame100.png"]
     for n, name in sorted(enumerate(order), key=lambda item: item[1]):
         save_picture(tmp_path / name, 50 * n)
-    # Thumbnails that file managers leave, and files that are no pictures.
+    # Thumbnails from file managers, and files that are not images.
     (tmp_path / "._frame2.png").write_bytes(b"no picture")
     (tmp_path / "notes.txt").write_text("no picture")
     found = read_pictures([tmp_path], 32)
     assert list(found.names) == ["frame2", "frame10", "Frame11", "frame011b", "frame100"]
     light = found.images[:, 12, 12, 0]
     assert (np.diff(light.astype(int)) > 30).all()
-    # Files that are listed stay in the order given.
+    # Listed files keep their order.
     listed = read_pictures([tmp_path / name for name in reversed(order)], 32)
     np.testing.assert_array_equal(listed.images, found.images[::-1])
 

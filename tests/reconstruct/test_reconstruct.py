@@ -101,8 +101,8 @@ def test_coarse_to_fine_equals_dense(name, resolution):
     grid = evaluate_grid(FIELDS[name], resolution, HALF, start=8, chunk=10_000)
     assert grid.shape == (resolution,) * 3
     np.testing.assert_array_equal(grid > 0.5, dense > 0.5)
-    # Not only the side is right: the surface is the same, but for the last bit of values that were
-    # computed in other batches.
+    # Not only the signs agree: the surfaces are equal, except for the last bit of values computed
+    # in different batches.
     if 0 < (dense > 0.5).mean() < 1:
         mesh, expected = extract_surface(grid, HALF), extract_surface(dense, HALF)
         np.testing.assert_allclose(mesh.vertices, expected.vertices, atol=1e-6)
@@ -126,7 +126,7 @@ def test_thin_limbs_are_found_from_few_points():
         field = Counted(BODY)
         grid = evaluate_grid(field, 128, HALF, start=start)
         np.testing.assert_array_equal(grid > 0.5, dense > 0.5)
-        # 17^3 or 33^3 points, 0.2 or 1.7 % of 128^3, and what lies around the surface.
+        # 17^3 or 33^3 points (0.2 or 1.7 % of 128^3), plus the points around the surface.
         assert field.points < share * 128**3
 
 

@@ -25,7 +25,7 @@ FRAMES = 3
 
 
 def turned(mesh: Mesh, frame: int) -> Mesh:
-    """Another pose for each frame, which any view tells apart."""
+    """A different pose for each frame, recognisable from every view."""
     return Mesh(mesh.vertices * np.float32([1 - 0.2 * frame, 1, 1 - 0.2 * frame]), mesh.faces)
 
 
@@ -204,8 +204,8 @@ def chromium():
 
 @pytest.fixture
 def opened(chromium, tmp_path, player):
-    """Opens the page of `player` as a file, in a window of some width; fails on any complaint or
-    request. Nothing moves by itself unless `motion` is "no-preference"."""
+    """Opens the page of `player` as a file, in a window of the given width; fails on any error
+    message or request. Nothing moves by itself unless `motion` is "no-preference"."""
     pages = []
     complaints = []
 
@@ -235,7 +235,7 @@ def opened(chromium, tmp_path, player):
 
 
 def panes(page, which: str = ".track") -> list[np.ndarray]:
-    """What each pane shows, (h, w, 3)."""
+    """Image of each pane, (h, w, 3)."""
     stage = page.locator(".stage")
     picture = np.array(Image.open(io.BytesIO(stage.screenshot())).convert("RGB")).astype(int)
     corner = stage.bounding_box()
@@ -248,7 +248,7 @@ def panes(page, which: str = ".track") -> list[np.ndarray]:
     ]
 
 
-# Panes are of one colour in the tests: a body is what differs from the corner.
+# Panes have one background colour in tests; pixels that differ from the corner are the body.
 FLAT = ".pane { background: #30a030 !important; border-radius: 0 !important }"
 
 
@@ -268,7 +268,7 @@ def differ(one: list[np.ndarray], other: list[np.ndarray]) -> list[bool]:
 
 
 def overlap(one: np.ndarray, other: np.ndarray) -> float:
-    """Intersection over union of what two panes show."""
+    """Intersection over union of the bodies in two panes."""
     a, b = silhouette(one), silhouette(other)
     return float((a & b).sum() / (a | b).sum())
 
@@ -290,7 +290,7 @@ def drag(page, pane: int, right: float, down: float) -> None:
 def wheel(page, pane: int, down: float) -> None:
     page.mouse.move(*centre(page, pane))
     page.mouse.wheel(0, down)
-    page.wait_for_timeout(150)  # the wheel's event comes when the browser likes
+    page.wait_for_timeout(150)  # the browser may delay the wheel event
 
 
 @needs_browser
@@ -305,7 +305,7 @@ def test_the_player_shows_every_track_and_the_slider_moves_them(opened, player, 
     page.locator("input[type=range]").fill("1")
     second = panes(page)
     assert differ(first, second) == [True, True, True]
-    assert body_share(second[1]) < 0.05  # nothing was predicted, and the pane says so
+    assert body_share(second[1]) < 0.05  # nothing was predicted, and the pane shows a message
     assert page.get_attribute("section.player", "data-frame") == "1"
     assert page.locator(".frame").inner_text() == "frame 1"
 
@@ -331,7 +331,7 @@ def test_input_and_truth_cover_each_other_however_near_the_camera_is(opened, pla
     assert overlap(*near) > 0.95
     assert page.evaluate("scrollY") == wheel_page
     wheel(page, 1, 60)
-    assert page.evaluate("scrollY") > wheel_page  # without Ctrl it is the page's
+    assert page.evaluate("scrollY") > wheel_page  # without Ctrl, the wheel scrolls the page
 
 
 @needs_browser
@@ -397,7 +397,7 @@ def test_two_fingers_zoom_all_panes(opened):
     first, second = (
         [body_share(shown[pane]) for pane in (0, 1)] for shown in (before, panes(page))
     )
-    assert np.array(second) == pytest.approx(2.5 * np.array(first), rel=0.35)  # 4, less what is cut
+    assert np.array(second) == pytest.approx(2.5 * np.array(first), rel=0.35)  # 4 if uncropped
 
 
 @needs_browser

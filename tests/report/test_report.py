@@ -105,7 +105,7 @@ def test_tiles_show_the_body_beside_its_reconstructions(tiny, sides, tmp_path):
         np.ptp(errors[40:, 130 + 160 * n : 290 + 160 * n], axis=-1).max() > 50 for n in range(7)
     ]
     assert not any(coloured[:3])
-    assert any(coloured[3:])  # where all errors are large, all is dark
+    assert any(coloured[3:])  # large errors are dark everywhere
 
 
 def test_the_comparison_again_gives_the_same_bytes(tiny, sides, tmp_path):

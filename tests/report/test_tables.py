@@ -104,7 +104,7 @@ def test_the_table_has_ours_the_papers_and_the_difference():
 def test_motions_are_sequences_without_the_subject():
     assert motion_of("21_jumping_jack") == "jumping_jack"
     assert motion_of("07_broad_lie_back_12") == "broad_lie_back"
-    assert motion_of("10_01") == "10_01"  # CMU's numbers say nothing
+    assert motion_of("10_01") == "10_01"  # CMU's sequence numbers do not encode a motion
     assert motion_of("ung_104_02") == "ung_104_02"
     sequences = {"a": "21_walk", "b": "22_walk", "c": "21_run"}
     first = [row(clip=clip, sequence=sequence) for clip, sequence in sequences.items()]

@@ -59,7 +59,7 @@ def test_joints_stay_within_their_limits(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_joint_turns_faster_than_people_do(name):
-    # A boxer's elbow reaches some 1,200 degrees a second, a pitcher's shoulder several thousand.
+    # A boxer's elbow reaches about 1,200 degrees per second, a pitcher's shoulder several thousand.
     for subject in range(SUBJECTS):
         frames = matrices(clip(name, subject).pose)
         traces = np.einsum("tjab,tjab->tj", frames[:-1], frames[1:])
@@ -68,7 +68,7 @@ def test_no_joint_turns_faster_than_people_do(name):
 
 
 def test_bodies_hardly_cut_into_themselves():
-    # 3.5 cm is what a key pose may have; a moment between two keys may have more.
+    # Key poses may overlap by 3.5 cm; frames between two keys may overlap by more.
     depths = [overlap(joint_positions(matrices(clip(name, 0).pose[::5]))) for name in NAMES]
     assert np.mean(np.array(depths) > 0.05) < 0.04
     assert np.max(depths) < 0.15

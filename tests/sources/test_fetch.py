@@ -67,7 +67,7 @@ def get(remotes, **options) -> dict[Path, str]:
 
 
 def failure(kind: type[TpifuError], remotes, **options) -> str:
-    """The one line of the error that the download ends in."""
+    """The one-line error of the failing download."""
     with pytest.raises(kind) as caught:
         get(remotes, **options)
     assert no_secret_in(caught.value)
@@ -76,7 +76,7 @@ def failure(kind: type[TpifuError], remotes, **options) -> str:
 
 
 def no_secret_in(error: BaseException) -> bool:
-    """Whether neither the traceback nor any chained exception, shown or not, holds a secret."""
+    """Whether the traceback and all chained exceptions, shown or hidden, contain no secret."""
     shown, link = "".join(traceback.format_exception(error)), error
     while link is not None:
         assert not isinstance(link, (requests.RequestException, urllib3.exceptions.HTTPError))

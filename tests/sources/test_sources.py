@@ -113,7 +113,7 @@ def write(out: Path, data: Data, environment, seed=0) -> list[str]:
 
 
 def failure(kind, out: Path, data: Data, environment) -> str:
-    """The one line of the expected error. Asserts that `out` does not exist."""
+    """The expected one-line error. Asserts that `out` does not exist."""
     with pytest.raises(kind) as caught:
         write(out, data, environment)
     assert not out.exists()

@@ -1,5 +1,5 @@
-"""The functions of tools/release_models.py on the tiny data; the whole command is rehearsed by
-hand (`--rehearse`), since making its data takes half a minute."""
+"""Tests the functions of tools/release_models.py on tiny data. The whole command is tested by hand
+(`--rehearse`), because making its data takes half a minute."""
 
 import csv
 import importlib

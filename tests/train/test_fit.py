@@ -1,4 +1,4 @@
-"""Whole trainings: results, settings, errors."""
+"""Complete training runs: results, settings, errors."""
 
 import itertools
 import math
@@ -266,7 +266,7 @@ def test_a_diverged_run_names_its_last_checkpoint_from_which_a_run_can_start(
 def test_the_code_of_a_run_is_the_code_that_training_imports():
     graph = grimp.build_graph("tpifu")
     used = {"tpifu.train.fit"} | graph.find_upstream_modules("tpifu.train.fit")
-    # The fingerprint holds parameters by value. The others change no result.
+    # The fingerprint contains parameter values. The other modules do not change results.
     used -= {"tpifu", "tpifu.config", "tpifu.errors", "tpifu.files", "tpifu.shards.folder"}
     named = [f"tpifu.{path.removesuffix('.py').replace('/', '.')}" for path in CODE]
     for module in used:

@@ -1,4 +1,4 @@
-"""Interrupted trainings resume, and end with the bytes of uninterrupted ones."""
+"""Interrupted training resumes and ends with the same bytes as uninterrupted training."""
 
 import multiprocessing
 import os
@@ -68,7 +68,7 @@ def test_a_run_that_is_killed_20_times_ends_with_the_same_bytes(tiny, tiny_model
             process.kill()
             process.join()
             kills += 1
-        else:  # it finished: start again, with shorter lives
+        else:  # it finished: restart with earlier kills
             shutil.rmtree(tmp_path / "out")
             kills, lifetime = 0, lifetime / 2
     train(settings, tmp_path / "out")

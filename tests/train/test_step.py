@@ -65,7 +65,7 @@ def test_the_faster_precision_is_chosen_if_it_is_clearly_faster(
 
 @pytest.mark.parametrize("parts", [1, 3])
 def test_speeds_count_all_ranks_and_the_wait_for_data(tiny, monkeypatch, parts):
-    # Each reading of the clock is one second later: a step waits for one and computes for one.
+    # Each reading of the clock is one second later: a step waits for 1 s and computes for 1 s.
     monkeypatch.setattr("tpifu.train.clock.time.perf_counter", itertools.count().__next__)
     batch = TrainingSteps(windows(tiny, neighborhood=1), 4, 20, 0)[0].to(CPU.device)
     clock = Clock(world_size=2)

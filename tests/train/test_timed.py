@@ -63,7 +63,7 @@ def test_a_timed_training_learns_and_its_float16_model_is_read_back(resident, ti
 
 
 def test_a_training_ends_when_its_time_is_over(resident, tiny_model, monkeypatch):
-    """Its clock is asked twice a step at most: thirty times and more in three seconds of it."""
+    """Training reads its clock at most twice per step: 3 s of this clock are at least 30 steps."""
     clock = itertools.count(step=0.05)
     monkeypatch.setattr("tpifu.train.timed.time.perf_counter", lambda: next(clock))
     limit = Limit(seconds=3.0)

@@ -1,1 +1,1 @@
-"""The `tpifu` command, one command a file."""
+"""The `tpifu` command. Each subcommand has its own file."""

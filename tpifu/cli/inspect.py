@@ -51,7 +51,7 @@ def inspect_shards(
 
 
 def _print_tables(description: dict[str, Any]) -> None:
-    """Print a result of `describe`: counts with a column a split, then one fact a line."""
+    """Print a result of `describe`: counts with one column per split, then one fact per line."""
     from rich.console import Console
     from rich.table import Table
 

@@ -41,7 +41,7 @@ Device = Annotated[
 ]
 Jobs = Annotated[
     int | None,
-    typer.Option(min=1, help="Processes that share the work.", show_default="one a core"),
+    typer.Option(min=1, help="Processes that share the work.", show_default="one per core"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 

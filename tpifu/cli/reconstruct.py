@@ -42,7 +42,7 @@ def reconstruct(
         int | None, typer.Option(min=0, help="View of the shards.", show_default="0")
     ] = None,
     resolution: Annotated[
-        int | None, typer.Option(help="Cells a side of the grid (evaluate.resolution).")
+        int | None, typer.Option(help="Cells per side of the grid (evaluate.resolution).")
     ] = None,
     params: options.ParamsFile = None,
     profile: options.Profile = None,
@@ -61,7 +61,7 @@ def reconstruct(
         Literal["glb", "obj", "ply", "stl"], typer.Option(help="Mesh format in a folder.")
     ] = "glb",
     fps: Annotated[
-        float, typer.Option(min=0.01, max=1000, help="Frames a second of the animations.")
+        float, typer.Option(min=0.01, max=1000, help="Frames per second of the animations.")
     ] = 6.0,
     pictures: Annotated[
         bool,

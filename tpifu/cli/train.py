@@ -63,7 +63,7 @@ def train(
         typer.Option("--track", help="Track in MLflow: MLFLOW_TRACKING_URI, or ./mlflow.db."),
     ] = False,
 ) -> None:
-    """Train a model. An interrupted training resumes: repeat the command."""
+    """Train a model. Repeat the command to resume interrupted training."""
     from tpifu.config import check_precision
     from tpifu.model.folder import device_from, load_model
 

@@ -78,7 +78,7 @@ class Windows:
         if not len(rows):
             raise DataError(f"{points}: no rows of split {split!r}")
         self.clips: list[tuple[str, Int[np.ndarray, " t"]]] = []
-        """Name of each clip, and the rows of its points, one a frame."""
+        """Name of each clip, and the rows of its points, one per frame."""
         starts = np.flatnonzero(point_index["frame"][rows] == 0)
         for clip_rows in np.split(rows, starts[1:]):
             self.clips.append((str(point_index["clip"][clip_rows[0]]), clip_rows))

@@ -1,4 +1,4 @@
-"""A trained model over held-out clips: measures of every mesh, their means, reconstructed meshes.
+"""Evaluates a model on held-out clips: measures of every mesh, their means, reconstructed meshes.
 
 Occupancy at points is measured in every view of a frame. Grids, surfaces and motion need a
 reconstruction of each frame; they are measured in one view of each clip, another one from clip to

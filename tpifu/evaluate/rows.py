@@ -1,4 +1,4 @@
-"""One row of measures a mesh and view: the per-mesh table, means over views, the metrics file."""
+"""One row of measures per mesh and view: the per-mesh table, means over views, the metrics file."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Contents of shard folders for people: counts, sizes, provenance and a contact sheet.
+"""Human-readable summary of shard folders: counts, sizes, provenance and a contact sheet.
 
 Only row keys are read, and whole rows of the few sampled frames.
 """

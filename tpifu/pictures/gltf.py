@@ -54,8 +54,8 @@ class _Buffer:
 
 
 def write_animation(meshes: Iterable[Mesh | None], path: Path, fps: float) -> None:
-    """Write a .glb that shows `meshes` one after the other, `fps` a second, and nothing in the time
-    of a None; whole or not at all.
+    """Write a .glb that shows `meshes` in sequence at `fps` frames per second. None leaves an empty
+    frame. The file appears whole or not at all.
 
     One mesh is held at a time. Raises DataError if the file would be larger than a .glb can be.
     """

@@ -1,4 +1,4 @@
-"""A clip to a folder of meshes, one a frame; an interrupted run resumes.
+"""A clip to a folder of meshes, one per frame; an interrupted run resumes.
 
 A folder of results holds
 
@@ -68,7 +68,7 @@ def reconstruct_frame(
 def reconstruct_clip(
     model: TrainedModel, clip: InputFrames, out: Path, settings: Settings
 ) -> tuple[list[Path | None], list[str]]:
-    """Write one mesh a frame to `out`/meshes; frames whose mesh exists are skipped.
+    """Write one mesh per frame to `out`/meshes; frames whose mesh exists are skipped.
 
     Returns the paths, None for a frame without a surface, and one message for each such frame.
     Raises DataError if `out` holds meshes of another model, other settings, other images or of

@@ -15,9 +15,9 @@ class EmptyField(DataError):
 
 
 def reconstruct_mesh(field: Field, resolution: int, half: float, level: float, start: int) -> Mesh:
-    """The surface of a field, from a grid of `resolution` cells a side over [-half, half]^3 metres.
+    """The surface of a field, from a grid of `resolution` cells per side; metres.
 
-    `start`: intervals a side of the lattice that is refined. Raises EmptyField.
+    `start`: intervals per side of the lattice that is refined. Raises EmptyField.
     """
     grid = evaluate_grid(field, resolution, half, level=level, start=start)
     return extract_surface(grid, half, level)

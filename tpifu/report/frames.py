@@ -93,7 +93,7 @@ def draw_figure4(frames: Frames, out: Path) -> tuple[list[Picture], list[Picture
 
 
 def draw_figure5(frames: Frames, out: Path) -> list[Picture]:
-    """Figure 5: a clip over time, a column a frame. Empty if no sequence was evaluated."""
+    """Figure 5: a clip over time, one column per frame. Empty if no sequence was evaluated."""
     sequence = frames.of(5, HELD_OUT[0])
     if not sequence:
         return []

@@ -51,7 +51,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Track:
-    """One mesh a frame, shown in one pane."""
+    """One mesh per frame, shown in one pane."""
 
     name: str
     meshes: Sequence[Mesh | None]
@@ -64,7 +64,7 @@ class Track:
 class Player:
     title: str
     labels: Sequence[str]
-    """One a frame."""
+    """One per frame."""
     inputs: Sequence[UInt8[np.ndarray, "_ _ _"]]
     """What the network saw of each frame: (grey, mask) or (r, g, b, mask)."""
     tracks: Sequence[Track]
@@ -218,7 +218,7 @@ class _Packed:
         self._size = 0
 
     def add(self, mesh: Mesh | None, errors: Float[np.ndarray, " _"] | None) -> Any:
-        """Where the player finds a mesh; None for none."""
+        """Location of a mesh for the player; None if there is no mesh."""
         if mesh is None:
             return None
         inside = np.clip(mesh.vertices / self._half, -1, 1)

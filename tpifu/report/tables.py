@@ -59,7 +59,7 @@ class Paired:
         return 2 if max(abs(self.first), abs(self.second)) >= 20 else 4
 
     def cells(self) -> list[str]:
-        """First, second, and the difference with its interval, as text."""
+        """Formats both values, and their difference with its interval."""
         n = self.digits
         change = f"{self.difference:+.{n}f} [{self.low:+.{n}f}, {self.high:+.{n}f}]"
         return [f"{self.first:.{n}f}", f"{self.second:.{n}f}", change]
@@ -215,8 +215,7 @@ def part_rows(names: Sequence[str], found: dict[str, Paired]) -> list[dict[str, 
 def confusion_rows(
     names: Sequence[str], motions: dict[str, dict[str, Paired]]
 ) -> list[dict[str, Any]]:
-    """Of each motion and model, the shares of the balanced points that are called rightly and
-    wrongly inside and outside."""
+    """Confusion matrix for each motion and model, as shares of the balanced points."""
     return [
         {"motion": motion, "model": name, "outcome": share, "share": round(getattr(one, side), 4)}
         for motion, found in motions.items()

@@ -70,7 +70,7 @@ def add_gradients(
             # Windows at the ends of clips have fewer images: one graph for any number of images.
             torch._dynamo.maybe_mark_dynamic(batch.images, 0)
         autocast = torch.autocast(batch.images.device.type, torch.bfloat16, precision == "bfloat16")
-        # Ranks reduce gradients once a step, with the last part.
+        # Ranks reduce gradients once per step, with the last part.
         waits = isinstance(network, DistributedDataParallel) and number < len(parts)
         with cast(DistributedDataParallel, network).no_sync() if waits else nullcontext():
             with autocast:

@@ -26,7 +26,7 @@ from tpifu.train.step import add_gradients
 REPORT_EVERY = 50
 """Steps between two reports, which wait for the device."""
 AVERAGING = 0.995
-"""Decay a step of the averaged weights: their horizon is 200 steps."""
+"""Decay per step of the averaged weights: their horizon is 200 steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Limit:
 
 @dataclass
 class Curve:
-    """One entry a step."""
+    """One entry per step."""
 
     losses: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
@@ -161,7 +161,7 @@ def speed(
     parts: int = 1,
     precision: Precision = "float32",
 ) -> float:
-    """Windows a second in training, measured over `seconds` after two steps. Changes the
+    """Windows per second in training, measured over `seconds` after two steps. Changes the
     network."""
     updaters = optimizers(config.optimizer, network)
 

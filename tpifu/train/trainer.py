@@ -111,7 +111,7 @@ class Trainer:
         return found
 
     def model(self) -> TrainedModel:
-        """The network with its present weights."""
+        """The network with its current weights."""
         return TrainedModel(
             network=self.network,
             config=self.run.model,

@@ -77,7 +77,7 @@ def with_arms(row: Row, arms: Row) -> Row:
 
 
 def in_place(row: Row) -> Row:
-    """The same pose without the change of place."""
+    """The same pose without its translation."""
     row = row.copy()
     row[PLACE] = 0.0
     return row
