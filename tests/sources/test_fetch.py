@@ -39,15 +39,7 @@ def server():
 other_server = server  # another port counts as another host
 
 
-@pytest.fixture(scope="module", autouse=True)
-def short_delays():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tpifu.sources.download.fetch.DELAY", 0.001)
-        patch.setattr("tpifu.sources.download.fetch.ATTEMPTS", 3)
-        for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-            patch.delenv(name, raising=False)
-            patch.delenv(name.upper(), raising=False)
-        yield
+pytestmark = pytest.mark.usefixtures("short_delays")
 
 
 def content(size: int, seed: int = 0) -> bytes:
