@@ -18,6 +18,8 @@ class Log:
         self.began = time.monotonic() - (time.time() - psutil.Process().create_time())
         self.lines: list[str] = []
         self.seconds: dict[str, float] = {}
+        self.failed: list[str] = []
+        """Names of the attempts that failed."""
 
     @property
     def elapsed(self) -> float:
@@ -43,6 +45,7 @@ class Log:
             with self.part(name):
                 yield
         except Exception as error:
+            self.failed.append(name)
             self(f"{name} FAILED: {type(error).__name__}: {error}")
             traceback.print_exc()
 

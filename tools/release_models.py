@@ -130,7 +130,8 @@ def train(
     )
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> list[str]:
+    """Make everything; return the names of the parts that failed."""
     log, total, seed = Log(), 60 * options.minutes, options.seed
     recipe = REHEARSAL if options.rehearse else RELEASE
     device = device_from(options.device)
@@ -212,11 +213,12 @@ def run(options: argparse.Namespace) -> None:
                 outputs.write(log.seconds, log.lines)
         with log.attempt("draw sheet"):
             outputs.draw_sheet()
-        log("done")
+        log(f"done; failed: {', '.join(log.failed) or 'nothing'}")
         outputs.write(log.seconds, log.lines)
         if len(outputs.measured) < len(evaluating):  # stop evaluations that have not finished
             for process in multiprocessing.active_children():
                 process.terminate()
+    return log.failed
 
 
 def main() -> None:
@@ -230,8 +232,9 @@ def main() -> None:
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--rehearse", action="store_true", help="small data and networks")
     with exit_on_error():
-        run(parser.parse_args())
-        os._exit(0)  # the compiler's worker processes would delay the exit for minutes
+        failed = run(parser.parse_args())
+        # The compiler's worker processes would delay a normal exit for minutes.
+        os._exit(1 if failed else 0)
 
 
 if __name__ == "__main__":

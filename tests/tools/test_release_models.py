@@ -121,6 +121,7 @@ def test_a_failed_part_is_logged_and_stops_nothing(release):
         raise ValueError("no ink")
     assert "drawing FAILED: ValueError: no ink" in log.lines[-1]
     assert "drawing" in log.seconds
+    assert log.failed == ["drawing"]
 
 
 def test_a_time_limit_interrupts(release):
