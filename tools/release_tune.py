@@ -29,19 +29,6 @@ class Tuned:
     """Training speed of each model, windows per second."""
 
 
-def steps_of(data: Resident, recipe: Recipe, model: Model, seed: int) -> ResidentSteps:
-    train = recipe.train
-    return ResidentSteps(
-        data,
-        train.batch_size,
-        train.points,
-        seed,
-        neighborhood=model.neighborhood,
-        windows_per_clip=train.windows_per_clip,
-        flip=train.flip,
-    )
-
-
 def parts_of(steps: ResidentSteps, images: int) -> int:
     """Number of parts in a step if each part filters `images` images."""
     parts, rest = divmod(steps.images, images)
@@ -85,7 +72,7 @@ def tune(
     data = noise(recipe, device)
 
     def rate(network: PIFu, model: Model) -> float:
-        steps = steps_of(data, recipe, model, 0)
+        steps = ResidentSteps(data, recipe.train, model, 0)
         return speed(
             network,
             steps,
@@ -103,10 +90,10 @@ def tune(
     for model in recipe.networks:
         single, several = model.with_window(1), model.with_window(NEIGHBORHOOD["temporal"])
         network = new_network(single, 0, device)
-        steps = steps_of(data, recipe, single, 0)
+        steps = ResidentSteps(data, recipe.train, single, 0)
         baseline = rate(network, single)
         # The filter takes most of the time.
-        temporal = baseline * steps.images / steps_of(data, recipe, several, 0).images
+        temporal = baseline * steps.images / ResidentSteps(data, recipe.train, several, 0).images
         expected = COMPILED_GAIN * windows(baseline, temporal)
         log(f"dim {model.hourglass.dim}: {baseline:.0f} windows/s eager, {expected:.0f} expected")
         candidates.append((expected, baseline, model, single, several, network, steps))

@@ -11,10 +11,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
+from helpers.training import windows
 
 from tpifu.config import Evaluate, Hourglass, Model, Render, Sample
 from tpifu.dataset.resident import read_resident
-from tpifu.dataset.windows import Windows
 from tpifu.model.folder import load_model
 from tpifu.shards.folder import DataFolder
 from tpifu.train.timed import Limit
@@ -84,7 +84,7 @@ def test_models_metrics_and_pictures_are_written(release, recipe, tiny, tmp_path
     outputs = release("outputs").Outputs(tmp_path / "out", tmp_path / "work", recipe, {"card": "x"})
     outputs.out.mkdir()
     data = {
-        split: read_resident(Windows(tiny / "views", tiny / "points", split, 1), CPU, jobs=1)
+        split: read_resident(windows(tiny, split, neighborhood=1), CPU, jobs=1)
         for split in ("train", "validation")
     }
     for name in ("temporal", "baseline"):

@@ -16,6 +16,8 @@ def test_the_constant_rate_is_that_of_table_1_and_the_cosine_warms_up_and_ends_n
     assert rates[52] == pytest.approx(0.5)  # half way from step 4 to step 100
     assert all(a > b for a, b in pairwise(rates[4:]))
     assert 0 < rates[-1] < 1e-3
+    assert learning_rate(config, 50, progress=0.5) == pytest.approx(0.5)
+    assert learning_rate(config, 50, progress=1.0) == pytest.approx(0.0)
 
 
 def test_fused_adam_equals_adam_within_rounding(tiny_model):

@@ -29,9 +29,7 @@ MESHES_NAME = "meshes"
 
 def open_windows(model: TrainedModel, data: DataFolder, split: str) -> Windows:
     """Windows of one split for `model`. Raises DataError if the model cannot read the images."""
-    windows = Windows(
-        data.views, data.points, split, model.config.neighborhood, model.config.stride
-    )
+    windows = Windows(data, split, model.config)
     require_camera(data.views, windows.views, model.size, model.window)
     return windows
 

@@ -23,11 +23,6 @@ from tpifu.errors import DataError
 from tpifu.shards.schema import HELD_OUT, SPLITS, VERSION, Kind
 
 
-def has_split(points: Path, split: str) -> bool:
-    """Whether a points folder has meshes of `split`."""
-    return bool((Shards(points, "points").index["split"] == split).any())
-
-
 class Shards:
     """A shard folder opened for reading: `index` has the keys of all rows, `read` fetches rows."""
 

@@ -5,7 +5,6 @@ device turned out to be. Nothing waits for the device between two reports.
 """
 
 import copy
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,11 +16,12 @@ from torch import Tensor
 from tpifu.config import Precision, Train
 from tpifu.dataset.resident import ResidentSteps
 from tpifu.dataset.windows import Batch
-from tpifu.measures.points import THRESHOLD
+from tpifu.measures.points import THRESHOLD, mean_metrics, point_metrics
 from tpifu.model.hourglass import StackedHourglass
 from tpifu.model.pifu import PIFu
-from tpifu.train.optimizers import optimizers
+from tpifu.train.optimizers import learning_rate, optimizers
 from tpifu.train.step import add_gradients
+from tpifu.train.validation import MEASURES
 
 REPORT_EVERY = 50
 """Steps between two reports, which wait for the device."""
@@ -62,12 +62,6 @@ class Report:
     """Mean since the last report."""
     average: PIFu
     """A network with the averaged weights, in evaluation mode."""
-
-
-def learning_rate(config: Train, step: int, progress: float) -> float:
-    """Linear warm-up over steps, cosine over `progress` (0 to 1)."""
-    warm = min(1.0, (step + 1) / (config.warmup + 1))
-    return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
 class Average:
@@ -177,7 +171,7 @@ def speed(
             step()
         wait(steps.data.images.device)
         count += 4
-    return count * steps.batch_size / (time.perf_counter() - began)
+    return count * config.batch_size / (time.perf_counter() - began)
 
 
 def wait(device: torch.device) -> None:
@@ -188,15 +182,14 @@ def wait(device: torch.device) -> None:
 
 @torch.no_grad()
 def validated(network: PIFu, batches: Sequence[Batch]) -> dict[str, float]:
-    """`point_metrics` of the last stack: IoU and MSE, means over all windows. In float32."""
-    ious, errors = [], []
+    """Means of MEASURES over all windows, at the last stack, in float32."""
+    rows: list[dict[str, float]] = []
     for batch in batches:
         occupancy = network(batch.images, batch.frames, batch.points, batch.calib)[-1]
-        predicted, inside = occupancy > THRESHOLD, batch.labels > THRESHOLD
-        union = (predicted | inside).sum(dim=1).clamp(min=1)
-        ious.append((predicted & inside).sum(dim=1) / union)
-        errors.append((occupancy - batch.labels).square().mean(dim=1))
-    return {"iou": float(torch.cat(ious).mean()), "mse": float(torch.cat(errors).mean())}
+        inside = batch.labels.cpu().numpy() > THRESHOLD
+        rows += map(point_metrics, occupancy.cpu().numpy(), inside)
+    means = mean_metrics(rows)
+    return {measure: means[measure] for measure in MEASURES}
 
 
 def compile_filter(network: PIFu, first_step: Callable[[], object]) -> str | None:
