@@ -34,7 +34,7 @@ from release_recipe import (
     WINDOW,
     Recipe,
 )
-from release_tune import Tuned, new_network, parts_of, tune
+from release_tune import Tuned, new_network, parts_of, tune, use_filter
 
 from tpifu.config import Evaluate, Precision
 from tpifu.dataset.resident import Resident, ResidentSteps, read_resident
@@ -48,7 +48,7 @@ from tpifu.prepare.views import write_views
 from tpifu.shards.folder import DataFolder
 from tpifu.sources.tree import write_tree
 from tpifu.train.step import surface_level
-from tpifu.train.timed import Limit, Report, fit_timed, use_filter, validated
+from tpifu.train.timed import Limit, Report, fit_timed, validated
 
 
 def prepare(data: DataFolder, recipe: Recipe, seed: int, jobs: int) -> dict[str, float]:
@@ -126,7 +126,7 @@ def train(
         )
 
     _, outputs.curves[name] = fit_timed(
-        network, steps, recipe.train, limit, watch, parts=parts, precision=precision
+        network, steps, limit, watch, parts=parts, precision=precision
     )
 
 

@@ -49,8 +49,8 @@ def import_pifu(path: Path, *, window: float, size: int) -> TrainedModel:
     wrong = [name for name in expected | found if expected.get(name) != found.get(name)]
     if wrong:
         raise DataError(
-            f"{path}: not PIFu's net_G: of {len(expected)} entries {len(wrong)} are missing, "
-            f"unknown or of another shape, the first {wrong[0]!r}"
+            f"{path}: not PIFu's net_G: {len(wrong)} of its entries are missing, unknown or have "
+            f"another shape; the first is {wrong[0]!r}"
         )
     weights = {name: state[names[name]] for name in shapes}
     return TrainedModel(

@@ -95,13 +95,6 @@ def view_of(resident, batch, window, clip):
     return view
 
 
-def test_points_are_distinct_and_half_of_them_inside(resident):
-    (batch,) = steps(resident, points=100).draw()
-    assert (batch.labels.sum(dim=1) == 50).all()
-    for points in batch.points:
-        assert len(points.unique(dim=0)) == 100
-
-
 @pytest.mark.parametrize(("inside", "expected"), [(3, 3), (10, 5), (28, 8), (0, 0), (30, 10)])
 def test_if_one_half_has_too_few_points_the_other_replaces_them(inside, expected):
     labels = torch.zeros(2, 30, dtype=torch.bool)

@@ -224,12 +224,15 @@ WEIGHT = "image_filter.conv4.bn1.bias"
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (lambda s: without(s, WEIGHT), f"1 are missing, unknown or .* the first '{WEIGHT}'"),
-        (lambda s: s | {"image_filter.bn1.running_mean": s[WEIGHT]}, "the first .*running_mean'"),
-        (lambda s: s | {WEIGHT: torch.zeros(7)}, f"of another shape, the first '{WEIGHT}'"),
+        (lambda s: without(s, WEIGHT), f"1 of its entries are .* the first is '{WEIGHT}'"),
+        (
+            lambda s: s | {"image_filter.bn1.running_mean": s[WEIGHT]},
+            "first is .*running_mean'",
+        ),
+        (lambda s: s | {WEIGHT: torch.zeros(7)}, f"have another shape; the first is '{WEIGHT}'"),
         (
             lambda s: s | {"surface_classifier.conv0.bias": torch.zeros(0)},
-            "the first 'surface_classifier.conv0.weight'",
+            "the first is 'surface_classifier.conv0.weight'",
         ),
         (lambda s: {f"module.{name}": s[name] for name in s}, "the first 'module.image_filter."),
         (lambda s: without(s, "image_filter.m0.b1_1.conv1.weight"), "stacks of depth 0"),

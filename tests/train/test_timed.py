@@ -12,7 +12,7 @@ from tpifu.dataset.resident import ResidentSteps, read_resident
 from tpifu.model.folder import TrainedModel, load_model, save_model
 from tpifu.model.pifu import PIFu
 from tpifu.train.optimizers import optimizers
-from tpifu.train.timed import Average, Limit, fit_timed, speed, update, validated
+from tpifu.train.timed import Average, Limit, fit_timed, update, validated
 
 CPU = torch.device("cpu")
 
@@ -49,7 +49,7 @@ def test_timed_training_learns_and_its_float16_model_can_be_loaded(resident, tin
     reports = []
     drawn = steps(resident, points=100)
     average, curve = fit_timed(
-        network, drawn, TRAIN, Limit(seconds=600.0, steps=60), reports.append, parts=2
+        network, drawn, Limit(seconds=600.0, steps=60), reports.append, parts=2
     )
     assert len(curve.losses) == len(curve.rates) == 60
     assert curve.dropped == 0
@@ -69,7 +69,7 @@ def test_training_ends_when_its_time_is_over(resident, tiny_model, monkeypatch):
     clock = itertools.count(step=0.05)
     monkeypatch.setattr("tpifu.train.timed.time.perf_counter", lambda: next(clock))
     limit = Limit(seconds=3.0)
-    _, curve = fit_timed(PIFu(tiny_model, 2.56), steps(resident), TRAIN, limit, lambda _: None)
+    _, curve = fit_timed(PIFu(tiny_model, 2.56), steps(resident), limit, lambda _: None)
     assert 30 <= len(curve.losses) == len(curve.rates) <= 60
     assert curve.rates[-1] < 0.02 * max(curve.rates)
 
@@ -95,7 +95,3 @@ def test_averaged_weights_follow_the_network(tiny_model):
         average.update()
     for ours, theirs in zip(average.network.parameters(), network.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
-
-
-def test_speed_is_in_windows_per_second(resident, tiny_model):
-    assert speed(PIFu(tiny_model, 2.56), steps(resident), TRAIN, 0.2) > 1

@@ -96,7 +96,7 @@ class ResidentSteps:
 
     A step takes windows in runs of exactly `train.windows_per_clip` neighbours in one view.
     An epoch visits each clip once, from a random first frame; frames that fill no whole run are
-    left out of it, so that every step has tensors of the same shape. Neither the runs nor their
+    left out, so that every step has tensors of the same shape. Neither the runs nor their
     views, mirroring and points depend on the neighborhood: with one seed the baseline and the
     temporal model see the same steps.
     """
@@ -114,7 +114,7 @@ class ResidentSteps:
         seen = np.arange(width)[:, None] + np.arange(-reach, reach + 1, model.stride)
         offsets, places = np.unique(seen, return_inverse=True)
         self._offsets = torch.from_numpy(offsets).to(device)
-        """Frames that a run sees, counted from its first centre."""
+        """Frames that the windows of a run contain, relative to its first centre."""
         self._places = torch.from_numpy(places.reshape(seen.shape)).to(device)
         self._generator = torch.Generator(device).manual_seed(seed)
         self._lengths = data.length.cpu().numpy()
@@ -123,7 +123,7 @@ class ResidentSteps:
 
     @property
     def images(self) -> int:
-        """Images that a step filters."""
+        """Number of images that a step filters."""
         return self.train.batch_size // self.train.windows_per_clip * len(self._offsets)
 
     def draw(self, parts: int = 1) -> list[Batch]:

@@ -19,8 +19,8 @@ class TrainingSteps(Dataset[Batch]):
 
     An epoch visits every centre frame once, in random order, with a random view and random points.
     None of them depends on the neighborhood: all models train on the same centres, views and
-    points. With `train.windows_per_clip` > 1, up to so many neighbouring centres of a clip form a
-    run: they are visited in sequence, in one view, and share their images. Every epoch cuts the
+    points. With `train.windows_per_clip` > 1, up to that many neighbouring centres of a clip form
+    a run: they are visited in sequence, in one view, and share their images. Every epoch cuts the
     clips into runs at other places.
 
     Augmentation changes the images and the camera of a run together. Its margin is that of the

@@ -128,8 +128,8 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def read_tensors(path: Path) -> Any:
-    """The content of a file that torch wrote: tensors in dicts, lists and numbers. Runs no code
-    from the file. Raises DataError if the file is missing, damaged, or contains anything else."""
+    """The content of a file that torch wrote: tensors, numbers and strings in dicts and lists. Runs
+    no code from the file. Raises DataError if it is missing, damaged, or contains anything else."""
     if not path.is_file():
         raise DataError(f"{path}: no such model file")
     try:

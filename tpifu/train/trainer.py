@@ -138,7 +138,7 @@ class Trainer:
 
 
 def _initial_weights(path: Path, run: Run, camera: dict[str, Any]) -> dict[str, Tensor]:
-    """Weights of a model; those of a single frame are widened to the run's neighborhood."""
+    """Weights of a model; a single-frame model is widened to the run's neighborhood."""
     model = load_model(path, torch.device("cpu"))
     ours = {**run.model.model_dump(), "window": camera["window"], "size": camera["size"]}
     theirs = {**model.config.model_dump(), "window": model.window, "size": model.size}
