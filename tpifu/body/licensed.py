@@ -3,17 +3,17 @@
 No code in a file runs, and nothing is unpacked to disk.
 """
 
+import io
 import re
 import warnings
 import zipfile
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from tpifu.body.arrays import MAX_BYTES, one_line, printable, read_npz, unpack
+from tpifu.body.arrays import body_arrays, one_line, printable
 from tpifu.body.pickles import read_pickle
 from tpifu.body.skeleton import GENDERS
 from tpifu.errors import DataError
@@ -40,20 +40,20 @@ class ModelFile:
             content = self._content()
             # numpy warns about headers of Python 2, and about overflows, which are rejected here.
             with warnings.catch_warnings(action="ignore"):
-                read = read_npz if name.lower().endswith(".npz") else read_pickle
-                return read(content)
+                if not name.lower().endswith(".npz"):
+                    return read_pickle(content)
+                with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+                    return body_arrays(stored.__getitem__)
         except DataError as error:
             raise DataError(f"{where}: {error}") from None
         except Exception as error:  # a malformed file fails in many ways
             raise DataError(f"{where}: not a readable SMPL model ({one_line(error)})") from error
 
     def _content(self) -> bytes:
-        if self.member is not None:
-            with zipfile.ZipFile(self.path) as archive:
-                return unpack(archive, self.member)
-        if self.path.stat().st_size > MAX_BYTES:
-            raise DataError(f"larger than {MAX_BYTES} bytes, so not an SMPL model")
-        return self.path.read_bytes()
+        if self.member is None:
+            return self.path.read_bytes()
+        with zipfile.ZipFile(self.path) as archive:
+            return archive.read(self.member)
 
 
 _NAMES = re.compile(
@@ -116,19 +116,16 @@ def _candidates(source: Path) -> Iterator[tuple[Path, str | None]]:
 
 
 def export_bodies(source: Path, folder: Path) -> dict[str, dict[str, str]]:
-    """Write the models that `find_models` finds to `female.npz` and `male.npz` in `folder`: both
-    files or neither.
+    """Write the models that `find_models` finds to `female.npz` and `male.npz` in `folder`.
 
     Returns the `file` of each gender, relative to `source`'s folder, and its `version`.
     """
     models = find_models(source)
     bodies = {gender: model.read() for gender, model in models.items()}
-    with ExitStack() as whole:
-        for gender, arrays in bodies.items():
-            part = whole.enter_context(whole_file(folder / f"{gender}.npz"))
-            # A file object: np.savez would append .npz to a name. It stores no time of writing.
-            with part.open("wb") as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub
+    for gender, arrays in bodies.items():
+        # A file object: np.savez would append .npz to a name. It stores no time of writing.
+        with whole_file(folder / f"{gender}.npz") as part, part.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub
     base = source if source.is_dir() else source.parent
     return {
         gender: {
