@@ -24,7 +24,7 @@ def body_arrays(read: Callable[[str], np.ndarray]) -> dict[str, np.ndarray]:
     arrays = {}
     for name in ARRAYS:
         try:
-            array = read(name)
+            array = np.asarray(read(name))
         except Exception as error:  # a malformed array fails in many ways
             raise DataError(f"{name} is missing or unreadable ({one_line(error)})") from error
         arrays[name] = _converted(array, name)

@@ -81,6 +81,19 @@ class Style:
             restless=rng.uniform(0.5, 1.5),
         )
 
+    def row(self, share: float = 1.0) -> Row:
+        """The angles to add to all poses; `share` scales those of posture, but not of nod and
+        stance."""
+        return only(
+            {
+                "trunk": (share * self.bend, 0, 0),
+                "head": (self.nod, 0, 0),
+                "hip": (0, self.stance, share * self.turn_out),
+                "shoulder": (0, share * self.arms_out, 0),
+                "elbow": (share * self.elbow,),
+            }
+        )
+
 
 class _Beat(NamedTuple):
     seconds: float

@@ -111,3 +111,9 @@ FAMILIES: dict[str, Family] = {
 """Families by name."""
 HELD_OUT = ("throw", "climb", "yoga")
 """Families that `data.unseen` excludes from training."""
+
+_MIXED = tuple(key for name in FAMILIES if name not in HELD_OUT for key in FAMILIES[name].keys)
+FAMILIES |= {
+    "medley": Family(_MIXED, speed=(120, 260), arms=0.3),
+    "free": Family(_MIXED, speed=(140, 320), spread=1.6, arms=0.6, legs=0.6, tumble=35.0),
+}
