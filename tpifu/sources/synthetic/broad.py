@@ -1,6 +1,6 @@
 """The broad family of procedural motion: random key poses within human range, joined by splines.
 
-A clip belongs to one family of `families.py`. Each of its key poses is one of the family's keys
+A clip belongs to one family of `families.yaml`. Each of its key poses is one of the family's keys
 plus correlated random differences; arms and legs may come from other keys. `settle` then adjusts
 the body and its joints slightly, so that the contacts are on the floor and the centre of mass is
 above them. Key poses in which the body intersects itself, or on the way to which it does, are drawn
@@ -16,8 +16,7 @@ from scipy.interpolate import Akima1DInterpolator
 from scipy.spatial.transform import Rotation
 
 from tpifu.sources.synthetic.beats import Style
-from tpifu.sources.synthetic.broad_key import Key
-from tpifu.sources.synthetic.families import FAMILIES, Family
+from tpifu.sources.synthetic.families import Family, Key, families
 from tpifu.sources.synthetic.joint_limits import SHOULDER, clip, join, split
 from tpifu.sources.synthetic.key_pose import (
     IS_ARM,
@@ -63,7 +62,7 @@ class _Drawn(NamedTuple):
 
 def make_broad(name: str, frames: int, style: Style, rng: np.random.Generator) -> Motion:
     """`frames` frames of a motion of family `name`, with an initial heading near 0."""
-    family = FAMILIES[name]
+    family = families()[name]
     left = rng.random() < 0.5
     place = int(rng.integers(len(family.keys)))
     speed = rng.uniform(*family.speed) * style.tempo

@@ -18,7 +18,7 @@ from tpifu.config import Synthetic
 from tpifu.parallel import parallel_map
 from tpifu.sources.synthetic.beats import MOTIONS, Style
 from tpifu.sources.synthetic.broad import make_broad
-from tpifu.sources.synthetic.families import FAMILIES
+from tpifu.sources.synthetic.families import families
 from tpifu.sources.synthetic.motion import Motion, make_motion
 
 FRAMES = (30, 100)
@@ -81,7 +81,7 @@ def broad_names(subject: int, clips: int, seed: int) -> list[str]:
     """Families of a subject's clips: all families in random order, repeatedly. The first ones do
     not depend on the number of clips."""
     rng = np.random.default_rng([seed, subject, _BROAD])
-    names = list(FAMILIES)
+    names = list(families())
     rounds = -(-clips // len(names))
     order = np.concatenate([rng.permutation(len(names)) for _ in range(rounds)])
     return [names[index] for index in order[:clips]]
