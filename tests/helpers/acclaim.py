@@ -55,7 +55,7 @@ Angles = dict[str, Float[np.ndarray, "t 3"]]
 """Angles of each bone about x, y, z in degrees; 0 for bones that are absent."""
 
 
-def asf_text(*, still: tuple[str, ...] = ()) -> str:
+def asf_text() -> str:
     lines = [
         "# AST/ASF file generated using VICON BodyLanguage",
         ":version 1.10",
@@ -79,7 +79,7 @@ def asf_text(*, still: tuple[str, ...] = ()) -> str:
         lines.append("     direction " + " ".join(f"{x:g}" for x in direction))
         lines.append(f"     length {size:g}")
         lines.append("     axis " + " ".join(f"{x:g}" for x in axis) + "   XYZ")
-        if dof and name not in still:
+        if dof:
             lines.append(f"    dof {dof}")
             limits = ["(-160.0 20.0)"] * len(dof.split())
             lines += [f"    limits {limits[0]}", *(f"           {limit}" for limit in limits[1:])]
@@ -91,12 +91,7 @@ def asf_text(*, still: tuple[str, ...] = ()) -> str:
     return "\n".join([*lines, "  end", ""])
 
 
-def amc_text(
-    angles: Angles,
-    position: Float[np.ndarray, "t 3"] | None = None,
-    *,
-    still: tuple[str, ...] = (),
-) -> str:
+def amc_text(angles: Angles, position: Float[np.ndarray, "t 3"] | None = None) -> str:
     frames = len(next(iter(angles.values())))
     position = np.zeros((frames, 3)) if position is None else position
     lines = [
@@ -106,7 +101,7 @@ def amc_text(
     ]
     for frame in range(frames):
         lines.append(str(frame + 1))
-        for name, dofs in ((name, dofs) for name, dofs in DOFS.items() if name not in still):
+        for name, dofs in DOFS.items():
             own = angles[name][frame] if name in angles else np.zeros(3)
             values = [*position[frame], *own] if name == "root" else own[dofs]
             lines.append(f"{name} " + " ".join(f"{value:.9g}" for value in values))

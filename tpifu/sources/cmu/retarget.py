@@ -40,8 +40,8 @@ _HEAD_UP = Rotation.from_euler("x", -15.0, degrees=True)
 
 def retarget(
     skeleton: Skeleton, motion: Motion, rest: Float[np.ndarray, "24 3"]
-) -> tuple[Float[np.ndarray, "t 72"], Float[np.ndarray, "t 3"]]:
-    """SMPL pose (axis-angle, root included) and pelvis positions in metres, in CMU's y-up world.
+) -> Float[np.ndarray, "t 72"]:
+    """SMPL pose (axis-angle, root included) in CMU's y-up world.
 
     `rest` has the joints of the body's rest pose. Raises DataError if a hinge axis of the skeleton
     is parallel to its limb, since it then determines no alignment.
@@ -75,7 +75,7 @@ def retarget(
     pose = [joints["pelvis"].as_rotvec()]
     for name, parent in zip(JOINTS[1:], PARENTS[1:], strict=True):
         pose.append((joints[JOINTS[parent]].inv() * joints[name]).as_rotvec())
-    return np.hstack(pose).astype(np.float32), motion.position
+    return np.hstack(pose).astype(np.float32)
 
 
 def _orientations(skeleton: Skeleton, motion: Motion) -> dict[str, Rotation]:

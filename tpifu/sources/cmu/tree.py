@@ -61,7 +61,7 @@ def _write_take(take: Take, *, takes: Path, tree: Path, seed: int) -> str | None
     try:
         skeleton = read_skeleton(takes / take.skeleton_file)
         motion = read_motion(takes / take.motion_file, skeleton).every(FRAME_STEP)
-        poses, positions = retarget(skeleton, motion, body.rest(betas)[1])
+        poses = retarget(skeleton, motion, body.rest(betas)[1])
     except DataError as error:
         return str(error)
     for number, start in enumerate(range(0, len(poses), CLIP_FRAMES[1]), 1):
@@ -74,7 +74,7 @@ def _write_take(take: Take, *, takes: Path, tree: Path, seed: int) -> str | None
         turn = Rotation.from_euler("y", zrot)
         pose[:, :3] = (turn * Rotation.from_rotvec(pose[:, :3])).as_rotvec()
         joints = body.pose(pose, betas)[1]
-        joints += (turn.apply(positions[frames]) - joints[:, 0])[:, None]
+        joints += (turn.apply(motion.position[frames]) - joints[:, 0])[:, None]
         clip = Clip(take.sequence, number, gender, betas, pose, joints)
         path = clip_path(tree, take.split, "run0", clip.sequence, number)
         write_clip(path, clip, zrot=zrot, camera_distance=rng.normal(8.0, 1.0))
