@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from tpifu.errors import DataError, LicenceError, TpifuError
 from tpifu.sources.download.fetch import Remote, fetch
-from tpifu.sources.download.session import Credentials, Session
+from tpifu.sources.download.session import Credentials, Session, host
 
 LOGIN = Credentials(USER, PASSWORD)
 FORM = {"username": USER, "password": PASSWORD}
@@ -335,6 +335,11 @@ def test_ctrl_c_leaves_no_incomplete_file(server, tmp_path):
     get(remotes)
     assert complete(server, remotes)
     assert names(tmp_path) == ["0.bin", "1.bin", "2.bin"]
+
+
+@pytest.mark.parametrize("url", ["http://h/x", "http://u:geheim@h", "ftp://u:geheim/5ecret@h/x"])
+def test_errors_name_the_host_of_a_url_without_its_login(url):
+    assert host(url) == "h"
 
 
 RESPONSES = [Handler.file, cut(2000), hang_up, reply(200, PAGE), *map(reply, (403, 404, 503))]

@@ -100,7 +100,7 @@ def read(response: requests.Response) -> bytes:
 
 def host(url: str) -> str:
     """Host and port of any URL, without a login."""
-    return url.partition("//")[2].partition("/")[0].rpartition("@")[2]
+    return url.partition("//")[2].rpartition("@")[2].partition("/")[0]
 
 
 def _cause(error: BaseException) -> str:
