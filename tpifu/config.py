@@ -65,8 +65,8 @@ class Surreal(Parameters):
     """The clips of SURREAL to download. Only as many as the splits need are downloaded."""
 
     clips: str | None = None
-    """File that lists clips: paths of *_info.mat, one per line, or CSV with the columns split,
-    sequence, frames. null: the lists of SURREAL's authors."""
+    """File that lists clips: paths of *_info.mat, one per line. null: the lists of SURREAL's
+    authors."""
     runs: Annotated[
         tuple[Literal["run0", "run1", "run2"], ...], Field(strict=False, min_length=1)
     ] = ("run0",)

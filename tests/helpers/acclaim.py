@@ -55,8 +55,7 @@ Angles = dict[str, Float[np.ndarray, "t 3"]]
 """Angles of each bone about x, y, z in degrees; 0 for bones that are absent."""
 
 
-def asf_text(*, angle: str = "deg", still: tuple[str, ...] = ()) -> str:
-    factor = 1.0 if angle == "deg" else math.pi / 180
+def asf_text() -> str:
     lines = [
         "# AST/ASF file generated using VICON BodyLanguage",
         ":version 1.10",
@@ -64,7 +63,7 @@ def asf_text(*, angle: str = "deg", still: tuple[str, ...] = ()) -> str:
         ":units",
         "  mass 1.0",
         "  length 0.45",
-        f"  angle {angle}",
+        "  angle deg",
         ":documentation",
         "   .ast/.asf automatically generated from VICON data using",
         "   VICON BodyBuilder and BodyLanguage model FoxedUp or BRILLIANT.MOD",
@@ -79,8 +78,8 @@ def asf_text(*, angle: str = "deg", still: tuple[str, ...] = ()) -> str:
         lines += ["  begin", f"     id {number} ", f"     name {name}"]
         lines.append("     direction " + " ".join(f"{x:g}" for x in direction))
         lines.append(f"     length {size:g}")
-        lines.append("     axis " + " ".join(f"{factor * x:.12g}" for x in axis) + "   XYZ")
-        if dof and name not in still:
+        lines.append("     axis " + " ".join(f"{x:g}" for x in axis) + "   XYZ")
+        if dof:
             lines.append(f"    dof {dof}")
             limits = ["(-160.0 20.0)"] * len(dof.split())
             lines += [f"    limits {limits[0]}", *(f"           {limit}" for limit in limits[1:])]
@@ -92,25 +91,18 @@ def asf_text(*, angle: str = "deg", still: tuple[str, ...] = ()) -> str:
     return "\n".join([*lines, "  end", ""])
 
 
-def amc_text(
-    angles: Angles,
-    position: Float[np.ndarray, "t 3"] | None = None,
-    *,
-    radians: bool = False,
-    still: tuple[str, ...] = (),
-) -> str:
+def amc_text(angles: Angles, position: Float[np.ndarray, "t 3"] | None = None) -> str:
     frames = len(next(iter(angles.values())))
     position = np.zeros((frames, 3)) if position is None else position
-    factor = math.pi / 180 if radians else 1.0
     lines = [
         "#!OML:ASF F:\\VICON\\USERDATA\\INSTALL\\rory3\\rory3.ASF",
         ":FULLY-SPECIFIED",
-        ":RADIANS" if radians else ":DEGREES",
+        ":DEGREES",
     ]
     for frame in range(frames):
         lines.append(str(frame + 1))
-        for name, dofs in ((name, dofs) for name, dofs in DOFS.items() if name not in still):
-            own = factor * angles[name][frame] if name in angles else np.zeros(3)
+        for name, dofs in DOFS.items():
+            own = angles[name][frame] if name in angles else np.zeros(3)
             values = [*position[frame], *own] if name == "root" else own[dofs]
             lines.append(f"{name} " + " ".join(f"{value:.9g}" for value in values))
     return "\n".join([*lines, ""])

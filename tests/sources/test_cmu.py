@@ -3,7 +3,6 @@
 import filecmp
 import math
 import random
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -32,13 +31,13 @@ from tpifu.body.skeleton import GENDERS, JOINTS
 from tpifu.clips.clip import clip_path, read_clip
 from tpifu.errors import DataError
 from tpifu.sources.cmu.acclaim import Motion, Skeleton, read_motion, read_skeleton
-from tpifu.sources.cmu.retarget import require_hinges, retarget
+from tpifu.sources.cmu.retarget import retarget
 from tpifu.sources.cmu.takes import ACKNOWLEDGEMENT, TAKES, Take, urls
 from tpifu.sources.cmu.tree import FRAME_STEP, write_cmu
 
 
-def parsed(tmp_path: Path, angles: Angles, *, still=(), **options) -> tuple[Skeleton, Motion]:
-    return read(tmp_path, asf_text(still=still), amc_text(angles, still=still, **options))
+def parsed(tmp_path: Path, angles: Angles, position=None) -> tuple[Skeleton, Motion]:
+    return read(tmp_path, asf_text(), amc_text(angles, position))
 
 
 def read(tmp_path: Path, asf: str, amc: str) -> tuple[Skeleton, Motion]:
@@ -54,7 +53,7 @@ REST = BODY.rest(BETAS)[1]
 
 def posed(tmp_path: Path, angles: Angles) -> Float[np.ndarray, "t 24 3"]:
     """Joints of the embedded body in the retargeted pose."""
-    pose, _ = retarget(*parsed(tmp_path, angles), REST)
+    pose = retarget(*parsed(tmp_path, angles), REST)
     return BODY.pose(pose, BETAS)[1].astype(np.float64)
 
 
@@ -85,35 +84,33 @@ def test_a_skeleton_is_read_as_written(tmp_path):
     assert skeleton.unit == pytest.approx(METRES, rel=1e-5)
     assert set(skeleton.bones) == {"root"} | {bone[0] for bone in BONES}
     seen = set()
-    for name, bone in skeleton.bones.items():
-        assert bone.parent in seen or name == "root"  # parents first
+    for name in skeleton.bones:
+        assert name == "root" or skeleton.parents[name] in seen  # parents first
         seen.add(name)
-    for name, parent, direction, length, axis, _ in BONES:
+    for name, parent, direction, _, axis, _ in BONES:
         bone = skeleton.bones[name]
-        assert bone.parent == parent
+        assert skeleton.parents[name] == parent
         np.testing.assert_allclose(bone.direction, direction, atol=1e-3)
-        assert bone.length == pytest.approx(length * METRES, rel=1e-5)
         np.testing.assert_allclose(bone.axis.as_matrix(), xyz(axis), atol=1e-9)
         assert list(bone.turns) == DOFS.get(name, [])
 
 
-@pytest.mark.parametrize("radians", [False, True])
-def test_a_motion_is_read_as_written(tmp_path, radians):
+def test_a_motion_is_read_as_written(tmp_path):
     angles = random_angles(3)
     position = np.arange(9.0).reshape(3, 3)
-    skeleton, motion = parsed(tmp_path, angles, position=position, radians=radians)
+    skeleton, motion = parsed(tmp_path, angles, position=position)
     np.testing.assert_allclose(motion.position, position * METRES, rtol=1e-4)
     for index, name in enumerate(skeleton.bones):
         expected = np.radians(angles[name]) if name in angles else np.zeros((3, 3))
         np.testing.assert_allclose(motion.angles[:, index], expected, atol=1e-7)
 
 
-def test_formatting_and_units_do_not_matter(tmp_path):
+def test_formatting_does_not_matter(tmp_path):
     angles = random_angles(2)
-    expected, _ = retarget(*parsed(tmp_path, angles), REST)
+    expected = retarget(*parsed(tmp_path, angles), REST)
 
     def same(asf: str, amc: str):
-        pose, _ = retarget(*read(tmp_path, asf, amc), REST)
+        pose = retarget(*read(tmp_path, asf, amc), REST)
         np.testing.assert_allclose(pose, expected, atol=1e-6)
 
     asf, amc = asf_text(), amc_text(angles)
@@ -121,38 +118,29 @@ def test_formatting_and_units_do_not_matter(tmp_path):
     same(asf.rstrip("\n"), amc.rstrip("\n"))
     same(asf.replace("\n", " # remark\n"), amc.replace("\n", " # remark\n\n"))
     same(asf.upper().replace("LFEMUR", "LFemur"), amc.replace("lfemur", "Lfemur"))
-    same(asf_text(angle="rad"), amc_text(angles, radians=True))
     # Frames may start at any number, and bones may come in any order.
     lines = amc.splitlines()
     second = lines.index("2")
     same(asf, "\n".join([*lines[:3], "7", *lines[4:second][::-1], "8", *lines[second + 1 :]]))
 
 
-def test_a_skeleton_without_moving_hands_is_read(tmp_path):
-    still = tuple(side + part for side in "lr" for part in ("wrist", "hand", "fingers", "thumb"))
-    skeleton, motion = parsed(tmp_path, random_angles(2), still=still)
-    assert skeleton.bones["lhand"].turns == ()
-    pose, _ = retarget(skeleton, motion, REST)
-    assert np.isfinite(pose).all()
-
-
 INVALID_ASF = [
-    (":bonedata", ":bones", "cannot be a child of 'root'"),
+    (":bonedata", ":bones", "the bone 'head' is missing"),
+    ("  length 0.45\n", "", "has no :units with a length"),
     ("  length 0.45", "  length x", "line 6: could not convert string to float: 'x'"),
-    ("  angle deg", "  angle grad", "no :units"),
+    ("  angle deg", "  angle rad", "line 7: the unit of angles is .'rad'., expected deg"),
     ("RX RY RZ\n", "RZ RY RX\n", "the root has .*'tx ty tz rz ry rx'"),
     ("direction 0.34202 -0.939693 0", "direction 0.34202 -0.939693", "2 numbers, expected 3"),
     ("direction 0.34202 -0.939693 0", "direction nan 0 0", "nan is out of range"),
-    ("direction 0.34202 -0.939693 0", "direction 5 0 0", "'lfemur' has length 5, expected 1"),
-    ("length 7.41", "length 741", "'lfemur' is 41.8 m long"),
-    ("0 0 20   XYZ", "0 0 20   ZYX", "'lfemur' must have an axis in the order XYZ"),
-    ("dof rx ry rz", "dof rx ry rx", "must have an axis .* dof"),
+    ("direction 0.34202 -0.939693 0", "direction 5 0 0", "the direction has length 5, expected 1"),
+    ("0 0 20   XYZ", "0 0 20   ZYX", "the axis is not in the order XYZ"),
+    ("dof rx ry rz", "dof rx ry rx", "dof are not distinct"),
     ("0.45\n     axis 0 90 90", "0.45\n     axis 90 0 0", "'lhand' is parallel to 'lwrist'"),
-    ("name rfemur", "name lfemur", "'lfemur' is defined twice"),
-    ("name rfingers", "name rfinger", "'rfingers' cannot be a child"),
-    ("lfemur ltibia", "lfemur ltibia rfoot", "'rfoot' cannot be a child of 'rtibia'"),
-    ("lhipjoint lfemur\n", "\n", "'lfemur' is not connected to the root"),
-    ("lhipjoint lfemur\n", "ltoes lfemur\n", "'lfemur' is not connected to the root"),  # a cycle
+    ("name rfemur", "name lfemur", "the bone 'rfemur' is missing"),
+    ("name rfingers", "name rfinger", "does not connect each bone"),
+    ("lfemur ltibia", "lfemur ltibia rfoot", "does not connect each bone to the root once"),
+    ("lhipjoint lfemur\n", "\n", "does not connect each bone"),
+    ("lhipjoint lfemur\n", "ltoes lfemur\n", "does not connect each bone"),  # a cycle
 ]
 
 
@@ -161,18 +149,16 @@ def test_an_invalid_skeleton_is_rejected(tmp_path, old, new, message):
     path = tmp_path / "a.asf"
     assert old in asf_text()
     path.write_text(asf_text().replace(old, new, 1))
-    rejected(lambda: require_hinges(path, read_skeleton(path)), path, message)
+    still = Motion(np.zeros((1, 3)), np.zeros((1, 1 + len(BONES), 3)))
+    rejected(lambda: retarget(read_skeleton(path), still, REST), path, message)
 
 
 INVALID_AMC = [
-    (":DEGREES\n", "", "line 3: no :DEGREES or :RADIANS"),
-    (":DEGREES", ":GRADS", "line 3: unknown keyword :grads"),
-    ("\n2\n", "\n3\n", "frame 3 follows frame 1"),
-    ("lfemur ", "lthigh ", "line 6: 'lthigh' is not a movable bone"),
+    (":DEGREES", ":RADIANS", "line 3: ':radians' is neither a frame nor a movable bone"),
+    ("lfemur ", "lthigh ", "line 6: 'lthigh' is neither"),
     ("ltibia 1", "ltibia", "0 numbers, expected 1"),
     ("ltibia 1", "ltibia 1e5", "100000 is out of range"),
-    ("ltibia 1", "ltibia 1\nltibia 1", "'ltibia' is not a movable bone, or is repeated"),
-    ("ltibia 1\n", "", "frame 1 has no 'ltibia'"),
+    ("ltibia 1\n", "", "frame 1 of 3 has no 'ltibia'"),
 ]
 
 
@@ -188,7 +174,7 @@ def test_an_invalid_motion_is_rejected(tmp_path, old, new, message):
     # A truncated file is rejected unless the cut lies between two frames.
     for share in (0.02, 0.5, 0.98):
         path.write_text(text[: int(share * len(text))].rsplit("\n", 1)[0])
-        rejected(lambda: read_motion(path, skeleton), path, "no frames|ends inside frame")
+        rejected(lambda: read_motion(path, skeleton), path, "no frames|frame . of . has no")
 
 
 def rejected(read, path: Path, message: str) -> None:
@@ -203,51 +189,41 @@ def test_other_files_are_rejected(tmp_path):
     skeleton = read_skeleton(tmp_path / "a.asf")
     path = tmp_path / "b"
     for content, message in [
-        (b"", "root has|no frames"),
-        (b"<html><body>Not found</body></html>", "begin with a keyword|not a movable bone"),
+        (b"", "no :units|no frames"),
+        (b"<html><body>Not found</body></html>", "no :units|neither a frame nor a movable bone"),
         (b"1 " * 30_000, "60,000 characters"),
     ]:
         path.write_bytes(content)
         rejected(lambda: read_skeleton(path), path, message)
         rejected(lambda: read_motion(path, skeleton), path, message)
-    with path.open("wb") as file:
-        file.truncate(2**26 + 1)
-    rejected(lambda: read_skeleton(path), path, "larger than 65,536 bytes")
-    rejected(lambda: read_motion(path, skeleton), path, "larger than 67,108,864 bytes")
-    rejected(lambda: read_skeleton(tmp_path), tmp_path, "no such file")
+    rejected(lambda: read_skeleton(tmp_path), tmp_path, "cannot be read")
 
 
-def test_mutated_files_are_read_or_rejected_in_little_memory(ends, tmp_path):
+def test_mutated_files_are_read_or_rejected(ends, tmp_path):
     rng = random.Random(0)
     path = tmp_path / "a.asf"
     asf, amc = asf_text(), amc_text(random_angles(2))
     path.write_text(asf)
     valid = read_skeleton(path)
-    accepted, peak = 0, 0
-    tracemalloc.start()
+    accepted = 0
     for number in range(1500):
         path.write_text(mutated(amc if number % 2 else asf, rng), encoding="utf-8")
-        if number == 40:  # tracing is slow
-            peak = tracemalloc.get_traced_memory()[1]
-            tracemalloc.stop()
         try:
             skeleton = valid if number % 2 else read_skeleton(path)
             still = Motion(np.zeros((1, 3)), np.zeros((1, len(skeleton.bones), 3)))
             motion = read_motion(path, skeleton) if number % 2 else still
+            if number % 20 < 2:
+                assert np.isfinite(retarget(skeleton, motion, REST)).all()
+                assert np.abs(motion.position).max(initial=0) < 1000
         except DataError as error:
             line = str(error)
         else:
             line = str(path)
             accepted += 1
-            if accepted % 10 == 0:
-                pose, position = retarget(skeleton, motion, REST)
-                assert np.isfinite(pose).all()
-                assert np.abs(position).max(initial=0) < 1000
         assert str(path) in line
         assert "\n" not in line
         assert len(line) < 1500
     assert 100 < accepted < 1400
-    assert peak < 10e6
 
 
 LIMBS = [
@@ -315,7 +291,7 @@ ROTATED = (
 def test_a_bone_rotates_the_joint_at_its_start(tmp_path, bone, turned):
     angles = np.zeros((2, 3))
     angles[1, DOFS[bone][0]] = 20
-    pose, _ = retarget(*parsed(tmp_path, {bone: angles}), REST)
+    pose = retarget(*parsed(tmp_path, {bone: angles}), REST)
     still, moved = (Rotation.from_rotvec(frame.reshape(24, 3)) for frame in pose)
     found = np.degrees((still.inv() * moved).magnitude())
     np.testing.assert_allclose(found, [turned.get(joint, 0) for joint in JOINTS], atol=0.01)
@@ -338,7 +314,7 @@ def local(pose: Float[np.ndarray, "1 72"], joint: str) -> Rotation:
 def test_the_whole_forearm_shares_the_roll_of_the_palm(tmp_path):
     for roll in (0.0, -50.0, 80.0):
         angles = {"lwrist": np.array([[0.0, roll, 0.0]]), "root": np.zeros((1, 3))}
-        pose, _ = retarget(*parsed(tmp_path, angles), REST)
+        pose = retarget(*parsed(tmp_path, angles), REST)
         # About -x, where 0 is a palm facing down.
         palm = orientation(pose, "left_wrist").as_rotvec(degrees=True)
         np.testing.assert_allclose(palm, [-roll, 0, 0], atol=0.1)
@@ -347,7 +323,7 @@ def test_the_whole_forearm_shares_the_roll_of_the_palm(tmp_path):
 
 
 def test_a_standing_actor_stands_upright_facing_z(tmp_path):
-    pose, _ = retarget(*parsed(tmp_path, standing()), REST)
+    pose = retarget(*parsed(tmp_path, standing()), REST)
     vertices, joints = BODY.pose(pose, BETAS)
     at = dict(zip(JOINTS, joints[0], strict=True))
     assert np.ptp(vertices[0, :, 1]) == pytest.approx(np.ptp(BODY.rest(BETAS)[0][:, 1]), rel=0.02)
@@ -362,13 +338,13 @@ def test_a_standing_actor_stands_upright_facing_z(tmp_path):
     assert np.ptp(sole[:, 2]) > 0.18
     # The head is level when CMU's angles bend it forward by 15 degrees.
     nodding = {"head": np.array([[15.0, 0.0, 0.0]])} | standing()
-    pose, _ = retarget(*parsed(tmp_path, nodding), REST)
+    pose = retarget(*parsed(tmp_path, nodding), REST)
     assert orientation(pose, "head").magnitude() < 1e-4
 
 
 def test_a_knee_bends_about_the_bodys_own_hinge(tmp_path):
     angles = {"ltibia": np.array([[0.0, 0, 0], [70, 0, 0]]), "root": np.zeros((2, 3))}
-    pose, _ = retarget(*parsed(tmp_path, angles), REST)
+    pose = retarget(*parsed(tmp_path, angles), REST)
     turns = Rotation.from_rotvec(pose.reshape(2, 24, 3)[:, JOINTS.index("left_knee")])
     bent = (turns[1] * turns[0].inv()).as_rotvec()
     assert np.degrees(np.linalg.norm(bent)) == pytest.approx(70, abs=0.01)
@@ -378,7 +354,7 @@ def test_a_knee_bends_about_the_bodys_own_hinge(tmp_path):
 def test_an_elbow_bends_to_the_front_of_the_upper_arm(tmp_path):
     """CMU's elbow bends forward and up by 30 degrees in the T-pose, SMPL's bends forward."""
     angles = {"lradius": np.array([[90.0, 0, 0]]), "root": np.zeros((1, 3))}
-    pose, _ = retarget(*parsed(tmp_path, angles), REST)
+    pose = retarget(*parsed(tmp_path, angles), REST)
     joints = dict(zip(JOINTS, BODY.pose(pose, BETAS)[1][0], strict=True))
     forearm = joints["left_wrist"] - joints["left_elbow"]
     assert degrees_between(forearm, np.array([0, 0.5, 0.866])) < 0.1
@@ -407,8 +383,8 @@ def test_a_mirrored_motion_gives_the_mirrored_pose(tmp_path):
     mirrored = {other(name): value * [1, -1, -1] for name, value in angles.items()}
     swap = [JOINTS.index(swapped(name)) for name in JOINTS]
     symmetric = (REST + REST[swap] * [-1, 1, 1]) / 2
-    pose, _ = retarget(*parsed(tmp_path, angles), symmetric)
-    found, _ = retarget(*parsed(tmp_path, mirrored), symmetric)
+    pose = retarget(*parsed(tmp_path, angles), symmetric)
+    found = retarget(*parsed(tmp_path, mirrored), symmetric)
     expected = pose.reshape(-1, 24, 3)[:, swap] * [1, -1, -1]
     np.testing.assert_allclose(found.reshape(-1, 24, 3), expected, atol=1e-4)
 
@@ -420,32 +396,23 @@ def swapped(joint: str) -> str:
     return joint
 
 
-def test_the_root_moves_as_far_as_the_actor(tmp_path):
-    position = np.array([[0.0, 17.0, 0.0], [1 / METRES, 17.0, -2 / METRES]])
-    motion = parsed(tmp_path, standing(2), position=position)
-    _, found = retarget(*motion, REST)
-    np.testing.assert_allclose(found[1] - found[0], [1, 0, -2], atol=1e-4)
-    assert found[0, 1] == pytest.approx(17 * METRES, rel=1e-4)
-
-
 CHOSEN = (
     Take("train", 7, 1, "walk"),
     Take("train", 7, 2, "walk"),
     Take("train", 9, 1, "run"),
     Take("test", 118, 3, "jump"),
-    Take("test", 118, 4, "jump"),
 )
 
 
 @pytest.fixture(scope="module")
 def takes(tmp_path_factory) -> Path:
     """07_01 gives clips of 100 and 12 frames, 07_02 one of 100 and drops its last 9 frames. 09_01
-    is invalid, and 118_04 is too short."""
+    is invalid."""
     folder = tmp_path_factory.mktemp("takes")
     for subject in ("07", "09", "118"):
         (folder / subject).mkdir()
         (folder / subject / f"{subject}.asf").write_text(asf_text())
-    for name, frames in (("07_01", 112), ("07_02", 109), ("118_03", 10), ("118_04", 9)):
+    for name, frames in (("07_01", 112), ("07_02", 109), ("118_03", 10)):
         angles = walking(FRAME_STEP * frames - 3)
         path = np.linspace([0, 17, 0], [0, 17, 60], FRAME_STEP * frames - 3)
         (folder / name.split("_")[0] / f"{name}.amc").write_text(amc_text(angles, path))
@@ -472,10 +439,9 @@ def test_takes_become_clips_of_at_most_a_hundred_frames(tree):
         "train/run0/07_02/07_02_c0001_info.mat": 100,
         "test/run0/118_03/118_03_c0001_info.mat": 10,
     }
-    assert len(problems) == 2
-    assert "09_01.amc: line" in problems[0]
-    assert "3 numbers, expected 6" in problems[0]
-    assert "118_04.amc: has 9 frames" in problems[1]
+    (problem,) = problems
+    assert "09_01.amc: line" in problem
+    assert "3 numbers, expected 6" in problem
     clips = {path.parent.name: read_clip(path) for path in out.glob("cmu/*/*/*/*")}
     assert clips["07_01"].gender == clips["07_02"].gender  # one body per subject
     np.testing.assert_array_equal(clips["07_01"].betas, clips["07_02"].betas)
@@ -495,9 +461,8 @@ def test_clips_hold_every_fourth_frame_of_the_take_turned_by_zrot(tree, takes):
         clip = read_clip(path)
         body = embedded_body(clip.gender)
         rest = body.rest(clip.betas)[1]
-        pose, position = retarget(
-            skeleton, Motion(motion.position[frames], motion.angles[frames]), rest
-        )
+        part = Motion(motion.position[frames], motion.angles[frames])
+        pose = retarget(skeleton, part, rest)
         np.testing.assert_allclose(clip.pose[:, 3:], pose[:, 3:], atol=1e-5)
         # SURREAL stores the actor's heading; zrot rotates it about the vertical.
         fields = scipy.io.loadmat(path)
@@ -506,7 +471,7 @@ def test_clips_hold_every_fourth_frame_of_the_take_turned_by_zrot(tree, takes):
         stored = Rotation.from_rotvec(fields["pose"][:3].T)
         assert (own.inv() * stored).magnitude().max() < 1e-5
         turn = Rotation.from_euler("y", float(zrots[-1]))
-        np.testing.assert_allclose(clip.joints[:, 0], turn.apply(position), atol=1e-4)
+        np.testing.assert_allclose(clip.joints[:, 0], turn.apply(part.position), atol=1e-4)
         # The joints are the embedded body's.
         joints = body.pose(clip.pose, clip.betas)[1]
         np.testing.assert_allclose(
@@ -522,13 +487,3 @@ def test_any_number_of_workers_writes_the_same_bytes(tree, takes, tmp_path):
     assert len(names) == 4 + 2
     match, mismatch, errors = filecmp.cmpfiles(out, tmp_path / "tree", names, shallow=False)
     assert (len(match), mismatch, errors) == (len(names), [], [])
-
-
-def test_a_split_without_a_usable_take_is_an_error(takes, tmp_path):
-    out = tmp_path / "tree"
-    with pytest.raises(DataError, match=r"no usable take for test; the first: .*118_04"):
-        write_cmu(out, takes, seed=0, jobs=1, chosen=(CHOSEN[0], CHOSEN[4]))
-    with pytest.raises(DataError, match="no usable take for train; run the download stage first"):
-        write_cmu(out, tmp_path, seed=0, jobs=1)
-    assert not out.exists()
-    assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []

@@ -19,9 +19,9 @@ from helpers.http_server import PAGE, PASSWORD, USER, Handler, Server, reply, se
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tpifu.errors import ConfigError, DataError, LicenceError, TpifuError
+from tpifu.errors import DataError, LicenceError, TpifuError
 from tpifu.sources.download.fetch import Remote, fetch
-from tpifu.sources.download.session import Credentials, Session
+from tpifu.sources.download.session import Credentials, Session, host
 
 LOGIN = Credentials(USER, PASSWORD)
 FORM = {"username": USER, "password": PASSWORD}
@@ -164,11 +164,10 @@ def test_a_missing_or_wrong_login(server, tmp_path, schemes, credentials):
         (reply(501), 1, "(501 Not Implemented)"),
         (reply(206), 3, "did not send the requested range"),
         (reply(416), 3, "did not send the requested range"),
-        (reply(302, Location="/data/0.bin"), 33, "(TooManyRedirects)"),
+        (reply(302, Location="/data/0.bin"), 93, "(TooManyRedirects)"),
         (reply(302, Location="http://h:x/"), 1, "redirects to another server, 'h:x'"),
         (reply(302, Location="http://[::1"), 3, "(ValueError)"),
         (reply(503), 3, "no 0.bin after 3 attempts (503 Service Unavailable); run again"),
-        (reply(429, Retry_After="soon"), 3, "(429 Too Many Requests)"),
         (reply(401, WWW_Authenticate='Digest realm="x"'), 4, "(KeyError)"),  # no nonce
         (partial(Handler.file, pause=0.5), 3, "(TimeoutError)"),
         (hang_up, 3, "(RemoteDisconnected)"),
@@ -185,22 +184,14 @@ def test_responses_without_the_file(server, tmp_path, monkeypatch, response, cou
     assert not [name for name in names(tmp_path) if not name.endswith(".part")]
 
 
-@pytest.mark.parametrize(
-    ("kind", "body"),
-    [
-        ("text/html; charset=utf-8", b"no tag"),
-        ("application/octet-stream", PAGE),
-        ("text/plain", b"\xef\xbb\xbf \r\n<!-- login --><HTML lang=en><body>"),
-        ("application/zip", b'<?xml version="1.0"?>\n<!DOCTYPE html PUBLIC "-//W3C//DTD">'),
-    ],
-)
+@pytest.mark.parametrize("body", [PAGE, b"\xef\xbb\xbf \r\n<!-- login --><HTML lang=en><body>"])
 @pytest.mark.parametrize("form", [None, FORM])
-def test_a_web_page_means_that_the_login_was_refused(server, tmp_path, kind, body, form):
-    server.plans["/data/0.bin"] = [cut(1), reply(200, body, Content_Type=kind)]
+def test_a_web_page_means_that_the_login_was_refused(server, tmp_path, body, form):
+    server.plans["/data/0.bin"] = [cut(1), reply(200, body)]
     line = failure(LicenceError, put(server, tmp_path, 1, form=form, resume=True))
     assert "sent a web page instead of 0.bin" in line
     assert line.endswith(ACCESS)
-    assert names(tmp_path) == ["0.bin.5000.part"]  # the next run resumes
+    assert names(tmp_path) == ["0.bin.part"]  # the next run resumes
 
 
 @pytest.mark.parametrize("form", [None, FORM])
@@ -227,10 +218,10 @@ OTHER_SERVERS = (
 def test_which_redirects_are_refused(target):
     response, request = requests.Response(), requests.PreparedRequest()
     response.url, request.url = "https://host/a", "https://host/b"
-    Session(LOGIN, 1).rebuild_auth(request, response)
+    Session(LOGIN).rebuild_auth(request, response)
     request.url = f"{target}/b"
     with pytest.raises(DataError) as caught:
-        Session(LOGIN, 1).rebuild_auth(request, response)
+        Session(LOGIN).rebuild_auth(request, response)
     assert no_secret_in(caught.value)
 
 
@@ -250,42 +241,29 @@ def test_redirects_within_the_host_take_the_login_but_never_netrc(
 
 
 @pytest.mark.parametrize("code", [408, 429, 500, 502, 503, 504])
-def test_a_small_file_starts_again(server, tmp_path, monkeypatch, code):
-    monkeypatch.setattr("tpifu.sources.download.fetch.LONGEST_DELAY", 0.05)
+def test_a_small_file_starts_again(server, tmp_path, code):
     remotes = put(server, tmp_path, 1)
-    server.plans["/data/0.bin"] = [cut(2000), reply(code, Retry_After="3600")]
-    start = time.monotonic()
+    server.plans["/data/0.bin"] = [cut(2000), reply(code)]
     get(remotes)
-    assert 0.05 <= time.monotonic() - start < 60
     assert complete(server, remotes)
     assert [seen.sent for seen in server.seen] == [2000, 4, 5000]
     assert all("Range" not in seen.headers for seen in server.seen)
 
 
-def test_a_large_file_resumes_through_any_number_of_cuts(server, tmp_path):
+def test_a_large_file_resumes_in_the_same_run_and_in_the_next(server, tmp_path):
     remotes = put(server, tmp_path, 1, 20_000, resume=True)
-    server.plans["/data/0.bin"] = [cut(1000)] * 15
+    server.plans["/data/0.bin"] = [cut(1000)] * 4
+    assert "after 3 attempts" in failure(DataError, remotes)
     get(remotes)
     assert complete(server, remotes)
     assert sum(seen.sent for seen in server.seen) == 20_000
-
-
-@pytest.mark.parametrize("count", [2000, 5000])
-def test_a_second_run_resumes(server, tmp_path, count):
-    remotes = put(server, tmp_path, 1, resume=True)
-    remotes[0].path.parent.mkdir()
-    remotes[0].path.with_name("0.bin.5000.part").write_bytes(content(5000)[:count])
-    get(remotes)
-    assert complete(server, remotes)
-    requested = [(seen.headers["Range"], seen.sent) for seen in server.seen]
-    assert requested == ([("bytes=2000-", 3000)] if count == 2000 else [])
     assert names(tmp_path) == ["0.bin"]
 
 
 def test_without_ranges_a_large_file_starts_again(server, tmp_path):
     remotes = put(server, tmp_path, 1, resume=True)
     server.default = cut(2000, ranges=False)
-    assert "after 3 attempts" in failure(DataError, remotes)  # the same bytes are no progress
+    assert "after 3 attempts" in failure(DataError, remotes)
     server.default = partial(Handler.file, ranges=False)
     get(remotes)
     assert complete(server, remotes)
@@ -326,14 +304,11 @@ def reject_garbled(part: Path) -> None:
 
 
 @pytest.mark.parametrize("resume", [False, True])
-@pytest.mark.parametrize("bad", [1, 2])
-def test_a_rejected_file_is_downloaded_once_more(server, tmp_path, bad, resume):
+def test_a_rejected_file_is_reported_and_not_kept(server, tmp_path, resume):
     [remote] = put(server, tmp_path, 1, resume=resume)
-    server.plans["/data/0.bin"] = [reply(200, b"garbled")] * bad
-    reasons = get([remote], check=reject_garbled)
-    assert len(server.seen) == 2
-    assert reasons == ({} if bad == 1 else {remote.path: f"{remote.path}: garbled"})
-    assert names(tmp_path) == (["0.bin"] if bad == 1 else [])
+    server.plans["/data/0.bin"] = [reply(200, b"garbled")]
+    assert get([remote], check=reject_garbled) == {remote.path: f"{remote.path}: garbled"}
+    assert names(tmp_path) == []
 
 
 def test_a_folder_that_cannot_be_created(server, tmp_path):
@@ -362,14 +337,9 @@ def test_ctrl_c_leaves_no_incomplete_file(server, tmp_path):
     assert names(tmp_path) == ["0.bin", "1.bin", "2.bin"]
 
 
-@pytest.mark.parametrize(
-    "url",
-    ["http://user:geheim/5ecret@h/x", "ftp://u:geheim@h", "http://u:geheim@[", "http:///x", ""],
-)
-def test_a_url_with_a_login_or_without_a_host_is_rejected(url):
-    with pytest.raises(ConfigError, match=r"^data/x\.zip: its URL ") as caught:
-        Remote(url=url, path=Path("data/x.zip"))
-    assert no_secret_in(caught.value)
+@pytest.mark.parametrize("url", ["http://h/x", "http://u:geheim@h", "ftp://u:geheim/5ecret@h/x"])
+def test_errors_name_the_host_of_a_url_without_its_login(url):
+    assert host(url) == "h"
 
 
 RESPONSES = [Handler.file, cut(2000), hang_up, reply(200, PAGE), *map(reply, (403, 404, 503))]
@@ -401,16 +371,14 @@ def test_the_progress_bar(server, tmp_path, monkeypatch, terminal):
     shown = io.StringIO()
     monkeypatch.setattr(shown, "isatty", lambda: terminal)
     monkeypatch.setattr(sys, "stderr", shown)
-    server.plans["/data/0.bin"] = [cut(1000)]
-    get(put(server, tmp_path / "one", 1, 12 << 10, resume=True))
-    get(put(server, tmp_path / "many", 4, 3 << 10))
-    expected = ("clips: 100%", "12.0k/12.0k", "clips: 12.0kB", "4/4 files")
-    assert [text in shown.getvalue() for text in expected] == [terminal] * 4
+    get(put(server, tmp_path, 4, 3 << 10))
+    expected = ("clips: 12.0kB", "4/4 files")
+    assert [text in shown.getvalue() for text in expected] == [terminal] * 2
     assert terminal or shown.getvalue() == ""
 
 
 FAILURES = st.one_of(
-    st.sampled_from([reply(503), reply(429, Retry_After="0"), hang_up, reply(200, b"garbled")]),
+    st.sampled_from([reply(503), hang_up, reply(200, b"garbled")]),
     st.builds(cut, st.integers(0, 3000), ranges=st.booleans()),
 )
 

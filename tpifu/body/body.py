@@ -85,7 +85,7 @@ def embedded_body(gender: str) -> Body:
 
 def write_embedded(folder: Path) -> None:
     """Copy the embedded bodies to `female.npz` and `male.npz` in a new folder."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     for gender in GENDERS:
         shutil.copyfile(_ASSETS / f"body_{gender}.npz", folder / f"{gender}.npz")
 

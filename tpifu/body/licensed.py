@@ -3,17 +3,17 @@
 No code in a file runs, and nothing is unpacked to disk.
 """
 
+import io
 import re
 import warnings
 import zipfile
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from tpifu.body.arrays import MAX_BYTES, one_line, printable, read_npz, unpack
+from tpifu.body.arrays import body_arrays, one_line
 from tpifu.body.pickles import read_pickle
 from tpifu.body.skeleton import GENDERS
 from tpifu.errors import DataError
@@ -24,36 +24,27 @@ from tpifu.files import whole_file
 class ModelFile:
     """The location of the model of one gender."""
 
-    path: Path
-    """The file, or the zip that contains it."""
-    member: str | None = None
-    """Its name in the zip."""
+    path: Path | zipfile.Path
     version: str = ""
     """'1.1.0'; empty if the name has none."""
 
     def read(self) -> dict[str, np.ndarray]:
         """The arrays of `body_arrays`; the rest of the file is ignored. Raises DataError with the
         name of the file and the reason."""
-        name = self.path.name if self.member is None else self.member
-        where = str(self.path) if self.member is None else f"{self.path}: {printable(self.member)}"
+        # A zip can contain names with control characters.
+        where = "".join(letter if letter.isprintable() else "?" for letter in str(self.path))
         try:
-            content = self._content()
+            content = self.path.read_bytes()
             # numpy warns about headers of Python 2, and about overflows, which are rejected here.
             with warnings.catch_warnings(action="ignore"):
-                read = read_npz if name.lower().endswith(".npz") else read_pickle
-                return read(content)
+                if not self.path.name.lower().endswith(".npz"):
+                    return read_pickle(content)
+                with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+                    return body_arrays(stored.__getitem__)
         except DataError as error:
             raise DataError(f"{where}: {error}") from None
         except Exception as error:  # a malformed file fails in many ways
             raise DataError(f"{where}: not a readable SMPL model ({one_line(error)})") from error
-
-    def _content(self) -> bytes:
-        if self.member is not None:
-            with zipfile.ZipFile(self.path) as archive:
-                return unpack(archive, self.member)
-        if self.path.stat().st_size > MAX_BYTES:
-            raise DataError(f"larger than {MAX_BYTES} bytes, so not an SMPL model")
-        return self.path.read_bytes()
 
 
 _NAMES = re.compile(
@@ -72,12 +63,11 @@ def find_models(source: Path) -> dict[str, ModelFile]:
     Raises DataError if a gender is missing or a zip is unreadable.
     """
     found: dict[str, list[ModelFile]] = {gender: [] for gender in GENDERS}
-    for path, member in _candidates(source):
-        match = _NAMES.fullmatch(path.name if member is None else member.rsplit("/", 1)[-1])
-        if match:
+    for path in _candidates(source):
+        if match := _NAMES.fullmatch(path.name):
             letter = (match["letter"] or match["gender"])[0].lower()
             gender = "female" if letter == "f" else "male"
-            found[gender].append(ModelFile(path, member, match["version"] or ""))
+            found[gender].append(ModelFile(path, match["version"] or ""))
     for gender, models in found.items():
         if not models:
             raise DataError(
@@ -92,8 +82,8 @@ def find_models(source: Path) -> dict[str, ModelFile]:
     }
 
 
-def _candidates(source: Path) -> Iterator[tuple[Path, str | None]]:
-    """(file, None) and (zip, member), sorted by path and by name."""
+def _candidates(source: Path) -> Iterator[Path | zipfile.Path]:
+    """Files and members of zips, sorted by path and by name."""
     if source.is_dir():
         files = sorted(path for path in source.rglob("*") if path.is_file())
     elif source.suffix.lower() == ".zip" and source.is_file():
@@ -102,7 +92,7 @@ def _candidates(source: Path) -> Iterator[tuple[Path, str | None]]:
         raise DataError(f"{source}: no such folder or .zip; give the one with the SMPL models")
     for path in files:
         if path != source and not _ZIP_NAMES.fullmatch(path.name):
-            yield path, None
+            yield path
             continue
         try:
             with zipfile.ZipFile(path) as archive:
@@ -112,27 +102,24 @@ def _candidates(source: Path) -> Iterator[tuple[Path, str | None]]:
                 f"{path}: not a readable zip ({one_line(error)}); it may be a login page or an "
                 "incomplete download: download it again"
             ) from error
-        yield from ((path, name) for name in names)
+        yield from (zipfile.Path(path, name) for name in names)
 
 
 def export_bodies(source: Path, folder: Path) -> dict[str, dict[str, str]]:
-    """Write the models that `find_models` finds to `female.npz` and `male.npz` in `folder`: both
-    files or neither.
+    """Write the models that `find_models` finds to `female.npz` and `male.npz` in `folder`.
 
     Returns the `file` of each gender, relative to `source`'s folder, and its `version`.
     """
     models = find_models(source)
     bodies = {gender: model.read() for gender, model in models.items()}
-    with ExitStack() as whole:
-        for gender, arrays in bodies.items():
-            part = whole.enter_context(whole_file(folder / f"{gender}.npz"))
-            # A file object: np.savez would append .npz to a name. It stores no time of writing.
-            with part.open("wb") as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub
+    for gender, arrays in bodies.items():
+        # A file object: np.savez would append .npz to a name. It stores no time of writing.
+        with whole_file(folder / f"{gender}.npz") as part, part.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub
     base = source if source.is_dir() else source.parent
     return {
         gender: {
-            "file": (model.path.relative_to(base) / (model.member or "")).as_posix(),
+            "file": Path(str(model.path)).relative_to(base).as_posix(),
             "version": model.version or "unknown",
         }
         for gender, model in models.items()

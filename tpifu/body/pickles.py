@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csc_matrix
 
-from tpifu.body.arrays import body_arrays, plain_array, printable
+from tpifu.body.arrays import body_arrays, printable
 from tpifu.body.skeleton import JOINT_COUNT
 from tpifu.errors import DataError
 
@@ -109,7 +109,7 @@ def read_pickle(content: bytes) -> dict[str, np.ndarray]:
     model = _Unpickler(io.BytesIO(content), encoding="latin1").load()
     if not isinstance(model, dict):
         raise DataError("the pickle is not a dict, so not an SMPL model")
-    return body_arrays(model, lambda name: _rebuilt(model[name]))
+    return body_arrays(lambda name: _rebuilt(model[name]))
 
 
 def _rebuilt(value: Any) -> np.ndarray:
@@ -117,7 +117,8 @@ def _rebuilt(value: Any) -> np.ndarray:
     match value:
         case _Array(state=(_, shape, _Dtype(args=(code, *_), state=(_, order, *_)), fortran, raw)):
             raw = raw.encode("latin1") if isinstance(raw, str) else raw
-            return plain_array(raw, np.dtype(f"{order}{code}"), shape, bool(fortran))
+            array = np.frombuffer(raw, np.dtype(f"{order}{code}"))
+            return array.reshape(shape, order="F" if fortran else "C")
         case _Chumpy(state={"x": inner}):
             return _rebuilt(inner)
         case _Chumpy(state={"a": whole, "idxs": indices, **rest}):

@@ -30,14 +30,9 @@ class UnusableClip(DataError):
         self.path, self.reason, self.detail = path, reason, detail
 
 
-def check_readable(path: Path) -> None:
-    """Raise UnusableClip unless a file is a complete MAT file with the fields of a clip. The values
-    are not checked."""
-    read_fields(path)
-
-
 def read_fields(path: Path) -> dict[str, np.ndarray]:
-    """FIELDS as stored, in double precision. Raises UnusableClip if the file is not a clip.
+    """FIELDS as stored, in double precision. Raises UnusableClip unless the file is a complete MAT
+    file with these fields; their values are not checked.
 
     scipy reads the headers first. Fields are loaded only if they declare plain numbers, and at most
     as many as MAX_FRAMES poses have.

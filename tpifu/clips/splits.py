@@ -116,17 +116,15 @@ def choose_clips(tree: Path, data: Data, seed: int) -> Choice:
             raise DataError(f"{tree}/cmu/{split}: no *_info.mat; run the download stage first")
     if both := {p.parent.name for p in found["train"]} & {p.parent.name for p in found["test"]}:
         raise DataError(f"{tree}: sequence {min(both)} is in train and test; split by subject")
-    seen, unseen = (
-        {
-            split: [path for path in paths if matches(path.parent.name, data.unseen) == held_out]
-            for split, paths in found.items()
-        }
-        for held_out in (False, True)
-    )
-    train, validation = _train_and_validation(seen["train"], data, seed)
+
+    def part(half: str, *, unseen: bool) -> list[Path]:
+        return [path for path in found[half] if matches(path.parent.name, data.unseen) == unseen]
+
+    train, validation = _train_and_validation(part("train", unseen=False), data, seed)
     counts = mesh_counts(data)
     selections = {"train": train, "validation": validation}
-    for split, paths in (("test", seen["test"]), ("unseen_motion", unseen["test"])):
+    for split in ("test", "unseen_motion"):
+        paths = part("test", unseen=split == "unseen_motion")
         selections[split] = _select(shuffled(paths, split, seed), counts[split], data.frame_step)
     skipped = [clip for selection in selections.values() for clip in selection.skipped]
     for split, selection in selections.items():

@@ -1,6 +1,5 @@
 """Convert Acclaim motion to SMPL poses. `tree.py` explains the symbols M, C and A."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from tpifu.body.skeleton import JOINTS, PARENTS
 from tpifu.errors import DataError
-from tpifu.sources.cmu.acclaim import LIMBS, Motion, Skeleton, hinge_axis
+from tpifu.sources.cmu.acclaim import LIMBS, Motion, Skeleton
 
 
 class _Alignment(NamedTuple):
@@ -39,23 +38,13 @@ ALIGNED = {
 _HEAD_UP = Rotation.from_euler("x", -15.0, degrees=True)
 
 
-def require_hinges(path: Path, skeleton: Skeleton) -> None:
-    """Raises DataError if a hinge axis of the skeleton in `path` is parallel to its limb, since it
-    then determines no alignment."""
-    bones = skeleton.bones
-    for side in "lr":
-        for aligned in ALIGNED.values():
-            limb, hinge = side + aligned.bone, side + aligned.hinge
-            if abs(bones[limb].direction @ hinge_axis(bones[hinge])) > 0.5:
-                raise DataError(f"{path}: the axis of {hinge!r} is parallel to {limb!r}")
-
-
 def retarget(
     skeleton: Skeleton, motion: Motion, rest: Float[np.ndarray, "24 3"]
-) -> tuple[Float[np.ndarray, "t 72"], Float[np.ndarray, "t 3"]]:
-    """SMPL pose (axis-angle, root included) and pelvis positions in metres, in CMU's y-up world.
+) -> Float[np.ndarray, "t 72"]:
+    """SMPL pose (axis-angle, root included) in CMU's y-up world.
 
-    `rest` has the joints of the body's rest pose.
+    `rest` has the joints of the body's rest pose. Raises DataError if a hinge axis of the skeleton
+    is parallel to its limb, since it then determines no alignment.
     """
     world = _orientations(skeleton, motion)
     joints = {
@@ -86,15 +75,16 @@ def retarget(
     pose = [joints["pelvis"].as_rotvec()]
     for name, parent in zip(JOINTS[1:], PARENTS[1:], strict=True):
         pose.append((joints[JOINTS[parent]].inv() * joints[name]).as_rotvec())
-    return np.hstack(pose).astype(np.float32), motion.position
+    return np.hstack(pose).astype(np.float32)
 
 
 def _orientations(skeleton: Skeleton, motion: Motion) -> dict[str, Rotation]:
     """Orientation of every bone in the world: M."""
-    world = {"": Rotation.identity()}
+    world: dict[str, Rotation] = {}
     for index, (name, bone) in enumerate(skeleton.bones.items()):
         own = bone.axis * Rotation.from_euler("xyz", motion.angles[:, index]) * bone.axis.inv()
-        world[name] = world[bone.parent] * own
+        parent = skeleton.parents.get(name)
+        world[name] = own if parent is None else world[parent] * own
     return world
 
 
@@ -110,11 +100,11 @@ def _alignments(
             limb[1] = 0.0  # level, like the toes
         # Mirroring in x takes a rotation about (x, y, z) to one about (x, -y, -z).
         axis = np.array(aligned.axis) * ([1.0, 1.0, 1.0] if side == "left" else [1.0, -1.0, -1.0])
-        bones = skeleton.bones
-        theirs = _frame(
-            bones[side[0] + aligned.bone].direction, hinge_axis(bones[side[0] + aligned.hinge])
-        )
-        found[joint] = theirs * _frame(limb, axis).inv()
+        bone, hinge = side[0] + aligned.bone, side[0] + aligned.hinge
+        direction, turn = skeleton.bones[bone].direction, skeleton.bones[hinge].hinge
+        if abs(direction @ turn) > 0.5:
+            raise DataError(f"{skeleton.path}: the axis of {hinge!r} is parallel to {bone!r}")
+        found[joint] = _frame(direction, turn) * _frame(limb, axis).inv()
     return found
 
 

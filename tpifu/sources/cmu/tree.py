@@ -27,10 +27,9 @@ from tpifu.body.body import embedded_body, write_embedded
 from tpifu.body.skeleton import GENDERS
 from tpifu.clips.clip import Clip, clip_path, write_clip
 from tpifu.errors import DataError
-from tpifu.files import whole_folder
 from tpifu.parallel import parallel_map
 from tpifu.sources.cmu.acclaim import read_motion, read_skeleton
-from tpifu.sources.cmu.retarget import require_hinges, retarget
+from tpifu.sources.cmu.retarget import retarget
 from tpifu.sources.cmu.takes import TAKES, Take
 
 FRAME_STEP = 4
@@ -42,43 +41,29 @@ CLIP_FRAMES = (10, 100)
 def write_cmu(
     out: Path, takes: Path, *, seed: int, jobs: int, chosen: Sequence[Take] = TAKES
 ) -> list[str]:
-    """Write the `chosen` takes in the folder `takes` as clips; `out` appears whole or not at all.
+    """Write the `chosen` takes in the folder `takes` as clips to the folder `out`.
 
     A take whose motion file is absent is skipped. `seed` determines each subject's body and each
-    clip's heading. Returns a line for each unusable take. Raises DataError if a split is empty.
+    clip's heading. Returns a line for each unusable take.
     """
+    write_embedded(out / "smpl")
     present = [take for take in chosen if (takes / take.motion_file).exists()]
-    with whole_folder(out) as tree:
-        write_embedded(tree / "smpl")
-        task = partial(_write_take, takes=takes, tree=tree, seed=seed)
-        problems = list(parallel_map(task, present, jobs=jobs, label="motion"))
-        for split in ("train", "test"):
-            if not (tree / "cmu" / split).exists():
-                pairs = zip(present, problems, strict=True)
-                first = next((problem for take, problem in pairs if take.split == split), None)
-                hint = f"the first: {first}" if first else "run the download stage first"
-                raise DataError(f"{takes}: no usable take for {split}; {hint}")
-    return [problem for problem in problems if problem]
+    task = partial(_write_take, takes=takes, tree=out, seed=seed)
+    return [line for line in parallel_map(task, present, jobs=jobs, label="motion") if line]
 
 
 def _write_take(take: Take, *, takes: Path, tree: Path, seed: int) -> str | None:
     """Write the clips of a take. Returns the reason if the take is unusable."""
-    try:
-        skeleton = read_skeleton(takes / take.skeleton_file)
-        require_hinges(takes / take.skeleton_file, skeleton)
-        motion = read_motion(takes / take.motion_file, skeleton).every(FRAME_STEP)
-        if len(motion.position) < CLIP_FRAMES[0]:
-            raise DataError(
-                f"{takes / take.motion_file}: has {len(motion.position)} frames of 1/30 s, "
-                f"expected at least {CLIP_FRAMES[0]}"
-            )
-    except DataError as error:
-        return str(error)
     rng = np.random.default_rng([seed, take.subject])
     gender = GENDERS[rng.integers(2)]
     betas = rng.normal(size=10).clip(-2.5, 2.5).astype(np.float32)
     body = embedded_body(gender)
-    poses, positions = retarget(skeleton, motion, body.rest(betas)[1])
+    try:
+        skeleton = read_skeleton(takes / take.skeleton_file)
+        motion = read_motion(takes / take.motion_file, skeleton).every(FRAME_STEP)
+        poses = retarget(skeleton, motion, body.rest(betas)[1])
+    except DataError as error:
+        return str(error)
     for number, start in enumerate(range(0, len(poses), CLIP_FRAMES[1]), 1):
         frames = slice(start, start + CLIP_FRAMES[1])
         pose = poses[frames].copy()
@@ -89,7 +74,7 @@ def _write_take(take: Take, *, takes: Path, tree: Path, seed: int) -> str | None
         turn = Rotation.from_euler("y", zrot)
         pose[:, :3] = (turn * Rotation.from_rotvec(pose[:, :3])).as_rotvec()
         joints = body.pose(pose, betas)[1]
-        joints += (turn.apply(positions[frames]) - joints[:, 0])[:, None]
+        joints += (turn.apply(motion.position[frames]) - joints[:, 0])[:, None]
         clip = Clip(take.sequence, number, gender, betas, pose, joints)
         path = clip_path(tree, take.split, "run0", clip.sequence, number)
         write_clip(path, clip, zrot=zrot, camera_distance=rng.normal(8.0, 1.0))

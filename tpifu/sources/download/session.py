@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth, HTTPDigestAuth
 
 from tpifu.errors import DataError
@@ -34,21 +33,13 @@ class Credentials:
 class TransientError(Exception):
     """The request failed, and another may succeed. The message is the reason."""
 
-    def __init__(self, reason: str, delay: float = 0.0) -> None:
-        super().__init__(reason)
-        self.delay = delay
-        """Seconds that the server asks to wait."""
-
 
 class Session(requests.Session):
     """Raises DataError at a redirect to another host, port or scheme. Threads may share it."""
 
-    def __init__(self, credentials: Credentials | None, connections: int) -> None:
+    def __init__(self, credentials: Credentials | None) -> None:
         super().__init__()
         self.headers["Accept-Encoding"] = "identity"  # sizes and ranges count the stored bytes
-        self.mount("http://", HTTPAdapter(pool_maxsize=connections))
-        self.mount("https://", HTTPAdapter(pool_maxsize=connections))
-        self.max_redirects = 10
         self._credentials = credentials
         self.auth = lambda request: request  # without any auth, requests reads ~/.netrc
 
@@ -109,7 +100,7 @@ def read(response: requests.Response) -> bytes:
 
 def host(url: str) -> str:
     """Host and port of any URL, without a login."""
-    return url.partition("//")[2].partition("/")[0].rpartition("@")[2]
+    return url.partition("//")[2].rpartition("@")[2].partition("/")[0]
 
 
 def _cause(error: BaseException) -> str:

@@ -2,7 +2,6 @@
 
 import shutil
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from tpifu.body.licensed import export_bodies
 from tpifu.clips.clip import read_clip
-from tpifu.clips.matfile import check_readable
+from tpifu.clips.matfile import read_fields
 from tpifu.clips.splits import (
     VALIDATION_SUBJECTS,
     interleave,
@@ -21,7 +20,7 @@ from tpifu.clips.splits import (
     validation_queue,
 )
 from tpifu.config import Data, Surreal
-from tpifu.errors import ConfigError, DataError, LicenceError
+from tpifu.errors import DataError, LicenceError
 from tpifu.sources.download.fetch import Remote, fetch
 from tpifu.sources.download.session import Credentials
 from tpifu.sources.surreal.lists import CLIP_FRAMES, ListedClip, read_list, wanted_clips
@@ -72,7 +71,7 @@ def _check_zip(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except Exception as error:  # zipfile raises many kinds for a damaged archive
         raise DataError(f"{path}: not a readable zip ({error})") from error
     if damaged is not None:
         raise DataError(f"{path}: the member {damaged!r} is damaged")
@@ -120,13 +119,13 @@ def _fetch_split(
     cache: Path,
     environment: Mapping[str, str],
 ) -> tuple[Sequence[ListedClip], list[str]]:
-    """Copy clips to the tree, in the given order, until the split has its number of meshes.
+    """Copy clips to the tree, in the given order, until the split has its number of meshes or the
+    list ends.
 
     Returns the requested clips and a line for each one that is not available.
     """
-    wanted = mesh_counts(data)[split]
     problems: list[str] = []
-    remaining, requested = wanted, 0
+    remaining, requested = mesh_counts(data)[split], 0
     while remaining > 0 and requested < len(order):
         # Enough clips if all have full length; the next round replaces short and damaged ones.
         count = -(-remaining * data.frame_step // CLIP_FRAMES)
@@ -144,11 +143,6 @@ def _fetch_split(
             except DataError:
                 continue  # the meshes stage counts this clip as skipped and gives the reason
             remaining -= -(-frames // data.frame_step)
-    if remaining > 0 and split != "unseen_motion":
-        raise DataError(
-            f"SURREAL's list has {wanted - remaining} of {wanted} {split} meshes: "
-            f"lower data.{split}_meshes, add to data.surreal.runs, or set data.surreal.overlapping"
-        )
     return order[:requested], problems
 
 
@@ -165,7 +159,7 @@ def _fetch_clips(
     return fetch(
         remotes,
         credentials=_login(environment, "SURREAL", SURREAL_ACCESS),
-        check=check_readable,
+        check=read_fields,
         access=SURREAL_ACCESS,
         label="SURREAL clips",
     )
@@ -174,24 +168,16 @@ def _fetch_clips(
 def _list_clips(config: Surreal, cache: Path, environment: Mapping[str, str]) -> list[ListedClip]:
     """The clips of `data.surreal.clips`, or of the two lists that SURREAL's authors publish."""
     if config.clips:
-        listed = read_list(Path(config.clips))
-        if not listed:
-            raise ConfigError(f"data.surreal.clips: {config.clips} lists no clips")
-        return listed
+        return read_list(Path(config.clips))
     base = environment.get("SURREAL_LISTS_URL", LISTS_URL)
     paths = [cache / f"files_cmu_{split}_info.mat.txt" for split in ("train", "test")]
     reasons = fetch(
         [Remote(url=f"{base}/{path.name}", path=path) for path in paths],
         credentials=None,
-        check=_check_list,
+        check=read_list,
         access="set data.surreal.clips to your own list",
         label="SURREAL lists",
     )
     for reason in reasons.values():
         raise DataError(f"{reason}; set data.surreal.clips to your own list")
     return [clip for path in paths for clip in read_list(path)]
-
-
-def _check_list(path: Path) -> None:
-    if not read_list(path):
-        raise DataError(f"{path}: lists no clips")

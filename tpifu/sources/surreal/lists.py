@@ -1,6 +1,5 @@
 """Read lists of SURREAL's clips and choose clips from them."""
 
-import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,16 +38,13 @@ class ListedClip:
 def read_list(path: Path) -> list[ListedClip]:
     """Read a list of clips, sorted.
 
-    The file has one path or URL of an *_info.mat per line, as SURREAL's lists do, or is a CSV file
-    with the columns split, sequence and frames: the length of each motion at SURREAL's frame rate.
-    Raises DataError with the line number for anything else.
+    The file has one path or URL of an *_info.mat per line, as SURREAL's lists do. Raises DataError,
+    with the number of the line if it is something else.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a readable list of clips ({error})") from error
-    if lines and {"split", "sequence", "frames"} <= set(lines[0].replace(" ", "").split(",")):
-        return sorted(_clips_of_lengths(path, lines))
     clips = set()
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#") or "cmu/val/" in line or "h36m" in line:
@@ -60,30 +56,9 @@ def read_list(path: Path) -> list[ListedClip]:
                 "cmu/SPLIT/RUN/SEQUENCE/SEQUENCE_c0001_info.mat"
             )
         clips.add(ListedClip(match["split"], match["run"], match["sequence"], int(match["number"])))
+    if not clips:
+        raise DataError(f"{path}: lists no clips")
     return sorted(clips)
-
-
-def _clips_of_lengths(path: Path, lines: list[str]) -> list[ListedClip]:
-    clips = []
-    for number, row in enumerate(csv.DictReader(lines, skipinitialspace=True), 2):
-        try:
-            split, sequence, frames = row["split"], row["sequence"], int(row["frames"])
-            if split not in ("train", "test") or not re.fullmatch(r"[\w-]+", sequence):
-                raise ValueError("split must be train or test, sequence a name like 01_01")
-            clips += [
-                ListedClip(split, run, sequence, clip)
-                for run in _STRIDES
-                for clip in range(1, clip_count(frames, run) + 1)
-            ]
-        except (ValueError, TypeError) as error:
-            raise DataError(f"{path}: line {number}: {error}") from error
-    return clips
-
-
-def clip_count(frames: int, run: str) -> int:
-    """Number of SURREAL's clips of a sequence of `frames` frames. The last one may be shorter."""
-    stride = _STRIDES[run]
-    return max(1, -(-(frames - (CLIP_FRAMES - stride)) // stride))
 
 
 def wanted_clips(listed: Sequence[ListedClip], config: Surreal) -> list[ListedClip]:

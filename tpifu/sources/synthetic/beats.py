@@ -81,6 +81,19 @@ class Style:
             restless=rng.uniform(0.5, 1.5),
         )
 
+    def row(self, share: float = 1.0) -> Row:
+        """The angles to add to all poses; `share` scales those of posture, but not of nod and
+        stance."""
+        return only(
+            {
+                "trunk": (share * self.bend, 0, 0),
+                "head": (self.nod, 0, 0),
+                "hip": (0, self.stance, share * self.turn_out),
+                "shoulder": (0, share * self.arms_out, 0),
+                "elbow": (share * self.elbow,),
+            }
+        )
+
 
 class _Beat(NamedTuple):
     seconds: float
@@ -132,7 +145,7 @@ def _gait(
 
 def _walk(style: Style, rng: np.random.Generator) -> _Beats:
     free = rng.random() < 0.6
-    arms = "hang" if free else _choose(rng, style.arms, "hips", "crossed", "wave", "behind back")
+    arms = "hang" if free else _choose(rng, style.arms, "hips", "crossed", "wave", "behind_back")
     low = max(0.0, rng.normal(-5.0, 12.0))
     legs: Pose = {"hip": (3 + low, 3, 6), "knee": (4 + 1.8 * low,), "ankle": (-0.8 * low, 0, 0)}
     amplitude = style.amplitude * rng.uniform(0.8, 1.15)
@@ -205,10 +218,10 @@ def _jumping_jack(style: Style, rng: np.random.Generator) -> _Beats:
 
 def _squat(style: Style, rng: np.random.Generator) -> _Beats:
     still = key_row(
-        ARMS[_choose(rng, "hang", style.arms, "hips", "clasped", "guard", "behind head")]
+        ARMS[_choose(rng, "hang", style.arms, "hips", "clasped", "guard", "behind_head")]
     )
     arms = key_row(
-        ARMS[_choose(rng, "forward", style.arms, "overhead", "clasped", "behind head", "guard")]
+        ARMS[_choose(rng, "forward", style.arms, "overhead", "clasped", "behind_head", "guard")]
     )
     deep = with_arms(key_row(SQUAT), arms) + only({"hip": (0, rng.uniform(-6.0, 22.0), 0)})
     seconds = rng.uniform(0.5, 0.85)

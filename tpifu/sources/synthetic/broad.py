@@ -1,13 +1,12 @@
 """The broad family of procedural motion: random key poses within human range, joined by splines.
 
-A clip belongs to one family of `families.py`. Each of its key poses is one of the family's keys
+A clip belongs to one family of `families.yaml`. Each of its key poses is one of the family's keys
 plus correlated random differences; arms and legs may come from other keys. `settle` then adjusts
 the body and its joints slightly, so that the contacts are on the floor and the centre of mass is
 above them. Key poses in which the body intersects itself, or on the way to which it does, are drawn
 again. Joints follow splines at the family's speed, within `joint_limits`.
 """
 
-import functools
 import itertools
 from typing import NamedTuple
 
@@ -16,10 +15,8 @@ from jaxtyping import Float
 from scipy.interpolate import Akima1DInterpolator
 from scipy.spatial.transform import Rotation
 
-from tpifu.errors import ConfigError
 from tpifu.sources.synthetic.beats import Style
-from tpifu.sources.synthetic.broad_key import Key
-from tpifu.sources.synthetic.families import FAMILIES, HELD_OUT, Family
+from tpifu.sources.synthetic.families import Family, Key, families
 from tpifu.sources.synthetic.joint_limits import SHOULDER, clip, join, split
 from tpifu.sources.synthetic.key_pose import (
     IS_ARM,
@@ -33,15 +30,10 @@ from tpifu.sources.synthetic.key_pose import (
     only,
 )
 from tpifu.sources.synthetic.kinematics import joint_positions
-from tpifu.sources.synthetic.motion import Motion, ballistic, travel
+from tpifu.sources.synthetic.motion import FPS, Motion, ballistic, travel
 from tpifu.sources.synthetic.overlap import overlap
 from tpifu.sources.synthetic.poses import ARMS
 from tpifu.sources.synthetic.settle import settle, smpl_pose
-
-MIXED = "medley", "free"
-"""Families with the keys of all other families except HELD_OUT."""
-NAMES = (*FAMILIES, *MIXED)
-"""Names of all families."""
 
 # fmt: off
 # Standard deviations of the random differences from a key pose, degrees.
@@ -68,29 +60,25 @@ class _Drawn(NamedTuple):
     overlap: float
 
 
-def make_broad(
-    name: str, frames: int, style: Style, rng: np.random.Generator, fps: float = 30.0
-) -> Motion:
+def make_broad(name: str, frames: int, style: Style, rng: np.random.Generator) -> Motion:
     """`frames` frames of a motion of family `name`, with an initial heading near 0."""
-    if name not in NAMES:
-        raise ConfigError(f"unknown family of motion {name!r}: choose from {', '.join(NAMES)}")
-    family, pool = _family(name)
+    family = families()[name]
     left = rng.random() < 0.5
-    place = int(rng.integers(len(pool)))
+    place = int(rng.integers(len(family.keys)))
     speed = rng.uniform(*family.speed) * style.tempo
     # The spline starts before the clip and ends after it, because its ends are less smooth.
-    at = rng.uniform(0.5, 1.5) + np.arange(frames) / fps
+    at = rng.uniform(0.5, 1.5) + np.arange(frames) / FPS
     end = at[-1] + 0.5
     times = [0.0]
-    keys = [_draw(pool, place, left, family, style, None, rng)]
+    keys = [_draw(family, place, left, style, None, rng)]
     places = [np.zeros(4)]
     while times[-1] < end:
         if family.order == "cycle":
-            place = (place + 1) % len(pool)
+            place = (place + 1) % len(family.keys)
         else:
-            place, left = int(rng.integers(len(pool))), rng.random() < 0.5
+            place, left = int(rng.integers(len(family.keys))), rng.random() < 0.5
         before = keys[-1]
-        key = _draw(pool, place, left, family, style, before, rng)
+        key = _draw(family, place, left, style, before, rng)
         step = key.row[PLACE] + [rng.normal(0.0, family.turn), 0, 0, 0]
         angle = max(
             np.degrees(np.linalg.norm(key.angles - before.angles, axis=1).max()),
@@ -138,30 +126,19 @@ def _spline(
     )
 
 
-@functools.cache
-def _family(name: str) -> tuple[Family, tuple[Key, ...]]:
-    if name in FAMILIES:
-        return FAMILIES[name], FAMILIES[name].keys
-    pool = tuple(key for other in FAMILIES if other not in HELD_OUT for key in FAMILIES[other].keys)
-    if name == "medley":
-        return Family(pool, speed=(120, 260), arms=0.3), pool
-    return Family(pool, speed=(140, 320), spread=1.6, arms=0.6, legs=0.6, tumble=35.0), pool
-
-
 def _draw(
-    pool: tuple[Key, ...],
+    family: Family,
     place: int,
     left: bool,
-    family: Family,
     style: Style,
     before: _Drawn | None,
     rng: np.random.Generator,
 ) -> _Drawn:
-    """A key pose near `pool[place]`: the first attempt with an accepted overlap, or the one with
-    the least overlap. Each attempt holds the arms farther from the body."""
+    """A key pose near `family.keys[place]`: the first attempt with an accepted overlap, or the one
+    with the least overlap. Each attempt holds the arms farther from the body."""
     best = None
     for attempt in range(_TRIES):
-        drawn = _try(pool, place, left, family, style, attempt * _ARMS_OUT, rng)
+        drawn = _try(family, family.keys[place], left, style, attempt * _ARMS_OUT, rng)
         if before is not None:
             # Also check halfway, because an arm must not pass through the trunk.
             turn = (before.root.inv() * drawn.root).as_rotvec() / 2
@@ -177,22 +154,20 @@ def _draw(
 
 
 def _try(
-    pool: tuple[Key, ...],
-    place: int,
-    left: bool,
     family: Family,
+    key: Key,
+    left: bool,
     style: Style,
     arms_out: float,
     rng: np.random.Generator,
 ) -> _Drawn:
-    key = pool[place]
     row = key_row(key.pose)
     if rng.random() < family.legs:
-        other = key_row(pool[rng.integers(len(pool))].pose)
+        other = key_row(family.keys[rng.integers(len(family.keys))].pose)
         row = np.where(_ONE_LEG[rng.integers(2)], other, row)
     if rng.random() < family.arms:
         row = np.where(IS_ARM, _arms(rng), row)
-    row = row + family.spread * _differences(rng) + _style_row(style)
+    row = row + family.spread * _differences(rng) + style.row(0.5)
     row += only({"shoulder": (0, arms_out, 0)})
     contacts: tuple[str, ...] = key.contacts
     turn = Rotation.from_rotvec(np.radians(rng.normal(0.0, family.tumble, 3)))
@@ -257,19 +232,6 @@ def _overlap_of(root: Rotation, angles: Float[np.ndarray, "23 3"]) -> float:
     joints = Rotation.from_rotvec(join(angles[None])[0]).as_matrix()
     matrices = np.concatenate([root.as_matrix()[None], joints])[None]
     return float(overlap(joint_positions(matrices))[0])
-
-
-def _style_row(style: Style) -> Row:
-    """The angles that `style` adds to all poses."""
-    return only(
-        {
-            "trunk": (style.bend / 2, 0, 0),
-            "head": (style.nod, 0, 0),
-            "hip": (0, style.stance, style.turn_out / 2),
-            "shoulder": (0, style.arms_out / 2, 0),
-            "elbow": (style.elbow / 2,),
-        }
-    )
 
 
 def _mirrored(joint: str) -> str:

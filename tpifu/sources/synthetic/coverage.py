@@ -11,30 +11,25 @@ from scipy.spatial.transform import Rotation
 
 from tpifu.sources.synthetic.kinematics import joint_positions
 
-_CHUNK = 512
-"""Poses per batch."""
-
 
 def nearest_training_pose(
     poses: Float[np.ndarray, "n 72"], training: Float[np.ndarray, "m 72"]
 ) -> tuple[Float[np.ndarray, " n"], Int[np.ndarray, " n"]]:
     """Distance of each pose to the nearest training pose, cm, and that pose's index. The nearest
-    pose has the least root mean square distance; poses are SMPL axis-angle."""
+    pose has the least root mean square distance; poses are SMPL axis-angle. Memory grows with
+    n * m, 32 bytes each."""
     up, across = _up_and_across(training)
+    own_up, own_across = _up_and_across(poses)
     squares = (up**2).sum(1) + (np.abs(across) ** 2).sum(1)
-    distances, indices = [], []
-    for start in range(0, len(poses), _CHUNK):
-        own_up, own_across = _up_and_across(poses[start : start + _CHUNK])
-        # |a - turn b|^2 is minimal if sum(conj(a) turn b) is real and positive.
-        turns = own_across.conj() @ across.T
-        common = own_up @ up.T + np.abs(turns)
-        index = (squares - 2 * common).argmin(axis=1)
-        turn = turns[np.arange(len(index)), index].conj()
-        turn /= np.maximum(np.abs(turn), 1e-12)
-        apart = np.abs(own_across - turn[:, None] * across[index]) ** 2
-        distances.append(np.sqrt(apart + (own_up - up[index]) ** 2).mean(axis=1))
-        indices.append(index)
-    return 100 * np.concatenate(distances), np.concatenate(indices)
+    # |a - turn b|^2 is minimal if sum(conj(a) turn b) is real and positive.
+    turns = own_across.conj() @ across.T
+    common = own_up @ up.T + np.abs(turns)
+    index = (squares - 2 * common).argmin(axis=1)
+    turn = turns[np.arange(len(index)), index].conj()
+    turn /= np.maximum(np.abs(turn), 1e-12)
+    apart = np.abs(own_across - turn[:, None] * across[index]) ** 2
+    distance = np.sqrt(apart + (own_up - up[index]) ** 2).mean(axis=1)
+    return 100 * distance, index
 
 
 def _up_and_across(

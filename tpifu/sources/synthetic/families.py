@@ -1,42 +1,35 @@
-"""The families of broad motion: key poses, order, speed and variety."""
+"""The families of broad motion: key poses, order, speed and variety, from `families.yaml`."""
 
-from typing import Literal, NamedTuple
+import functools
+from importlib import resources
+from typing import Any, Literal, NamedTuple
 
-from tpifu.sources.synthetic.broad_key import Key
-from tpifu.sources.synthetic.floor_poses import (
-    BEAR,
-    COMMANDO,
-    CRAB,
-    CRAWL,
-    FOURS,
-    INVERTED,
-    KNEEL,
-    LIE_BACK,
-    LIE_FRONT,
-    LIE_SIDE,
-    ROLL_LONG,
-    ROLL_OVER,
-    SIT,
-)
-from tpifu.sources.synthetic.standing_poses import (
-    BEND,
-    CHAIR,
-    CLIMB,
-    DANCE,
-    HANDS_DOWN,
-    JUMP,
-    KICK,
-    LEAP,
-    LUNGE,
-    PUNCHES,
-    SQUATS,
-    STAND,
-    THROW,
-    TUCKED,
-    WIDE,
-    YOGA,
-    gait,
-)
+from ruamel.yaml import YAML
+
+from tpifu.sources.synthetic.key_pose import Pose
+from tpifu.sources.synthetic.poses import ARMS
+
+HELD_OUT = ("throw", "climb", "yoga")
+"""Families that `data.unseen` excludes from training."""
+
+
+_FEET = ("left_foot", "right_foot")
+
+
+class Key(NamedTuple):
+    """A key pose and the contacts that support it."""
+
+    pose: Pose
+    contacts: tuple[str, ...] = _FEET
+    """Joints that settling brings to the limb's radius above the floor. Empty: in flight."""
+    pitch: float = 0.0
+    """Forward tilt of the whole body, degrees: 90 lies on the front, -90 on the back."""
+    spin: float = 0.0
+    """Roll of the whole body to its left about the long axis, degrees."""
+    balance: bool = True
+    """Whether settling moves the centre of mass above the contacts."""
+    lift: float = 0.0
+    """Height of the lowest point of the body above the floor, metres."""
 
 
 class Family(NamedTuple):
@@ -62,52 +55,83 @@ class Family(NamedTuple):
     settling."""
 
 
-# fmt: off
-PRONE_UP = (LIE_FRONT[1], LIE_FRONT[4], FOURS[0], KNEEL[6], STAND[0], KNEEL[6], FOURS[0],
-    LIE_FRONT[0])
-SUPINE_UP = (LIE_BACK[0], LIE_BACK[7], SIT[4], KNEEL[6], BEND[4], STAND[0], SQUATS[1], SIT[4],
-    LIE_BACK[3])
-SIDE_UP = (LIE_SIDE[0], SIT[7], FOURS[0], HANDS_DOWN[5], BEND[0], STAND[0], KNEEL[0], KNEEL[1],
-    SIT[7])
+@functools.cache
+def families() -> dict[str, Family]:
+    """Families by name. The keys of `medley` and `free` are those of all other families except
+    HELD_OUT."""
+    file = resources.files("tpifu.sources.synthetic") / "families.yaml"
+    content = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
+    found = {}
+    for name, table in content["families"].items():
+        keys = _gait(**table["gait"]) if "gait" in table else _keys(content, name)
+        options = {option: table[option] for option in Family._fields[1:] if option in table}
+        found[name] = Family(keys, **options)
+    mixed = tuple(key for name in found if name not in HELD_OUT for key in found[name].keys)
+    found["medley"] = Family(mixed, speed=(120, 260), arms=0.3)
+    found["free"] = Family(mixed, speed=(140, 320), spread=1.6, arms=0.6, legs=0.6, tumble=35.0)
+    return found
 
 
-FAMILIES: dict[str, Family] = {
-    "stand": Family(STAND, arms=0.6, legs=0.4, turn=40),
-    "walk": Family(gait(1.4, 1.0, 1.0, 0, 1.0), "cycle", (150, 260), 0, 0.6, 0.15, turn=12),
-    "run": Family(gait(2.6, 1.5, 1.7, 8, 1.6), "cycle", (350, 520), 0, 0.8, 0.1, turn=8),
-    "sneak": Family(gait(1.0, 1.2, 1.3, 28, 0.6), "cycle", (90, 200), 0.3, 1.0, 0.4, turn=20),
-    "bend": Family(BEND, arms=0.3),
-    "hands_down": Family(HANDS_DOWN, arms=0, turn=15),
-    "squat": Family(SQUATS, arms=0.5, legs=0.3),
-    "kneel": Family(KNEEL, arms=0.5),
-    "sit": Family(SIT, arms=0.15, legs=0.3),
-    "chair": Family(CHAIR, arms=0.5, legs=0.4, turn=10),
-    "crawl": Family(CRAWL, "cycle", (110, 220), 0.1, 0.8, 0, turn=12),
-    "bear": Family(BEAR, "cycle", (110, 220), 0.1, 0.8, 0, turn=12),
-    "commando": Family(COMMANDO, "cycle", (90, 180), 0.2, 0.8, 0, turn=8),
-    "fours": Family(FOURS, arms=0),
-    "crab": Family(CRAB, arms=0, legs=0.2, turn=10),
-    "lie_back": Family(LIE_BACK, arms=0.4, legs=0.5, turn=10),
-    "lie_front": Family(LIE_FRONT, arms=0.1, legs=0.4, turn=10),
-    "lie_side": Family(LIE_SIDE, arms=0.2, legs=0.3, turn=5),
-    "roll": Family(ROLL_LONG, "cycle", (120, 220), 0.15, 1.0, 0.2, turn=5),
-    "somersault": Family(ROLL_OVER, "cycle", (200, 350), 0.1, 0.8, 0, turn=5),
-    "get_up_prone": Family(PRONE_UP, "cycle", (100, 200), 0.3, 1.0, 0.1, turn=12),
-    "get_up_supine": Family(SUPINE_UP, "cycle", (100, 200), 0.3, 1.0, 0.1, turn=12),
-    "get_up_side": Family(SIDE_UP, "cycle", (100, 200), 0.3, 1.0, 0.1, turn=12),
-    "punch": Family(PUNCHES, speed=(250, 500), pause=0.15, arms=0.05),
-    "kick": Family(KICK, speed=(220, 450), pause=0.15, arms=0.3),
-    "lunge": Family(LUNGE, arms=0.5),
-    "jump": Family(JUMP, "cycle", (250, 400), 0.05, 1.0, 0.25),
-    "leap": Family(LEAP, "cycle", (250, 400), 0.05, 1.0, 0.25),
-    "tuck": Family(TUCKED, "cycle", (250, 400), 0.05, 1.0, 0.25),
-    "wide": Family(WIDE, arms=0.5, legs=0.4),
-    "dance": Family(DANCE, speed=(160, 360), pause=0.1, arms=0.85, turn=50),
-    "inverted": Family(INVERTED, speed=(120, 260), arms=0, legs=0.3, turn=15),
-    "throw": Family(THROW, speed=(180, 420), arms=0.1),
-    "climb": Family(CLIMB, arms=0.2, turn=8),
-    "yoga": Family(YOGA, speed=(70, 160), pause=0.6, arms=0.3, turn=10),
-}
-"""Families by name."""
-HELD_OUT = ("throw", "climb", "yoga")
-"""Families that `data.unseen` excludes from training."""
+def _keys(content: dict[str, Any], name: str) -> tuple[Key, ...]:
+    table = content["families"][name]
+    keys = []
+    for item in table["keys"]:
+        if isinstance(item, str):
+            other, index = item.split()
+            keys.append(_keys(content, other)[int(index)])
+        else:
+            keys.append(_key(content, table.get("all", {}), item))
+    return tuple(keys)
+
+
+def _key(content: dict[str, Any], shared: dict[str, Any], item: dict[str, Any]) -> Key:
+    """The key of one item; `shared` is the family's `all`."""
+    pose: Pose = {}
+    for use in f"{shared.get('use', '')} {item.get('use', '')}".split():
+        pose |= ARMS[use] if use in ARMS else _key(content, {}, content["poses"][use]).pose
+    options: dict[str, Any] = {}
+    for name, value in {**shared, **item}.items():
+        if name == "contacts":
+            joints = [content["joints"].get(joint, [joint]) for joint in value.split()]
+            options[name] = tuple(joint for group in joints for joint in group)
+        elif name in Key._fields:
+            options[name] = value
+        elif name != "use":
+            pose[name] = tuple(value) if isinstance(value, list) else (value,)
+    return Key(pose, **options)
+
+
+# Left leg in six phases of two steps, starting at its contact: hip, knee, ankle pointed, toes up.
+_GAIT = (
+    (24, 4, -3, 0),
+    (14, 16, 5, 0),
+    (0, 10, -8, 0),
+    (-20, 14, 0, 25),
+    (-4, 55, 14, 10),
+    (24, 42, -3, 0),
+)
+
+
+def _gait(stride: float, reach: float, high: float, crouch: int, arms: float) -> tuple[Key, ...]:
+    """Two steps, `stride` metres in total. `high` scales the flexion of hips and knees, `reach`
+    that of the hips, `arms` the arm swing; `crouch` bends both legs, degrees."""
+    keys = []
+    for phase in range(6):
+        pose: Pose = {
+            "place": (0, 0, 0, stride / 6),
+            "pelvis": (3 + crouch / 4, 0, 0),
+            "trunk": (3 + crouch / 3, 0, 0),
+        }
+        legs = {"left": _GAIT[phase], "right": _GAIT[(phase + 3) % 6]}
+        for side, (hip, knee, point, toes) in legs.items():
+            pose |= {
+                f"{side}_hip": (reach * high * hip + crouch, 3, 6),
+                f"{side}_knee": (high * knee + 1.9 * crouch,),
+                f"{side}_ankle": (point - crouch, 0, toes),
+                f"{side}_shoulder": (-arms * hip, 14, 10),
+                f"{side}_elbow": (18 + 25 * (high - 1),),
+            }
+        support: tuple[str, ...] = ("left_foot",) if phase < 3 else ("right_foot",)
+        # While walking, the other foot is still on the floor when one lands.
+        keys.append(Key(pose, _FEET if phase % 3 == 0 and high < 1.5 else support))
+    return tuple(keys)

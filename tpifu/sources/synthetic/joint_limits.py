@@ -1,14 +1,11 @@
-"""The range of each SMPL joint, in degrees, with anatomical signs.
+"""The range of each SMPL joint.
 
 A joint's rotation is split into a swing and a twist about the limb's axis, R = swing * twist. The
 axis is x for the arms and y for the other joints; the swing is a rotation vector with two
 components. Angles are relative to the T-pose, those of a shoulder to an arm that points sideways
 and forward (R = centre * swing * twist), which moves the singularity, half a turn away, out of
-reach; Euler angles have theirs within the human range. Each angle has an anatomical name and
-direction, the same on both sides.
+reach; Euler angles have theirs within the human range.
 """
-
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -16,59 +13,28 @@ from scipy.spatial.transform import Rotation
 
 from tpifu.body.skeleton import JOINTS
 
-
-class Range(NamedTuple):
-    """Limits of one angle of a left or central joint; right joints mirror them."""
-
-    name: str
-    axis: str
-    """x, y or z with the sign of the anatomical direction on the left side."""
-    low: float
-    high: float
-
-
-def _spine(bend: int, extend: int, lean: int, twist: int) -> tuple[Range, ...]:
-    return (
-        Range("bend forward", "+x", -extend, bend),
-        Range("lean left", "-z", -lean, lean),
-        Range("twist left", "+y", -twist, twist),
-    )
-
-
 # fmt: off
-# Three joints share the range of the spine, two that of the neck. Hips and shoulders have the range
-# of a flexible adult, because motion capture includes dancers and gymnasts.
-_RANGES: dict[str, tuple[Range, ...]] = {
-    "spine1": _spine(35, 20, 18, 18),
-    "spine2": _spine(35, 20, 18, 18),
-    "spine3": _spine(35, 20, 18, 18),
-    "neck": _spine(35, 35, 25, 45),
-    "head": _spine(35, 35, 25, 45),
-    "hip": (Range("flex", "-x", -45, 145), Range("out", "+z", -35, 95),
-        Range("turn out", "+y", -60, 85)),
-    "knee": (Range("flex", "+x", 0, 155), Range("out", "+z", 0, 0), Range("turn out", "+y", 0, 0)),
-    "ankle": (Range("point", "+x", -40, 65), Range("sole in", "-z", -35, 35),
-        Range("toes out", "+y", -35, 35)),
-    "foot": (Range("toes up", "-x", -30, 65), Range("tilt", "+z", 0, 0), Range("turn", "+y", 0, 0)),
-    "collar": (Range("raise", "+z", -10, 35), Range("forward", "-y", -20, 25),
-        Range("twist", "+x", -15, 15)),
-    "shoulder": (Range("raise", "+z", -95, 85), Range("across the chest", "-y", -90, 80),
-        Range("turn in", "+x", -120, 55)),
-    "elbow": (Range("bend", "-y", 0, 152), Range("carry", "+z", 0, 0),
-        Range("turn in", "+x", 0, 0)),
-    "wrist": (Range("bend to the palm", "-z", -85, 85), Range("to the thumb", "-y", -35, 25),
-        Range("roll inwards", "+x", -85, 85)),
-    "hand": (Range("bend to the palm", "-z", 0, 0), Range("to the thumb", "-y", 0, 0),
-        Range("roll inwards", "+x", 0, 0)),
+# Lowest and highest x, y and z of a left or central joint, degrees. The comment says where positive
+# angles turn it. Hips and shoulders have the range of a flexible adult, because motion capture
+# includes dancers and gymnasts.
+_RANGES: dict[str, tuple[tuple[int, int], tuple[int, int], tuple[int, int]]] = {
+    "spine1": ((-20, 35), (-18, 18), (-18, 18)),  # forward, to the left, to lean right
+    "spine2": ((-20, 35), (-18, 18), (-18, 18)),
+    "spine3": ((-20, 35), (-18, 18), (-18, 18)),
+    "neck": ((-35, 35), (-45, 45), (-25, 25)),
+    "head": ((-35, 35), (-45, 45), (-25, 25)),
+    "hip": ((-145, 45), (-60, 85), (-35, 95)),  # to extend, outwards, to the side
+    "knee": ((0, 155), (0, 0), (0, 0)),  # to flex
+    "ankle": ((-40, 65), (-35, 35), (-35, 35)),  # to point, toes out, sole out
+    "foot": ((-65, 30), (0, 0), (0, 0)),  # toes down
+    "collar": ((-15, 15), (-25, 20), (-10, 35)),  # inwards, back, up
+    "shoulder": ((-120, 55), (-80, 90), (-95, 85)),  # inwards, back, up
+    "elbow": ((0, 0), (-152, 0), (0, 0)),  # y: to extend
+    "wrist": ((-85, 85), (-25, 35), (-85, 85)),  # inwards, from the thumb, to the back of the hand
+    "hand": ((0, 0), (0, 0), (0, 0)),
 }
 # fmt: on
 _ARM = ("shoulder", "elbow", "wrist", "hand")
-
-
-def ranges(joint: str) -> tuple[Range, ...]:
-    """The three ranges of a joint in JOINTS other than the pelvis."""
-    return _RANGES[joint.removeprefix("left_").removeprefix("right_")]
-
 
 SHOULDER = Rotation.from_euler("YZ", [-50, -15], degrees=True)
 """The centre of the left shoulder's range."""
@@ -83,16 +49,12 @@ def _tables() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         if joint.endswith(_ARM):
             twist[row] = 1, 0, 0
         if joint.endswith("shoulder"):
-            side = (1, -1, -1) if joint.startswith("right_") else (1, 1, 1)
-            centre[row] = SHOULDER.as_rotvec() * side
-        for limit in ranges(joint):
-            axis = "xyz".index(limit.axis[1])
+            centre[row] = SHOULDER.as_rotvec()
+        low[row], high[row] = np.radians(_RANGES[joint.split("_")[-1]]).T
+        if joint.startswith("right_"):
             # Mirroring x turns the rotation vector (x, y, z) into (x, -y, -z).
-            mirrored = joint.startswith("right_") and axis != 0
-            ends = (limit.low, limit.high)
-            if (limit.axis[0] == "-") != mirrored:
-                ends = (-limit.high, -limit.low)
-            low[row, axis], high[row, axis] = np.radians(ends)
+            centre[row, 1:] *= -1
+            low[row, 1:], high[row, 1:] = 0 - high[row, 1:], 0 - low[row, 1:]
     return low, high, twist, centre
 
 
@@ -121,12 +83,6 @@ def join(angles: Float[np.ndarray, "t 23 3"]) -> Float[np.ndarray, "t 23 3"]:
     centre = Rotation.from_rotvec(np.tile(_CENTRE, (len(angles), 1)))
     rotation = centre * Rotation.from_rotvec(swing) * Rotation.from_rotvec(twist)
     return rotation.as_rotvec().reshape(-1, 23, 3)
-
-
-def excess(pose: Float[np.ndarray, "t 72"]) -> Float[np.ndarray, "t 23 3"]:
-    """Degrees by which each angle of an axis-angle pose is outside its range; 0 inside."""
-    angles = split(pose.reshape(-1, 24, 3)[:, 1:].astype(np.float64))
-    return np.degrees(np.maximum(0, np.maximum(_LOW - angles, angles - _HIGH)))
 
 
 def clip(angles: Float[np.ndarray, "t 23 3"]) -> Float[np.ndarray, "t 23 3"]:

@@ -27,8 +27,7 @@ from scipy.interpolate import Akima1DInterpolator, CubicSpline
 from scipy.spatial.transform import Rotation
 
 from tpifu.body.skeleton import JOINTS
-from tpifu.errors import ConfigError
-from tpifu.sources.synthetic.beats import MAKERS, MOTIONS, Style
+from tpifu.sources.synthetic.beats import MAKERS, Style
 from tpifu.sources.synthetic.key_pose import PLACE, SLICE, Pose, only
 
 # Standard deviation of the slow noise of all joints, degrees.
@@ -44,6 +43,8 @@ _NOISE: Pose = {
 }
 
 _HINGE = np.radians(150.0)
+FPS = 30.0
+"""Frames per second, as in SURREAL."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,10 @@ class Motion:
     """Position of the root in x and z, metres, starting at 0, 0."""
 
 
-def make_motion(
-    name: str, frames: int, style: Style, rng: np.random.Generator, fps: float = 30.0
-) -> Motion:
-    """`frames` frames of motion `name` from a random time, with an initial heading near 0."""
-    if name not in MAKERS:
-        raise ConfigError(f"unknown motion {name!r}: choose from {', '.join(MOTIONS)}")
+def make_motion(name: str, frames: int, style: Style, rng: np.random.Generator) -> Motion:
+    """`frames` frames of a motion in MOTIONS from a random time, with an initial heading near 0."""
     # The spline starts before the clip and ends after it, because its ends are less smooth.
-    at = rng.uniform(1.5, 4.0) + np.arange(frames) / fps
+    at = rng.uniform(1.5, 4.0) + np.arange(frames) / FPS
     times: list[float] = []
     rows, lifts = [], []
     end = 0.0
@@ -77,7 +74,8 @@ def make_motion(
     keys = np.stack(rows)
     keys[:, PLACE] = np.cumsum(keys[:, PLACE], axis=0)
     # Makima splines are smooth and hardly overshoot at held poses.
-    angles = Akima1DInterpolator(times, keys, method="makima")(at) + _style_angles(style, at, rng)
+    angles = Akima1DInterpolator(times, keys, method="makima")(at)
+    angles += style.row() + _noise(style, at, rng)
     turn, roll, side, forward = angles[:, PLACE].T
     heading = np.radians(turn - turn[0] + rng.normal(0.0, 12.0))
     return Motion(
@@ -87,22 +85,14 @@ def make_motion(
     )
 
 
-def _style_angles(
+def _noise(
     style: Style, at: Float[np.ndarray, " t"], rng: np.random.Generator
 ) -> Float[np.ndarray, "t c"]:
-    """The angles that `style` adds to all poses, plus slow noise in all joints."""
-    offset = only(
-        {
-            "trunk": (style.bend, 0, 0),
-            "head": (style.nod, 0, 0),
-            "hip": (0, style.stance, style.turn_out),
-            "shoulder": (0, style.arms_out, 0),
-            "elbow": (style.elbow,),
-        }
-    )
+    """Slow noise in all joints, degrees."""
     knots = np.arange(at[0] - 1.0, at[-1] + 2.0, 0.8)
-    noise = rng.normal(size=(len(knots), len(offset))) * only(_NOISE) * style.restless
-    return offset + CubicSpline(knots, noise)(at)
+    scale = only(_NOISE)
+    noise = rng.normal(size=(len(knots), len(scale))) * scale * style.restless
+    return CubicSpline(knots, noise)(at)
 
 
 def ballistic(

@@ -15,10 +15,10 @@ from tpifu.body.body import embedded_body, write_embedded
 from tpifu.body.skeleton import GENDERS
 from tpifu.clips.clip import Clip, clip_path, write_clip
 from tpifu.config import Synthetic
-from tpifu.files import whole_folder
 from tpifu.parallel import parallel_map
 from tpifu.sources.synthetic.beats import MOTIONS, Style
-from tpifu.sources.synthetic.broad import NAMES, make_broad
+from tpifu.sources.synthetic.broad import make_broad
+from tpifu.sources.synthetic.families import families
 from tpifu.sources.synthetic.motion import Motion, make_motion
 
 FRAMES = (30, 100)
@@ -56,13 +56,11 @@ def draw_subjects(counts: Synthetic, seed: int) -> list[Subject]:
 
 
 def write_synthetic(out: Path, synthetic: Synthetic, seed: int, *, jobs: int) -> None:
-    """Write a tree atomically. Each subject performs the motions of `synthetic.motions`."""
-    with whole_folder(out) as tree:
-        write_embedded(tree / "smpl")
-        task = partial(_write_subject, tree=tree, synthetic=synthetic, seed=seed)
-        subjects = draw_subjects(synthetic, seed)
-        for _ in parallel_map(task, subjects, jobs=jobs, label="motion"):
-            pass
+    """Write a tree to `out`. Each subject performs the motions of `synthetic.motions`."""
+    write_embedded(out / "smpl")
+    task = partial(_write_subject, tree=out, synthetic=synthetic, seed=seed)
+    for _ in parallel_map(task, draw_subjects(synthetic, seed), jobs=jobs, label="motion"):
+        pass
 
 
 def _write_subject(subject: Subject, *, tree: Path, synthetic: Synthetic, seed: int) -> None:
@@ -83,9 +81,10 @@ def broad_names(subject: int, clips: int, seed: int) -> list[str]:
     """Families of a subject's clips: all families in random order, repeatedly. The first ones do
     not depend on the number of clips."""
     rng = np.random.default_rng([seed, subject, _BROAD])
-    rounds = -(-clips // len(NAMES))
-    order = np.concatenate([rng.permutation(len(NAMES)) for _ in range(rounds)])
-    return [NAMES[index] for index in order[:clips]]
+    names = list(families())
+    rounds = -(-clips // len(names))
+    order = np.concatenate([rng.permutation(len(names)) for _ in range(rounds)])
+    return [names[index] for index in order[:clips]]
 
 
 def _write_clip(
