@@ -11,7 +11,7 @@ import trimesh
 from tpifu.config import Evaluate, Lighting, flatten
 from tpifu.errors import DataError
 from tpifu.evaluate.evaluate import evaluate, open_windows
-from tpifu.evaluate.measure import MeasuredClip, measure, measure_clip
+from tpifu.evaluate.measure import MeasuredClip, measure
 from tpifu.evaluate.rows import over_views, summary
 from tpifu.evaluate.shown import Shown, read_shown, sequence_frames, spread_frames, write_shown
 from tpifu.files import write_json
@@ -26,7 +26,7 @@ from tpifu.model.folder import TrainedModel
 from tpifu.model.pifu import PIFu
 from tpifu.reconstruct.grid import evaluate_grid
 from tpifu.shards.folder import DataFolder
-from tpifu.shards.meshes import MeshReader
+from tpifu.shards.meshes import MeshFrame, MeshReader
 from tpifu.shards.reader import splits_of
 
 CONFIG = Evaluate(points=60, frames=2, sequence=2, resolution=16, surface_points=200)
@@ -55,6 +55,12 @@ def ball_model(tiny_model) -> TrainedModel:
     return TrainedModel(
         Ball(tiny_model, 2.56).eval(), tiny_model, 2.56, 32, 0.6, lighting=Lighting()
     )
+
+
+def change_frames(monkeypatch, change) -> None:
+    """Apply `change` to every true mesh that is read."""
+    read = MeshReader.read
+    monkeypatch.setattr(MeshReader, "read", lambda *args: [change(f) for f in read(*args)])
 
 
 def measured(model, tiny, split="test", seed=0) -> list[MeasuredClip]:
@@ -193,27 +199,25 @@ def test_a_model_that_predicts_nothing_is_counted_not_hidden(
     assert "test: the model predicts no surface in 6 of 6 frames" in capfd.readouterr().err
 
 
-def test_bodies_with_a_skeleton_are_measured_by_part(tiny, ball_model, tmp_path):
-    reader = MeshReader(tiny / "meshes")
-    frames = [
-        replace(frame, joints=np.where(frame.mesh.vertices[:, 1] > 0, 15, 7).astype(np.int8))
-        for frame in reader.read(reader.clip("test", "run0/c_walk_c0001"))
-    ]
-    windows = open_windows(ball_model, DataFolder(tiny), "test")
-    rows = measure_clip(ball_model, windows, 0, frames, CONFIG, 0).rows
-    for row in rows:
+def test_bodies_with_a_skeleton_are_measured_by_part(tiny, ball_model, monkeypatch):
+    def with_joints(frame: MeshFrame) -> MeshFrame:
+        above = frame.mesh.vertices[:, 1] > 0
+        return replace(frame, joints=np.where(above, 15, 7).astype(np.int8))
+
+    change_frames(monkeypatch, with_joints)
+    for row in measured(ball_model, tiny)[0].rows:
         assert 0 < row["iou_head"] < 1  # every view has points
         assert row["iou_arms"] is None or np.isnan(row["iou_arms"])
         assert (row["completeness_cm_feet"] is None) == (row["view"] != 0)
 
 
-def test_frames_whose_faces_differ_are_not_followed(tiny, ball_model):
-    reader = MeshReader(tiny / "meshes")
-    frames = reader.read(reader.clip("test", "run0/c_walk_c0001"))
-    frames[2] = replace(frames[2], mesh=Mesh(frames[2].mesh.vertices, frames[2].mesh.faces[::-1]))
-    windows = open_windows(ball_model, DataFolder(tiny), "test")
-    rows = measure_clip(ball_model, windows, 0, frames, CONFIG, 0).rows
-    own = [row for row in rows if row["view"] == 0]
+def test_frames_whose_faces_differ_are_not_followed(tiny, ball_model, monkeypatch):
+    def with_other_faces(frame: MeshFrame) -> MeshFrame:
+        faces = frame.mesh.faces[::-1] if frame.frame == 2 else frame.mesh.faces
+        return replace(frame, mesh=Mesh(frame.mesh.vertices, faces))
+
+    change_frames(monkeypatch, with_other_faces)
+    own = [row for row in measured(ball_model, tiny)[0].rows if row["view"] == 0]
     assert all(np.isnan(row["speed_error_cm"]) for row in own[1:])
     assert all(row["chamfer_cm"] > 0 for row in own)
 

@@ -63,7 +63,7 @@ def evaluate(
             rows += measured.rows
             empty += measured.meshes.count(None)
             total += len(measured.meshes)
-            for item in own if out else []:
+            for item in own:
                 mesh = measured.meshes[item.frame] if item.clip == name else None
                 if out and mesh is not None:
                     save_mesh(mesh, out / MESHES_NAME / f"{item.stem}.glb")
@@ -72,7 +72,6 @@ def evaluate(
             tqdm.tqdm.write(message, file=sys.stderr)
         shown += own
     if out:
-        out.mkdir(parents=True, exist_ok=True)
         write_shown(out, shown)
         pq.write_table(table(rows), out / PER_MESH_NAME)
     return summary(rows)
