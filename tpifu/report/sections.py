@@ -68,8 +68,7 @@ def draw_training(sides: Sequence[Side], out: Path) -> list[Picture]:
     for side in sides:
         loss = _column(side.model / LOSS_NAME, "loss")
         width = max(1, len(loss) // 50)
-        smoothed = moving_mean(loss, width)
-        losses[side.name] = np.arange(len(smoothed)) + width, smoothed
+        losses[side.name] = moving_mean(loss, width)
         if (path := side.model / VALIDATION_NAME).exists():
             validations[side.name] = _column(path, "step") + 1, _column(path, "iou")
     title = f"Training loss, mean over {width} steps"
