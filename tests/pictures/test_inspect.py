@@ -18,6 +18,7 @@ from tpifu.pictures.contact_sheet import (
     Meshes,
     Points,
     Views,
+    contact_sheet,
     describe,
     open_folder,
     sample,
@@ -43,8 +44,8 @@ def of_split(split: str) -> dict[str, int]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_counts_are_those_of_the_data(tiny, kind):
-    (kept,) = open_folder(tiny / kind)
-    found = describe(kept)
+    (stored,) = open_folder(tiny / kind)
+    found = describe(stored)
     assert (found["kind"], found["version"]) == (kind, VERSION)
     assert found["bytes"] == sum(path.stat().st_size for path in (tiny / kind).iterdir())
     assert list(found["splits"]) == list(SPLITS)
@@ -59,22 +60,8 @@ def test_counts_are_those_of_the_data(tiny, kind):
         assert counts["files"] == 1
 
 
-def test_sampled_frames_are_measured(tiny):
-    meshes, views, points = (describe(kept)["sampled"] for kept in open_folder(tiny))
-    (reader,) = open_folder(tiny / "meshes")
-    (frame,) = reader.reader.read([0])
-    assert meshes["vertices"] == [len(frame.mesh.vertices)]
-    assert meshes["faces"] == [len(frame.mesh.faces)]
-    low, high = meshes["height_m"]
-    assert 0.5 < low <= high <= 1.4 + 1e-6  # a capsule 1.4 m long that leans
-    assert views["size_px"] == [32]
-    assert views["channels"] == [2]
-    assert points["points"] == [400]
-    assert all(0 < share < 1 for share in points["inside_share"])
-
-
 def test_each_split_gives_a_few_of_its_frames_and_all_kinds_the_same(tiny):
-    meshes, views, points = (sample(kept) for kept in open_folder(tiny))
+    meshes, views, points = (sample(stored) for stored in open_folder(tiny))
     assert meshes == views == points
     assert len(set(meshes)) == len(meshes)
     for split in SPLITS:
@@ -85,28 +72,30 @@ def test_each_split_gives_a_few_of_its_frames_and_all_kinds_the_same(tiny):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_only_sampled_rows_are_read(tiny, kind, monkeypatch):
-    rows: list[int] = []
+def test_only_rows_of_the_sheet_are_read(tiny, kind, tmp_path, monkeypatch):
+    rows: set[int] = set()
     read = Shards.read
 
     def recorded(self, wanted, columns):
-        rows.extend(wanted)
+        rows.update(wanted)
         return read(self, wanted, columns)
 
     monkeypatch.setattr(Shards, "read", recorded)
-    (kept,) = open_folder(tiny / kind)
-    keys = sample(kept)
-    describe(kept)
-    assert len(rows) == len(keys)
-    assert len(set(rows)) < len(kept.shards)
+    (stored,) = open_folder(tiny / kind)
+    describe(stored)
+    assert rows == set()
+    contact_sheet([stored], tmp_path / "sheet.png")
+    assert 0 < len(rows) < len(stored.shards)
 
 
 def test_points_inside_lie_on_the_mesh_that_is_drawn_beside_them(tiny):
     meshes, points = Meshes(tiny / "meshes"), Points(tiny / "points")
     for key in sample(points):
-        front, side, _ = meshes.tiles(key, 2.56)
-        shown = points.tiles(key, 2.56)
-        for body, dots in zip((front, side), shown[:2], strict=True):
+        bodies, dots_of = (
+            list(meshes.tiles(key, 2.56).values()),
+            list(points.tiles(key, 2.56).values()),
+        )
+        for body, dots in zip(bodies[:2], dots_of[:2], strict=True):
             fine = body.repeat(2, axis=0).repeat(2, axis=1)
             red = (dots == INSIDE).all(axis=-1)
             assert red.any()
@@ -117,10 +106,10 @@ def test_points_inside_lie_on_the_mesh_that_is_drawn_beside_them(tiny):
 def test_a_moment_beyond_the_clip_is_white(tiny):
     views = Views(tiny / "views")
     clip = "run0/a_walk_c0001"
-    before, first, after, other = views.tiles(Key("train", clip, 0), 2.56)
+    before, first, after, other = views.tiles(Key("train", clip, 0), 2.56).values()
     assert (before == 255).all()
     assert all((tile < 255).any() for tile in (first, after, other))
-    *_, beyond, _ = views.tiles(Key("train", clip, CLIPS["a_walk"] - 1), 2.56)
+    *_, beyond, _ = views.tiles(Key("train", clip, CLIPS["a_walk"] - 1), 2.56).values()
     assert (beyond == 255).all()
 
 
@@ -131,7 +120,9 @@ def test_the_sheet_has_a_row_a_frame_and_a_column_a_picture(tiny, kind, tmp_path
     assert done.exit_code == 0
     assert str(path) in done.stderr
     folders = open_folder(tiny / kind)
-    columns = sum(len(kept.columns()) for kept in folders)
+    (first, *_), columns = sample(folders[0]), 0
+    for stored in folders:
+        columns += len(stored.tiles(first, 2.56))
     with Image.open(path) as picture:
         pixels = np.asarray(picture)
     assert pixels.shape[0] // TILE == len(sample(folders[0]))
@@ -144,15 +135,13 @@ def test_the_sheet_has_a_row_a_frame_and_a_column_a_picture(tiny, kind, tmp_path
 
 def test_a_frame_that_other_shards_lack_is_white_there(tiny):
     key = Key("train", "run0/elsewhere_c0001", 0)
-    for kept in open_folder(tiny):
-        tiles = kept.tiles(key, 2.56)
-        assert len(tiles) == len(kept.columns())
-        assert all((tile == 255).all() for tile in tiles)
+    for stored in open_folder(tiny):
+        assert all((tile == 255).all() for tile in stored.tiles(key, 2.56).values())
 
 
 def test_json_is_the_description(tiny):
     done = tpifu(tiny, "--json")
-    assert json.loads(done.stdout) == [describe(kept) for kept in open_folder(tiny)]
+    assert json.loads(done.stdout) == [describe(stored) for stored in open_folder(tiny)]
 
 
 def test_the_tables_tell_counts_and_provenance(tiny):

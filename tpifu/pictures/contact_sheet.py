@@ -1,33 +1,32 @@
 """Human-readable summary of shard folders: counts, sizes, provenance and a contact sheet.
 
-Only row keys are read, and whole rows of the few sampled frames.
+Only row keys are read, and whole rows of the few frames on the sheet.
 """
 
 import json
 import textwrap
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, product
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Bool, Float
 
+from tpifu.config import Camera
 from tpifu.errors import DataError
 from tpifu.geometry.camera import calibration, ndc_to_pixel, project
 from tpifu.pictures.figures import sheet
 from tpifu.pictures.tiles import ANGLES, TILE, Tile, blank, draw_mesh, on_white
 from tpifu.shards.coding import decode_png, dequantise, unpack_bits, unpack_codes
 from tpifu.shards.meshes import MeshReader
-from tpifu.shards.reader import Shards
+from tpifu.shards.reader import Shards, readable
 from tpifu.shards.schema import SPLITS
 
 SAMPLED = 3
-"""Frames of each split that are measured and drawn, evenly spread."""
+"""Frames of each split on the sheet, evenly spread."""
 SLICE = 0.03
 """The slice shows points within this many metres of the plane z = 0."""
 INSIDE, OUTSIDE = (200, 50, 30), (140, 165, 205)
@@ -42,114 +41,69 @@ class Key:
     frame: int
 
 
-class Contents(ABC):
-    """One kind of shards."""
-
-    shards: Shards
-    window: float | None = None
-    """Width of its images or its box, metres; None for meshes."""
-
-    @abstractmethod
-    def measure(self, keys: Sequence[Key]) -> dict[str, list[int | float]]:
-        """Properties of some frames: one value, or the smallest and the largest."""
-
-    @abstractmethod
-    def columns(self) -> list[str]:
-        """Headings of the tiles."""
-
-    @abstractmethod
-    def tiles(self, key: Key, window: float) -> list[Tile]:
-        """Tiles of one frame, `window` metres wide; blank if the frame does not exist."""
-
-
-class Meshes(Contents):
+class Meshes:
     def __init__(self, folder: Path) -> None:
         self.reader = MeshReader(folder)
         self.shards = self.reader.shards
+        self.window = Camera().window
 
-    def measure(self, keys: Sequence[Key]) -> dict[str, list[int | float]]:
-        meshes = [frame.mesh for frame in self.reader.read(_rows(self.shards, keys))]
-        return {
-            "vertices": _range([len(mesh.vertices) for mesh in meshes]),
-            "faces": _range([len(mesh.faces) for mesh in meshes]),
-            "height_m": _range([float(np.ptp(mesh.vertices[:, 1])) for mesh in meshes]),
-            "width_m": _range([2 * float(np.abs(mesh.vertices).max()) for mesh in meshes]),
-        }
-
-    def columns(self) -> list[str]:
-        return [f"mesh\n{name}" for name in ANGLES]
-
-    def tiles(self, key: Key, window: float) -> list[Tile]:
-        found = self.reader.read(_rows(self.shards, [key]))
-        return draw_mesh(found[0].mesh if found else None, list(ANGLES.values()), window)
+    def tiles(self, key: Key, window: float) -> dict[str, Tile]:
+        """Tiles of one frame by their headings, `window` metres wide; blank if there is no such
+        frame."""
+        found = self.reader.read(_rows(self.shards, key))
+        drawn = draw_mesh(found[0].mesh if found else None, list(ANGLES.values()), window)
+        return {f"mesh\n{name}": tile for name, tile in zip(ANGLES, drawn, strict=True)}
 
 
-class Views(Contents):
+class Views:
     def __init__(self, folder: Path) -> None:
         self.shards = Shards(folder, "views")
         self.window = self.shards.metadata["window"]
         views = np.unique(self.shards.index["view"]).tolist()
-        self.first, *others = views[:: -(-len(views) // 4)]
-        self.others = others
+        self.first, *self.others = views[:: -(-len(views) // 4)]
 
-    def measure(self, keys: Sequence[Key]) -> dict[str, list[int | float]]:
-        rows = _rows(self.shards, keys, view=self.first)
-        images = [decode_png(row["image"]) for row in self.shards.read(rows, ["image"])]
-        return {
-            "size_px": _range([len(image) for image in images]),
-            "channels": _range([image.shape[2] for image in images]),
-            "covered_share": _range([float((image[..., -1] > 127).mean()) for image in images]),
+    def tiles(self, key: Key, window: float) -> dict[str, Tile]:
+        """Three moments in the first view, then other views; blank where there is no such frame.
+        Images keep their own scale."""
+        moments = {"frame before": -1, "this frame": 0, "frame after": 1}
+        tiles = {
+            f"view {self.first}\n{name}": self._tile(key, step, self.first)
+            for name, step in moments.items()
         }
+        others = {f"view {view}\nthis frame": self._tile(key, 0, view) for view in self.others}
+        return tiles | others
 
-    def columns(self) -> list[str]:
-        moments = ["frame before", "this frame", "frame after"]
-        return [f"view {self.first}\n{moment}" for moment in moments] + [
-            f"view {view}\nthis frame" for view in self.others
-        ]
-
-    def tiles(self, key: Key, window: float) -> list[Tile]:
-        clip = [Key(key.split, key.clip, key.frame + step) for step in (-1, 0, 1)]
-        wanted = [(moment, self.first) for moment in clip] + [(key, view) for view in self.others]
-        tiles = []
-        for moment, view in wanted:
-            found = self.shards.read(_rows(self.shards, [moment], view=view), ["image"])
-            tiles += [on_white(decode_png(row["image"])) for row in found] or [blank()]
-        return tiles
+    def _tile(self, key: Key, step: int, view: int) -> Tile:
+        rows = self.shards.rows(key.split, key.clip, frame=key.frame + step, view=view)
+        found = self.shards.read(rows, ["image"])
+        return on_white(decode_png(found[0]["image"])) if found else blank()
 
 
-class Points(Contents):
+class Points:
     def __init__(self, folder: Path) -> None:
         self.shards = Shards(folder, "points")
         self.window = 2 * self.shards.metadata["half"]
 
-    def measure(self, keys: Sequence[Key]) -> dict[str, list[int | float]]:
-        found = [self._read(key) for key in keys]
+    def tiles(self, key: Key, window: float) -> dict[str, Tile]:
+        """Two views and a slice, `window` metres wide; without points if there is no such frame."""
+        points, inside = np.zeros((0, 3)), np.zeros(0, bool)
+        for row in self.shards.read(_rows(self.shards, key), ["points", "inside"]):
+            points = dequantise(unpack_codes(row["points"]))
+            inside = unpack_bits(row["inside"], len(points))
+        near = np.abs(points[:, 2]) < SLICE
+        front, side = ANGLES["front"], ANGLES["side"]
         return {
-            "points": _range([len(inside) for _, inside in found]),
-            "inside_share": _range([float(inside.mean()) for _, inside in found]),
+            "points, front\nred: inside": _scatter(points, inside, front, window, width=1),
+            "points, side": _scatter(points, inside, side, window, width=1),
+            f"points\n|z| < {SLICE:g} m": _scatter(
+                points[near], inside[near], front, window, width=3
+            ),
         }
 
-    def columns(self) -> list[str]:
-        return ["points, front\nred: inside", "points, side", f"points\n|z| < {SLICE:g} m"]
 
-    def tiles(self, key: Key, window: float) -> list[Tile]:
-        if not _rows(self.shards, [key]):
-            return [blank() for _ in self.columns()]
-        points, inside = self._read(key)
-        near = np.abs(points[:, 2]) < SLICE
-        return [
-            _scatter(points, inside, ANGLES["front"], window, width=1),
-            _scatter(points, inside, ANGLES["side"], window, width=1),
-            _scatter(points[near], inside[near], ANGLES["front"], window, width=3),
-        ]
-
-    def _read(self, key: Key) -> tuple[Float[np.ndarray, "n 3"], Bool[np.ndarray, " n"]]:
-        (row,) = self.shards.read(_rows(self.shards, [key]), ["points", "inside"])
-        points = dequantise(unpack_codes(row["points"]))
-        return points, unpack_bits(row["inside"], len(points))
-
-
-_KINDS: dict[str, Callable[[Path], Contents]] = {"meshes": Meshes, "views": Views, "points": Points}
+Contents = Meshes | Views | Points
+"""One kind of shards."""
+_KINDS: dict[str, type[Contents]] = {"meshes": Meshes, "views": Views, "points": Points}
 
 
 def open_folder(data: Path) -> list[Contents]:
@@ -160,9 +114,7 @@ def open_folder(data: Path) -> list[Contents]:
     own = [path for split in SPLITS for path in sorted(data.glob(f"{split}-*.parquet"))]
     if own:
         return [_KINDS[_kind(own[0])](data)]
-    found: list[Contents] = [
-        contents(data / kind) for kind, contents in _KINDS.items() if (data / kind).is_dir()
-    ]
+    found = [contents(data / kind) for kind, contents in _KINDS.items() if (data / kind).is_dir()]
     if not found:
         raise DataError(
             f"{data}: holds no shards and no folder meshes, views or points; write them first "
@@ -172,19 +124,15 @@ def open_folder(data: Path) -> list[Contents]:
 
 
 def _kind(shard: Path) -> str:
-    try:
+    with readable(shard):
         header = json.loads((pq.read_schema(shard).metadata or {}).get(b"tpifu", b"{}"))
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            f"{shard}: not a readable Parquet file ({error}); write it again"
-        ) from error
     if header.get("kind") not in _KINDS:
         raise DataError(f"{shard}: holds no {', '.join(_KINDS)} of tpifu; write it again")
     return header["kind"]
 
 
 def describe(contents: Contents) -> dict[str, Any]:
-    """Counts by split, properties of the sampled frames and metadata, ready for JSON."""
+    """Counts by split and metadata, ready for JSON."""
     shards, index = contents.shards, contents.shards.index
     splits = {}
     for split in SPLITS:
@@ -193,26 +141,24 @@ def describe(contents: Contents) -> dict[str, Any]:
             continue
         clips, clip = np.unique(index["clip"][own], return_inverse=True)
         frames = np.unique(np.stack([clip, index["frame"][own]]), axis=1).shape[1]
-        paths = [path for path in shards.paths if path.name.rpartition("-")[0] == split]
+        groups = [path for path, _ in shards.groups if path.name.startswith(f"{split}-")]
         splits[split] = {
             "rows": int(own.sum()),
             "frames": frames,
             **({"views": len(np.unique(index["view"][own]))} if "view" in index else {}),
             "clips": len(clips),
             "sequences": len(np.unique(index["sequence"][own])),
-            "row_groups": sum(path in paths for path, _ in shards.groups),
-            "files": len(paths),
-            "bytes": sum(path.stat().st_size for path in paths),
+            "row_groups": len(groups),
+            "files": len(set(groups)),
+            "bytes": sum(path.stat().st_size for path in set(groups)),
         }
     metadata = dict(shards.metadata)
-    keys = sample(contents)
     return {
         "folder": str(shards.folder),
         "kind": metadata.pop("kind"),
         "version": metadata.pop("version"),
         "bytes": sum(path.stat().st_size for path in shards.folder.iterdir()),
         "splits": splits,
-        "sampled": {"frames": len(keys), **contents.measure(keys)},
         "metadata": metadata,
     }
 
@@ -220,13 +166,9 @@ def describe(contents: Contents) -> dict[str, Any]:
 def sample(contents: Contents) -> list[Key]:
     """SAMPLED frames of each split, spread evenly over its clips."""
     index, keys = contents.shards.index, []
-    once = (
-        index["view"] == index["view"][0]
-        if "view" in index
-        else np.full(len(contents.shards), True)
-    )
+    view = index.get("view", np.zeros(len(contents.shards)))
     for split in SPLITS:
-        rows = np.flatnonzero((index["split"] == split) & once)
+        rows = np.flatnonzero((index["split"] == split) & (view == view[0]))
         count = min(SAMPLED, len(rows))
         for row in rows[(2 * np.arange(count) + 1) * len(rows) // (2 * count or 1)]:
             keys.append(Key(split, str(index["clip"][row]), int(index["frame"][row])))
@@ -239,28 +181,22 @@ def contact_sheet(folders: Sequence[Contents], path: Path) -> None:
     Meshes and points are drawn at one scale; views keep their own.
     """
     keys = sample(folders[0])
-    windows = [contents.window for contents in folders if contents.window]
-    # Meshes alone have no window: take one that holds every sampled body.
-    window = max(windows) if windows else 1.05 * folders[0].measure(keys)["width_m"][-1]
-    tiles = [[tile for contents in folders for tile in contents.tiles(key, window)] for key in keys]
+    window = max(contents.window for contents in folders)
+    rows = [
+        {name: tile for contents in folders for name, tile in contents.tiles(key, window).items()}
+        for key in keys
+    ]
     labels = [
         "\n".join(
             [key.split, *textwrap.wrap(key.clip.rpartition("/")[2], 17), f"frame {key.frame}"]
         )
         for key in keys
     ]
-    sheet(tiles, [name for contents in folders for name in contents.columns()], labels, path)
+    sheet([list(row.values()) for row in rows], list(rows[0]), labels, path)
 
 
-def _rows(shards: Shards, keys: Sequence[Key], **view: int) -> list[int]:
-    """Numbers of the rows with these keys."""
-    found = [shards.rows(key.split, key.clip, frame=key.frame, **view) for key in keys]
-    return list(chain(*found))
-
-
-def _range(numbers: Sequence[int | float]) -> list[int | float]:
-    """One value, or the smallest and the largest."""
-    return sorted({min(numbers), max(numbers)})
+def _rows(shards: Shards, key: Key) -> list[int]:
+    return shards.rows(key.split, key.clip, frame=key.frame)
 
 
 def _scatter(

@@ -22,7 +22,6 @@ from tpifu.geometry.mesh import Mesh
 LARGEST = 2**32 - 1
 """Bytes: a .glb states its length in 32 bits."""
 _FLOAT, _UINT = 5126, 5125
-_ARRAY_BUFFER, _ELEMENT_ARRAY_BUFFER = 34962, 34963
 
 
 class _Buffer:
@@ -33,23 +32,21 @@ class _Buffer:
         self.views: list[dict[str, Any]] = []
         self.accessors: list[dict[str, Any]] = []
 
-    def add(self, array: np.ndarray, kind: str, target: int | None = None) -> int:
-        """The number of the accessor."""
-        code = _UINT if array.dtype == np.uint32 else _FLOAT
-        view = {"buffer": 0, "byteOffset": self.file.tell(), "byteLength": array.nbytes}
-        self.views.append(view | ({"target": target} if target else {}))
+    def add(self, array: np.ndarray, kind: str) -> int:
+        """Store float32 or uint32 numbers; returns the number of the accessor."""
+        place = {"buffer": 0, "byteOffset": self.file.tell(), "byteLength": array.nbytes}
         self.file.write(array.astype(array.dtype.newbyteorder("<")).tobytes())
-        rows = array.reshape(len(array), -1)
         self.accessors.append(
             {
-                "bufferView": len(self.views) - 1,
-                "componentType": code,
+                "bufferView": len(self.views),
+                "componentType": _UINT if array.dtype == np.uint32 else _FLOAT,
                 "count": len(array),
                 "type": kind,
-                "min": rows.min(axis=0).tolist(),
-                "max": rows.max(axis=0).tolist(),
+                "min": np.atleast_1d(array.min(axis=0)).tolist(),
+                "max": np.atleast_1d(array.max(axis=0)).tolist(),
             }
         )
+        self.views.append(place)
         return len(self.accessors) - 1
 
 
@@ -64,20 +61,19 @@ def write_animation(meshes: Iterable[Mesh | None], path: Path, fps: float) -> No
     # without a name.
     with tempfile.TemporaryFile(dir=path.parent) as binary:
         buffer = _Buffer(binary)
-        primitives = []
-        for mesh in meshes:
-            primitives.append(None if mesh is None else _primitive(mesh, buffer))
-            _require_room(binary.tell(), path)
+        primitives = [None if mesh is None else _primitive(mesh, buffer) for mesh in meshes]
         document = _document(primitives, buffer, fps)
         _write_container(document, binary, path)
 
 
 def _primitive(mesh: Mesh, buffer: _Buffer) -> dict[str, Any]:
+    normals = mesh.vertex_normals()
+    normals[~normals.any(axis=1)] = 0, 1, 0  # vertices without a face; glTF needs unit length
     attributes = {
-        "POSITION": buffer.add(mesh.vertices.astype(np.float32), "VEC3", _ARRAY_BUFFER),
-        "NORMAL": buffer.add(_unit(mesh.vertex_normals()), "VEC3", _ARRAY_BUFFER),
+        "POSITION": buffer.add(mesh.vertices.astype(np.float32), "VEC3"),
+        "NORMAL": buffer.add(normals.astype(np.float32), "VEC3"),
     }
-    faces = buffer.add(mesh.faces.astype(np.uint32).ravel(), "SCALAR", _ELEMENT_ARRAY_BUFFER)
+    faces = buffer.add(mesh.faces.astype(np.uint32).ravel(), "SCALAR")
     return {"attributes": attributes, "indices": faces, "material": 0}
 
 
@@ -119,29 +115,19 @@ def _document(
     }
 
 
-def _unit(normals: np.ndarray) -> np.ndarray:
-    """float32 of length 1; a vertex without a face points up."""
-    length = np.linalg.norm(normals, axis=1, keepdims=True)
-    return np.where(length > 0.5, normals, [0.0, 1.0, 0.0]).astype(np.float32)
-
-
 def _write_container(document: dict[str, Any], binary: IO[bytes], path: Path) -> None:
     text = json.dumps(document, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
-    length = binary.tell()  # numbers of 4 bytes alone: needs no padding
+    length = binary.tell()  # all arrays have numbers of 4 bytes: needs no padding
     size = 12 + 8 + len(text) + 8 + length
-    _require_room(size, path)
+    if size > LARGEST:
+        raise DataError(
+            f"{path}: would be larger than {LARGEST / 2**30:.3g} GiB, which a .glb cannot be: take "
+            "fewer frames or a lower --resolution, or leave it out with --no-pictures"
+        )
     with whole_file(path) as part, part.open("wb") as file:
         file.write(struct.pack("<III", 0x46546C67, 2, size))
         file.write(struct.pack("<II", len(text), 0x4E4F534A) + text)
         file.write(struct.pack("<II", length, 0x004E4942))
         binary.seek(0)
         shutil.copyfileobj(binary, file)
-
-
-def _require_room(size: int, path: Path) -> None:
-    if size > LARGEST:
-        raise DataError(
-            f"{path}: would be larger than {LARGEST / 2**30:.3g} GiB, which a .glb cannot be: take "
-            "fewer frames or a lower --resolution, or leave it out with --no-pictures"
-        )
