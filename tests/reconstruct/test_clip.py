@@ -107,13 +107,12 @@ def test_an_interrupted_clip_goes_on_and_ends_the_same(model, tmp_path, monkeypa
     assert saved == []  # nothing is left to do
 
 
-def test_frames_without_a_body_are_remembered_and_named(model, tmp_path, monkeypatch):
+def test_frames_without_a_body_are_named(model, tmp_path):
     dim = clip_of([250, 5, 250])
-    paths, (why,) = reconstruct_clip(model, dim, tmp_path, SETTINGS)
-    assert [path is None for path in paths] == [False, True, False]
-    assert why.startswith("f1: the network predicts nothing inside")
-    monkeypatch.setattr("tpifu.reconstruct.folder.reconstruct_mesh", None)
-    assert reconstruct_clip(model, dim, tmp_path, SETTINGS) == (paths, [why])
+    for _ in range(2):
+        paths, (why,) = reconstruct_clip(model, dim, tmp_path, SETTINGS)
+        assert [path is None for path in paths] == [False, True, False]
+        assert why.startswith("f1: the network predicts nothing inside")
 
 
 def test_a_run_without_a_mesh_stands_in_no_ones_way(model, tmp_path):
@@ -125,38 +124,41 @@ def test_a_run_without_a_mesh_stands_in_no_ones_way(model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    "change",
     [
-        ({"settings": Settings(resolution=20, level=0.6)}, r"\(resolution differ\)"),
-        ({"settings": Settings(resolution=16, level=0.6, suffix=".obj")}, r"\(suffix differ\)"),
-        ({"clip": clip_of([250] * 10)}, r"\(pictures differ\)"),
-        ({"clip": replace(LIGHT, names=[f"g{n}" for n in range(10)])}, r"\(pictures differ\)"),
-        ({"clip": replace(LIGHT, yaw=90.0)}, r"\(pictures differ\)"),
+        {"settings": replace(SETTINGS, resolution=20)},
+        {"settings": replace(SETTINGS, suffix=".obj")},
+        {"clip": clip_of([250] * 10)},
+        {"clip": replace(LIGHT, names=[f"g{n}" for n in range(10)])},
+        {"clip": replace(LIGHT, yaw=90.0)},
     ],
 )
-def test_meshes_of_different_runs_are_never_mixed(model, tmp_path, change, told):
+def test_meshes_of_different_runs_are_never_mixed(model, tmp_path, change):
     reconstruct_clip(model, LIGHT, tmp_path, SETTINGS)
     before = sorted(tmp_path.rglob("*"))
-    arguments = {"clip": LIGHT, "settings": SETTINGS, **change}
-    with pytest.raises(DataError, match=rf"holds meshes of another run {told}"):
-        reconstruct_clip(model, out=tmp_path, **arguments)
+    with pytest.raises(DataError, match="holds meshes of another model, other settings or other"):
+        reconstruct_clip(model, out=tmp_path, **{"clip": LIGHT, "settings": SETTINGS, **change})
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_another_model_is_another_run(model, tmp_path):
     reconstruct_clip(model, LIGHT, tmp_path, SETTINGS)
     deeper = model.config.model_copy(update={"z_normalization": 0.5})  # same weights
-    with pytest.raises(DataError, match=r"\(model differ\)"):
+    with pytest.raises(DataError, match="holds meshes of another model"):
         reconstruct_clip(replace(model, config=deeper), LIGHT, tmp_path, SETTINGS)
     with torch.no_grad():
         next(model.network.parameters()).add_(1)
-    with pytest.raises(DataError, match=r"\(model differ\)"):
+    with pytest.raises(DataError, match="holds meshes of another model"):
         reconstruct_clip(model, LIGHT, tmp_path, SETTINGS)
 
 
-def test_meshes_of_unknown_origin_are_left_alone(model, tmp_path):
-    (tmp_path / "meshes").mkdir()
-    with pytest.raises(DataError, match="already holds meshes/; choose another folder"):
+@pytest.mark.parametrize("content", [None, '{"mod', "[1]"])
+def test_meshes_of_unknown_origin_are_left_alone(model, tmp_path, content):
+    reconstruct_clip(model, LIGHT, tmp_path, SETTINGS)
+    (tmp_path / "reconstruct.json").unlink()
+    if content:
+        (tmp_path / "reconstruct.json").write_text(content)
+    with pytest.raises(DataError, match="holds meshes of another model"):
         reconstruct_clip(model, LIGHT, tmp_path, SETTINGS)
 
 
@@ -170,14 +172,6 @@ def test_a_folder_is_held_by_one_process_at_a_time(tmp_path):
     with pytest.raises(KeyboardInterrupt), exclusive(out):
         raise KeyboardInterrupt
     assert list(out.iterdir()) == []
-
-
-@pytest.mark.parametrize("content", ['{"mod', "[1]", "7"])
-def test_a_damaged_manifest_is_one_line(model, tmp_path, content):
-    reconstruct_clip(model, LIGHT, tmp_path, SETTINGS)
-    (tmp_path / "reconstruct.json").write_text(content)
-    with pytest.raises(DataError, match=r"reconstruct\.json: damaged, or written by"):
-        reconstruct_clip(model, LIGHT, tmp_path, SETTINGS)
 
 
 def test_pictures_turn_and_move(model, tmp_path):
@@ -309,10 +303,9 @@ def test_an_animation_that_is_too_large_leaves_what_was_there(tmp_path, ball, mo
     before = path.read_bytes()
     monkeypatch.setattr("tpifu.pictures.gltf.LARGEST", len(before))
     write_animation([ball(0.2), ball(0.3)], path, fps=5.0)  # just fits
-    for largest in (len(before) - 1, len(before) // 2):
-        monkeypatch.setattr("tpifu.pictures.gltf.LARGEST", largest)
-        with pytest.raises(DataError, match=r"clip.glb: would be larger than .* lower --resol"):
-            write_animation([ball(0.3), ball(0.2)], path, fps=5.0)
+    monkeypatch.setattr("tpifu.pictures.gltf.LARGEST", len(before) - 1)
+    with pytest.raises(DataError, match=r"clip.glb: would be larger than .* lower --resol"):
+        write_animation([ball(0.3), ball(0.2)], path, fps=5.0)
     assert path.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["clip.glb"]
 
@@ -406,19 +399,17 @@ def test_a_folder_is_its_pictures_in_natural_order(tmp_path):
     np.testing.assert_array_equal(listed.images, found.images[::-1])
 
 
-def test_folders_that_are_no_clip_are_named(tmp_path):
+def test_what_is_no_picture_is_named(tmp_path):
     (tmp_path / "notes.txt").write_text("no picture")
     with pytest.raises(DataError, match=r"holds neither pictures \(.png, .* nor views"):
         read_pictures([tmp_path], 32)
     save_picture(tmp_path / "a.png", 200)
-    with pytest.raises(DataError, match=rf"^{tmp_path}: is a folder among several inputs"):
-        read_pictures([tmp_path / "a.png", tmp_path], 32)
-    with pytest.raises(DataError, match=r"nowhere: no such file or folder"):
-        read_pictures([tmp_path / "nowhere"], 32)
-
-
-def test_a_video_is_told_what_it_lacks(tmp_path):
     (tmp_path / "walk.mp4").write_bytes(b"....ftyp")
-    with pytest.raises(DataError, match=r"have no mask; .*ffmpeg -i walk.mp4") as caught:
-        read_pictures([tmp_path / "walk.mp4"], 32)
-    assert "\n" not in str(caught.value)
+    for path, reason in (
+        (tmp_path, "Is a directory"),
+        (tmp_path / "nowhere", "No such file"),
+        (tmp_path / "walk.mp4", "cannot identify image file .* frames of a video as PNG"),
+    ):
+        with pytest.raises(DataError, match=rf"^{path}: not an image .*{reason}") as caught:
+            read_pictures([tmp_path / "a.png", path], 32)
+        assert "\n" not in str(caught.value)
