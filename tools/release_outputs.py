@@ -97,4 +97,4 @@ class Outputs:
         pictured = [frame for item, frame in frames if item.figure == 4]
         columns = [f"{name}\n{angle}" for name in ("truth", *names) for angle in ANGLES]
         tiles, labels = map(shape_tiles, pictured), [item.label for item in pictured]
-        sheet(list(tiles), ["input", *columns], labels, self.out / "sheet.png")
+        sheet(list(tiles), ["input", *columns], labels).save(self.out / "sheet.png")

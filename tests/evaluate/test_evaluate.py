@@ -8,23 +8,20 @@ import pytest
 import torch
 import trimesh
 
-from tpifu.config import Evaluate, Lighting, flatten
+from tpifu.config import Evaluate, Lighting
 from tpifu.errors import DataError
 from tpifu.evaluate.evaluate import evaluate, open_windows
 from tpifu.evaluate.measure import MeasuredClip, measure
 from tpifu.evaluate.rows import over_views, summary
-from tpifu.evaluate.shown import Shown, read_shown, sequence_frames, spread_frames, write_shown
-from tpifu.files import write_json
+from tpifu.evaluate.shown import sequence_frames, spread_frames
 from tpifu.geometry.camera import project
 from tpifu.geometry.grid import grid_points
 from tpifu.geometry.inside import grid_occupancy
 from tpifu.geometry.mesh import Mesh
 from tpifu.measures.names import MEASURES, SHARES
 from tpifu.measures.points import point_metrics, volumetric_iou
-from tpifu.model.field import window_fields
 from tpifu.model.folder import TrainedModel
 from tpifu.model.pifu import PIFu
-from tpifu.reconstruct.grid import evaluate_grid
 from tpifu.shards.folder import DataFolder
 from tpifu.shards.meshes import MeshFrame, MeshReader
 from tpifu.shards.reader import splits_of
@@ -151,18 +148,6 @@ def test_what_stands_still_beside_a_body_that_moves_is_measured_so(tiny, ball_mo
     assert {row["genus"] for row in rows} == {0}
 
 
-def test_the_grid_lies_in_the_world_whatever_the_view(tiny, model):
-    windows = open_windows(model, DataFolder(tiny), "test")
-    batch = windows.clip_batch(0, 1, 2, 0)
-    with torch.no_grad():
-        features = model.network.filter(batch.images)[-1]
-        points = torch.from_numpy(grid_points(8, 1.28)).float()
-        direct = model.network.query(features, batch.frames[2:3], points[None], batch.calib[2:3])
-    *_, field, _ = window_fields(model.network, batch.images, batch.frames[:4], batch.calib[:4])
-    grid = evaluate_grid(field, 8, 1.28)
-    np.testing.assert_allclose(grid.ravel(), direct[0].numpy(), atol=1e-5)
-
-
 def test_a_report_has_every_view_and_keeps_the_chosen_frames(tiny, ball_model, tmp_path):
     out = tmp_path / "report"
     metrics = evaluate(ball_model, DataFolder(tiny), CONFIG, 0, out)
@@ -231,12 +216,6 @@ def test_pictured_frames_depend_on_the_data_alone(tiny, model):
     assert frames[0].stem == "run0_c_walk_c0001_f002_v0"
 
 
-def test_the_list_of_shown_frames_is_read_back(tmp_path):
-    shown = [Shown(4, "test", "run0/a_c0001", 3, 1), Shown(5, "test", "run0/b_c0001", 0, 0)]
-    write_shown(tmp_path, shown)
-    assert read_shown(tmp_path) == shown
-
-
 def test_splits_are_those_held_out_or_else_all(tiny, tmp_path):
     assert splits_of(tiny / "points") == ["test", "unseen_motion"]
     (tmp_path / "train-00000.parquet").write_text("")
@@ -249,7 +228,7 @@ def test_images_of_another_size_are_refused(tiny, tiny_model):
         open_windows(model, DataFolder(tiny), "test")
 
 
-def test_a_summary_averages_views_then_meshes_and_leaves_out_what_was_not_measured(tmp_path):
+def test_a_summary_averages_views_then_meshes_and_leaves_out_what_was_not_measured():
     def row(frame, view, **values):
         key = {"split": "test", "sequence": "s", "clip": "c", "frame": frame, "view": view}
         return {**key, **dict.fromkeys(MEASURES), **values}
@@ -260,7 +239,3 @@ def test_a_summary_averages_views_then_meshes_and_leaves_out_what_was_not_measur
     by_mesh = over_views(rows)
     assert [row["iou"] for row in by_mesh] == pytest.approx([0.6, 1.0])
     assert np.isnan(by_mesh[1]["chamfer_cm"])
-    write_json(tmp_path / "metrics" / "m.json", {**found, "unseen": {"iou": 0.5}})
-    assert json.loads((tmp_path / "metrics" / "m.json").read_text())["unseen"] == {"iou": 0.5}
-    assert [path.name for path in (tmp_path / "metrics").iterdir()] == ["m.json"]
-    assert flatten({"iou": 0.5, "unseen": {"iou": 0.25}}) == {"iou": 0.5, "unseen.iou": 0.25}

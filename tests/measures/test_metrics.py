@@ -28,23 +28,6 @@ def test_point_metrics_equal_their_definitions(pairs):
     assert point_metrics(occupancy, labels) == pytest.approx(slow_metrics(occupancy, labels))
 
 
-def test_constant_predictions_on_balanced_points():
-    # Half of the points are inside.
-    labels = np.arange(100) % 2 == 0
-    inside = point_metrics(np.ones(100, dtype=np.float32), labels)
-    assert inside == {"iou": 0.5, "mse": 0.5, "precision": 0.5, "recall": 1.0, "accuracy": 0.5}
-    undecided = point_metrics(np.full(100, 0.5, dtype=np.float32), labels)
-    assert undecided == {"iou": 0.0, "mse": 0.25, "precision": 0.0, "recall": 0.0, "accuracy": 0.5}
-
-
-def test_iou_follows_from_precision_and_recall():
-    # 1/IoU = 1/P + 1/R - 1 in one confusion matrix: why the paper's "Accuracy" reads as recall.
-    rng = np.random.default_rng(0)
-    m = point_metrics(rng.random(1000).astype(np.float32), rng.random(1000) < 0.5)
-    assert 1 / m["iou"] == pytest.approx(1 / m["precision"] + 1 / m["recall"] - 1)
-    assert m["recall"] != pytest.approx(m["precision"], abs=1e-6)
-
-
 def test_volumetric_iou():
     left, right = np.zeros((2, 4, 4, 4), dtype=bool)
     left[:2], right[1:4] = True, True

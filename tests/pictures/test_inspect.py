@@ -10,14 +10,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tpifu.cli.app import app
-from tpifu.errors import DataError
 from tpifu.pictures.contact_sheet import (
     INSIDE,
     SAMPLED,
     Key,
     Meshes,
     Points,
-    Views,
     contact_sheet,
     describe,
     open_folder,
@@ -26,7 +24,6 @@ from tpifu.pictures.contact_sheet import (
 from tpifu.pictures.tiles import TILE
 from tpifu.shards.reader import Shards
 from tpifu.shards.schema import SPLITS, VERSION
-from tpifu.shards.writer import write
 
 KINDS = ("meshes", "views", "points")
 
@@ -103,16 +100,6 @@ def test_points_inside_lie_on_the_mesh_that_is_drawn_beside_them(tiny):
             assert (fine[red] < 255).mean() > 0.9
 
 
-def test_a_moment_beyond_the_clip_is_white(tiny):
-    views = Views(tiny / "views")
-    clip = "run0/a_walk_c0001"
-    before, first, after, other = views.tiles(Key("train", clip, 0), 2.56).values()
-    assert (before == 255).all()
-    assert all((tile < 255).any() for tile in (first, after, other))
-    *_, beyond, _ = views.tiles(Key("train", clip, CLIPS["a_walk"] - 1), 2.56).values()
-    assert (beyond == 255).all()
-
-
 @pytest.mark.parametrize("kind", [*KINDS, ""])
 def test_the_sheet_has_a_row_a_frame_and_a_column_a_picture(tiny, kind, tmp_path):
     path = tmp_path / "new" / "sheet.png"
@@ -175,18 +162,6 @@ def test_what_is_no_shard_is_one_line(tiny, tmp_path):
     (tmp_path / "views").mkdir()
     path.rename(tmp_path / "views" / path.name)
     assert "not a readable Parquet file" in refused(tmp_path)
-
-
-def test_older_shards_are_one_line(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr("tpifu.shards.writer.VERSION", VERSION - 1)
-    row = dict.fromkeys(("sequence", "clip"), "a") | {"split": "train", "view": 0, "frame": 0}
-    write(tmp_path / "views", "views", [[row]], {})
-    monkeypatch.undo()
-    for folder in (tmp_path, tmp_path / "views"):
-        with pytest.raises(
-            DataError, match=f"views version {VERSION - 1}, expected views version {VERSION}"
-        ):
-            open_folder(folder)
 
 
 def test_a_sheet_of_another_format_is_refused(tiny, tmp_path):

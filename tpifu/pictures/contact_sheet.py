@@ -60,23 +60,15 @@ class Views:
         self.shards = Shards(folder, "views")
         self.window = self.shards.metadata["window"]
         views = np.unique(self.shards.index["view"]).tolist()
-        self.first, *self.others = views[:: -(-len(views) // 4)]
+        self.views = views[:: -(-len(views) // 4)]
 
     def tiles(self, key: Key, window: float) -> dict[str, Tile]:
-        """Three moments in the first view, then other views; blank where there is no such frame.
-        Images keep their own scale."""
-        moments = {"frame before": -1, "this frame": 0, "frame after": 1}
-        tiles = {
-            f"view {self.first}\n{name}": self._tile(key, step, self.first)
-            for name, step in moments.items()
-        }
-        others = {f"view {view}\nthis frame": self._tile(key, 0, view) for view in self.others}
-        return tiles | others
-
-    def _tile(self, key: Key, step: int, view: int) -> Tile:
-        rows = self.shards.rows(key.split, key.clip, frame=key.frame + step, view=view)
-        found = self.shards.read(rows, ["image"])
-        return on_white(decode_png(found[0]["image"])) if found else blank()
+        """Up to four views at the scale of the images; blank if there is no such frame."""
+        tiles = {f"view {view}": blank() for view in self.views}
+        for row in self.shards.read(_rows(self.shards, key), ["view", "image"]):
+            if row["view"] in self.views:
+                tiles[f"view {row['view']}"] = on_white(decode_png(row["image"]))
+        return tiles
 
 
 class Points:
@@ -192,7 +184,7 @@ def contact_sheet(folders: Sequence[Contents], path: Path) -> None:
         )
         for key in keys
     ]
-    sheet([list(row.values()) for row in rows], list(rows[0]), labels, path)
+    sheet([list(row.values()) for row in rows], list(rows[0]), labels).save(path)
 
 
 def _rows(shards: Shards, key: Key) -> list[int]:

@@ -67,21 +67,27 @@ def error_tiles(item: Pictured) -> list[Tile]:
 
 
 def sheet(
-    rows: Sequence[Sequence[Tile]], columns: Sequence[str], labels: Sequence[str], path: Path
-) -> None:
-    """Write tiles as a table with column headings and row labels."""
-    left, top = 130, 40
-    size = left + TILE * len(columns), top + TILE * len(rows)
-    picture = Image.new("RGB", size, (255, 255, 255))
+    rows: Sequence[Sequence[Tile]],
+    columns: Sequence[str],
+    labels: Sequence[str],
+    *,
+    size: int = TILE,
+    left: int = 130,
+) -> Image.Image:
+    """Tiles as a table with column headings and row labels; `size` of a tile and width `left` of
+    the labels in pixels."""
+    top = 40
+    area = left + size * len(columns), top + size * len(rows)
+    picture = Image.new("RGB", area, (255, 255, 255))
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(13)
     for number, text in enumerate(columns):
-        draw.multiline_text((left + TILE * number + 8, 4), text, fill=0, font=font)
+        draw.multiline_text((left + size * number + 8, 4), text, fill=0, font=font)
     for number, (tiles, text) in enumerate(zip(rows, labels, strict=True)):
-        draw.multiline_text((6, top + TILE * number + TILE // 2 - 14), text, fill=0, font=font)
+        draw.multiline_text((6, top + size * number + size // 2 - 14), text, fill=0, font=font)
         for place, tile in enumerate(tiles):
-            image = Image.fromarray(tile).resize((TILE, TILE), Image.Resampling.LANCZOS)
-            picture.paste(image, (left + TILE * place, top + TILE * number))
-    picture.save(path)
+            image = Image.fromarray(tile).resize((size, size), Image.Resampling.LANCZOS)
+            picture.paste(image, (left + size * place, top + size * number))
+    return picture
 
 
 def plot_curves(curves: Mapping[str, Curve], title: str, y_label: str, path: Path) -> None:

@@ -123,7 +123,7 @@ def _write_container(document: dict[str, Any], binary: IO[bytes], path: Path) ->
     if size > LARGEST:
         raise DataError(
             f"{path}: would be larger than {LARGEST / 2**30:.3g} GiB, which a .glb cannot be: take "
-            "fewer frames or a lower --resolution, or leave it out with --no-pictures"
+            "fewer frames or a lower evaluate.resolution, or leave it out with --no-pictures"
         )
     with whole_file(path) as part, part.open("wb") as file:
         file.write(struct.pack("<III", 0x46546C67, 2, size))

@@ -53,7 +53,6 @@ def evaluate_grid(
     return values
 
 
-@torch.no_grad()
 def _evaluate(
     field: Field, axis: Float[np.ndarray, "n"], flat: Int[np.ndarray, "k"]
 ) -> Float[np.ndarray, "k"]:

@@ -75,11 +75,11 @@ def draw_figure4(
         ]
         labels = [item.label for item in pictured]
         path = out / f"figure4_{split}.png"
-        sheet([shape_tiles(item) for item in pictured], angles, labels, path)
+        sheet([shape_tiles(item) for item in pictured], angles, labels).save(path)
         caption = f"Frames of {split}: input, truth, both models from three angles"
         figures.append(Picture(path, caption, split))
         path = out / f"errors_{split}.png"
-        sheet([error_tiles(item) for item in pictured], turns, labels, path)
+        sheet([error_tiles(item) for item in pictured], turns, labels).save(path)
         caption = f"The same frames of {split}, surfaces coloured by their distance to the truth"
         scale = f"{split}: distance to the true surface, light 0 cm, dark {100 * FAR:g} cm or more"
         errors.append(Picture(path, caption, scale))
@@ -94,5 +94,5 @@ def draw_figure5(sequence: Sequence[Pictured], names: Sequence[str], out: Path) 
     columns = [shape_tiles(item) for item in pictured]
     path = out / "figure5.png"
     rows = [list(row) for row in zip(*columns, strict=True)]
-    sheet(rows, [item.label for item in pictured], angles, path)
+    sheet(rows, [item.label for item in pictured], angles).save(path)
     return Picture(path, "A clip over time: input, truth and both models from three angles")

@@ -29,7 +29,6 @@ from tpifu.shards.coding import png
 
 SLIMMEST = 0.62
 """Least width of a pane, in heights."""
-_STEPS = 65535
 
 
 @dataclass(frozen=True)
@@ -165,7 +164,7 @@ class _Packed:
         if mesh is None:
             return None
         inside = np.clip(mesh.vertices / self._half, -1, 1)
-        codes = np.rint((inside + 1) / 2 * _STEPS).astype("<u2")
+        codes = np.rint((inside + 1) / 2 * 65535).astype("<u2")
         found = {
             "vertices": self._place(codes),
             "faces": self._place(mesh.faces.astype("<u4")),
