@@ -12,20 +12,18 @@ from typer.testing import CliRunner
 from tpifu.cli.app import app
 from tpifu.pictures.contact_sheet import (
     INSIDE,
+    KINDS,
     SAMPLED,
     Key,
-    Meshes,
-    Points,
     contact_sheet,
     describe,
     open_folder,
     sample,
+    tiles,
 )
 from tpifu.pictures.tiles import TILE
 from tpifu.shards.reader import Shards
 from tpifu.shards.schema import SPLITS, VERSION
-
-KINDS = ("meshes", "views", "points")
 
 
 def tpifu(*arguments):
@@ -49,12 +47,10 @@ def test_counts_are_those_of_the_data(tiny, kind):
     for split, counts in found["splits"].items():
         clips = of_split(split)
         frames, views = sum(clips.values()), 2 if kind == "views" else 1
-        groups = {"meshes": len(clips), "views": 2 * len(clips), "points": frames}[kind]
         assert counts["frames"] == frames
         assert counts["rows"] == frames * views
         assert counts["clips"] == counts["sequences"] == len(clips)
-        assert counts["row_groups"] == groups
-        assert counts["files"] == 1
+        assert counts["bytes"] == (tiny / kind / f"{split}-00000.parquet").stat().st_size
 
 
 def test_each_split_gives_a_few_of_its_frames_and_all_kinds_the_same(tiny):
@@ -82,18 +78,16 @@ def test_only_rows_of_the_sheet_are_read(tiny, kind, tmp_path, monkeypatch):
     describe(stored)
     assert rows == set()
     contact_sheet([stored], tmp_path / "sheet.png")
-    assert 0 < len(rows) < len(stored.shards)
+    assert 0 < len(rows) < len(stored)
 
 
 def test_points_inside_lie_on_the_mesh_that_is_drawn_beside_them(tiny):
-    meshes, points = Meshes(tiny / "meshes"), Points(tiny / "points")
-    for key in sample(points):
-        bodies, dots_of = (
-            list(meshes.tiles(key, 2.56).values()),
-            list(points.tiles(key, 2.56).values()),
-        )
-        for body, dots in zip(bodies[:2], dots_of[:2], strict=True):
-            fine = body.repeat(2, axis=0).repeat(2, axis=1)
+    meshes, _, points = open_folder(tiny)
+    keys = sample(points)
+    for bodies, dots_of in zip(tiles(meshes, keys, 2.56), tiles(points, keys, 2.56), strict=True):
+        for side in ("front", "side"):
+            dots = next(dots_of[name] for name in dots_of if name.startswith(f"points, {side}"))
+            fine = bodies[f"mesh\n{side}"].repeat(2, axis=0).repeat(2, axis=1)
             red = (dots == INSIDE).all(axis=-1)
             assert red.any()
             # A point at the very edge may fall into a pixel whose centre is off the body.
@@ -107,14 +101,13 @@ def test_the_sheet_has_a_row_a_frame_and_a_column_a_picture(tiny, kind, tmp_path
     assert done.exit_code == 0
     assert str(path) in done.stderr
     folders = open_folder(tiny / kind)
-    (first, *_), columns = sample(folders[0]), 0
-    for stored in folders:
-        columns += len(stored.tiles(first, 2.56))
+    keys = sample(folders[0])
+    columns = sum(len(tiles(stored, keys[:1], 2.56)[0]) for stored in folders)
     with Image.open(path) as picture:
         pixels = np.asarray(picture)
-    assert pixels.shape[0] // TILE == len(sample(folders[0]))
+    assert pixels.shape[0] // TILE == len(keys)
     assert pixels.shape[1] // TILE == columns
-    cells = pixels[-TILE * len(sample(folders[0])) :, -TILE * columns :]
+    cells = pixels[-TILE * len(keys) :, -TILE * columns :]
     drawn = (cells < 255).any(axis=2).reshape(-1, TILE, columns, TILE).any(axis=(1, 3))
     assert drawn.any(axis=0).all()
     assert drawn.any(axis=1).all()
@@ -123,7 +116,8 @@ def test_the_sheet_has_a_row_a_frame_and_a_column_a_picture(tiny, kind, tmp_path
 def test_a_frame_that_other_shards_lack_is_white_there(tiny):
     key = Key("train", "run0/elsewhere_c0001", 0)
     for stored in open_folder(tiny):
-        assert all((tile == 255).all() for tile in stored.tiles(key, 2.56).values())
+        (found,) = tiles(stored, [key], 2.56)
+        assert all((tile == 255).all() for tile in found.values())
 
 
 def test_json_is_the_description(tiny):

@@ -7,6 +7,7 @@ import json
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,14 @@ from tpifu.pictures.tiles import ANGLES, TILE, Tile, blank, draw_mesh, on_white
 from tpifu.shards.coding import decode_png, dequantise, unpack_bits, unpack_codes
 from tpifu.shards.meshes import MeshReader
 from tpifu.shards.reader import Shards, readable
-from tpifu.shards.schema import SPLITS
+from tpifu.shards.schema import SPLITS, Kind
 
 SAMPLED = 3
 """Frames of each split on the sheet, evenly spread."""
 SLICE = 0.03
 """The slice shows points within this many metres of the plane z = 0."""
 INSIDE, OUTSIDE = (200, 50, 30), (140, 165, 205)
+KINDS: tuple[Kind, ...] = ("meshes", "views", "points")
 
 
 @dataclass(frozen=True)
@@ -41,72 +43,15 @@ class Key:
     frame: int
 
 
-class Meshes:
-    def __init__(self, folder: Path) -> None:
-        self.reader = MeshReader(folder)
-        self.shards = self.reader.shards
-        self.window = Camera().window
-
-    def tiles(self, key: Key, window: float) -> dict[str, Tile]:
-        """Tiles of one frame by their headings, `window` metres wide; blank if there is no such
-        frame."""
-        found = self.reader.read(_rows(self.shards, key))
-        drawn = draw_mesh(found[0].mesh if found else None, list(ANGLES.values()), window)
-        return {f"mesh\n{name}": tile for name, tile in zip(ANGLES, drawn, strict=True)}
-
-
-class Views:
-    def __init__(self, folder: Path) -> None:
-        self.shards = Shards(folder, "views")
-        self.window = self.shards.metadata["window"]
-        views = np.unique(self.shards.index["view"]).tolist()
-        self.views = views[:: -(-len(views) // 4)]
-
-    def tiles(self, key: Key, window: float) -> dict[str, Tile]:
-        """Up to four views at the scale of the images; blank if there is no such frame."""
-        tiles = {f"view {view}": blank() for view in self.views}
-        for row in self.shards.read(_rows(self.shards, key), ["view", "image"]):
-            if row["view"] in self.views:
-                tiles[f"view {row['view']}"] = on_white(decode_png(row["image"]))
-        return tiles
-
-
-class Points:
-    def __init__(self, folder: Path) -> None:
-        self.shards = Shards(folder, "points")
-        self.window = 2 * self.shards.metadata["half"]
-
-    def tiles(self, key: Key, window: float) -> dict[str, Tile]:
-        """Two views and a slice, `window` metres wide; without points if there is no such frame."""
-        points, inside = np.zeros((0, 3)), np.zeros(0, bool)
-        for row in self.shards.read(_rows(self.shards, key), ["points", "inside"]):
-            points = dequantise(unpack_codes(row["points"]))
-            inside = unpack_bits(row["inside"], len(points))
-        near = np.abs(points[:, 2]) < SLICE
-        front, side = ANGLES["front"], ANGLES["side"]
-        return {
-            "points, front\nred: inside": _scatter(points, inside, front, window, width=1),
-            "points, side": _scatter(points, inside, side, window, width=1),
-            f"points\n|z| < {SLICE:g} m": _scatter(
-                points[near], inside[near], front, window, width=3
-            ),
-        }
-
-
-Contents = Meshes | Views | Points
-"""One kind of shards."""
-_KINDS: dict[str, type[Contents]] = {"meshes": Meshes, "views": Views, "points": Points}
-
-
-def open_folder(data: Path) -> list[Contents]:
+def open_folder(data: Path) -> list[Shards]:
     """The shards in `data`, or in its folders meshes, views and points.
 
     Raises DataError if there are none, or if they are foreign, outdated or damaged.
     """
     own = [path for split in SPLITS for path in sorted(data.glob(f"{split}-*.parquet"))]
     if own:
-        return [_KINDS[_kind(own[0])](data)]
-    found = [contents(data / kind) for kind, contents in _KINDS.items() if (data / kind).is_dir()]
+        return [Shards(data, _kind(own[0]))]
+    found = [Shards(data / kind, kind) for kind in KINDS if (data / kind).is_dir()]
     if not found:
         raise DataError(
             f"{data}: holds no shards and no folder meshes, views or points; write them first "
@@ -115,34 +60,31 @@ def open_folder(data: Path) -> list[Contents]:
     return found
 
 
-def _kind(shard: Path) -> str:
+def _kind(shard: Path) -> Kind:
     with readable(shard):
         header = json.loads((pq.read_schema(shard).metadata or {}).get(b"tpifu", b"{}"))
-    if header.get("kind") not in _KINDS:
-        raise DataError(f"{shard}: holds no {', '.join(_KINDS)} of tpifu; write it again")
+    if header.get("kind") not in KINDS:
+        raise DataError(f"{shard}: holds no {', '.join(KINDS)} of tpifu; write it again")
     return header["kind"]
 
 
-def describe(contents: Contents) -> dict[str, Any]:
+def describe(shards: Shards) -> dict[str, Any]:
     """Counts by split and metadata, ready for JSON."""
-    shards, index = contents.shards, contents.shards.index
-    splits = {}
+    index, splits = shards.index, {}
     for split in SPLITS:
         own = index["split"] == split
         if not own.any():
             continue
         clips, clip = np.unique(index["clip"][own], return_inverse=True)
         frames = np.unique(np.stack([clip, index["frame"][own]]), axis=1).shape[1]
-        groups = [path for path, _ in shards.groups if path.name.startswith(f"{split}-")]
+        files = shards.folder.glob(f"{split}-*.parquet")
         splits[split] = {
             "rows": int(own.sum()),
             "frames": frames,
             **({"views": len(np.unique(index["view"][own]))} if "view" in index else {}),
             "clips": len(clips),
             "sequences": len(np.unique(index["sequence"][own])),
-            "row_groups": len(groups),
-            "files": len(set(groups)),
-            "bytes": sum(path.stat().st_size for path in set(groups)),
+            "bytes": sum(path.stat().st_size for path in files),
         }
     metadata = dict(shards.metadata)
     return {
@@ -155,10 +97,10 @@ def describe(contents: Contents) -> dict[str, Any]:
     }
 
 
-def sample(contents: Contents) -> list[Key]:
+def sample(shards: Shards) -> list[Key]:
     """SAMPLED frames of each split, spread evenly over its clips."""
-    index, keys = contents.shards.index, []
-    view = index.get("view", np.zeros(len(contents.shards)))
+    index, keys = shards.index, []
+    view = index.get("view", np.zeros(len(shards)))
     for split in SPLITS:
         rows = np.flatnonzero((index["split"] == split) & (view == view[0]))
         count = min(SAMPLED, len(rows))
@@ -167,17 +109,18 @@ def sample(contents: Contents) -> list[Key]:
     return keys
 
 
-def contact_sheet(folders: Sequence[Contents], path: Path) -> None:
+def contact_sheet(folders: Sequence[Shards], path: Path) -> None:
     """Write one row for each sampled frame: its mesh, views and points, as far as they exist.
 
     Meshes and points are drawn at one scale; views keep their own.
     """
     keys = sample(folders[0])
-    window = max(contents.window for contents in folders)
-    rows = [
-        {name: tile for contents in folders for name, tile in contents.tiles(key, window).items()}
-        for key in keys
-    ]
+    widths = [shards.metadata.get("window", Camera().window) for shards in folders]
+    widths += [2 * shards.metadata["half"] for shards in folders if "half" in shards.metadata]
+    rows: list[dict[str, Tile]] = [{} for _ in keys]
+    for shards in folders:
+        for row, own in zip(rows, tiles(shards, keys, max(widths)), strict=True):
+            row.update(own)
     labels = [
         "\n".join(
             [key.split, *textwrap.wrap(key.clip.rpartition("/")[2], 17), f"frame {key.frame}"]
@@ -187,8 +130,48 @@ def contact_sheet(folders: Sequence[Contents], path: Path) -> None:
     sheet([list(row.values()) for row in rows], list(rows[0]), labels).save(path)
 
 
-def _rows(shards: Shards, key: Key) -> list[int]:
-    return shards.rows(key.split, key.clip, frame=key.frame)
+def tiles(shards: Shards, keys: Sequence[Key], window: float) -> list[dict[str, Tile]]:
+    """Tiles of each frame by their headings, `window` metres wide; blank if the shards do not have
+    the frame."""
+    match shards.metadata["kind"]:
+        case "meshes":
+            draw = partial(_mesh_tiles, MeshReader(shards.folder), window)
+        case "views":
+            draw = partial(_view_tiles, shards)
+        case _:
+            draw = partial(_point_tiles, shards, window)
+    return [draw(shards.rows(key.split, key.clip, frame=key.frame)) for key in keys]
+
+
+def _mesh_tiles(reader: MeshReader, window: float, rows: list[int]) -> dict[str, Tile]:
+    found = reader.read(rows)
+    drawn = draw_mesh(found[0].mesh if found else None, list(ANGLES.values()), window)
+    return {f"mesh\n{name}": tile for name, tile in zip(ANGLES, drawn, strict=True)}
+
+
+def _view_tiles(shards: Shards, rows: list[int]) -> dict[str, Tile]:
+    """Up to four views, which keep their own scale."""
+    views = np.unique(shards.index["view"]).tolist()
+    result = {f"view {view}": blank() for view in views[:: -(-len(views) // 4)]}
+    for row in shards.read(rows, ["view", "image"]):
+        if (name := f"view {row['view']}") in result:
+            result[name] = on_white(decode_png(row["image"]))
+    return result
+
+
+def _point_tiles(shards: Shards, window: float, rows: list[int]) -> dict[str, Tile]:
+    """All points from two sides, and those near the plane z = 0."""
+    points, inside = np.zeros((0, 3)), np.zeros(0, bool)
+    for row in shards.read(rows, ["points", "inside"]):
+        points = dequantise(unpack_codes(row["points"]))
+        inside = unpack_bits(row["inside"], len(points))
+    near = np.abs(points[:, 2]) < SLICE
+    front, side = ANGLES["front"], ANGLES["side"]
+    return {
+        "points, front\nred: inside": _scatter(points, inside, front, window, width=1),
+        "points, side": _scatter(points, inside, side, window, width=1),
+        f"points\n|z| < {SLICE:g} m": _scatter(points[near], inside[near], front, window, width=3),
+    }
 
 
 def _scatter(

@@ -97,12 +97,12 @@ def reconstruct_clip(
 
 
 def _fields(model: TrainedModel, clip: InputFrames, frames: Sequence[int]) -> Iterator[Field]:
-    sees = model.config
-    windows = window_frames(len(clip.images), sees.neighborhood, sees.stride)[list(frames)]
-    camera = torch.from_numpy(calibration(clip.yaw, model.window))
-    cameras = camera.expand(len(windows), -1, -1)
+    """The predicted fields of some frames, in this order."""
+    config = model.config
+    windows = window_frames(len(clip.images), config.neighborhood, config.stride)[list(frames)]
+    camera = torch.from_numpy(calibration(clip.yaw, model.window)).expand(len(windows), -1, -1)
     images = torch.from_numpy(clip.images)
-    return window_fields(model.network, images, torch.from_numpy(windows), cameras)
+    return window_fields(model.network, images, torch.from_numpy(windows), camera)
 
 
 def _mesh(field: Field, half: float, settings: Settings) -> Mesh:
@@ -117,10 +117,7 @@ def _manifest(model: TrainedModel, clip: InputFrames, settings: Settings) -> dic
     pictures = digest(clip.images.tobytes(), json.dumps([list(clip.names), clip.yaw]).encode())
     return {
         "model": network[:16],
-        "neighborhood": model.config.neighborhood,
-        "stride": model.config.stride,
         "pictures": pictures[:16],
-        "frames": len(clip.names),
         **asdict(settings),
     }
 
