@@ -108,7 +108,7 @@ def test_any_number_of_processes_measures_the_same(tiny, model):
         assert json.dumps(first.rows) == json.dumps(second.rows)  # nan equals nan in JSON
 
 
-def test_surfaces_grids_and_motion_are_measured_in_one_view_that_takes_turns(tiny, ball_model):
+def test_surfaces_grids_and_motion_are_measured_in_one_view_that_alternates(tiny, ball_model):
     first, second = measured(ball_model, tiny)
     for clip, view in ((first, 0), (second, 1)):
         for row in clip.rows:
@@ -132,7 +132,7 @@ def test_the_volumetric_iou_is_that_of_the_uniform_grid_at_the_models_level(tiny
         assert 0.2 < row["volumetric_iou"] < 1
 
 
-def test_what_stands_still_beside_a_body_that_moves_is_measured_so(tiny, ball_model):
+def test_motion_measures_of_a_static_prediction(tiny, ball_model):
     clip = measured(ball_model, tiny)[0]
     truth = MeshReader(tiny / "meshes")
     frames = truth.read(truth.clip("test", "run0/c_walk_c0001"))

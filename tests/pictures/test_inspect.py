@@ -95,7 +95,7 @@ def test_points_inside_lie_on_the_mesh_that_is_drawn_beside_them(tiny):
 
 
 @pytest.mark.parametrize("kind", [*KINDS, ""])
-def test_the_sheet_has_a_row_a_frame_and_a_column_a_picture(tiny, kind, tmp_path):
+def test_the_sheet_has_a_row_per_frame_and_a_column_per_picture(tiny, kind, tmp_path):
     path = tmp_path / "new" / "sheet.png"
     done = tpifu(tiny / kind, "-o", path)
     assert done.exit_code == 0
@@ -125,7 +125,7 @@ def test_json_is_the_description(tiny):
     assert json.loads(done.stdout) == [describe(stored) for stored in open_folder(tiny)]
 
 
-def test_the_tables_tell_counts_and_provenance(tiny):
+def test_the_tables_show_counts_and_provenance(tiny):
     text = re.sub(r"\s+", " ", tpifu(tiny / "views").stdout)
     assert f"views, schema version {VERSION}" in text
     assert "meshes.provenance.citation A Book, 1999" in text
@@ -143,7 +143,7 @@ def refused(*arguments) -> str:
     return line
 
 
-def test_what_is_no_shard_is_one_line(tiny, tmp_path):
+def test_files_that_are_no_shards_are_rejected_in_one_line(tiny, tmp_path):
     assert "holds no shards" in refused(tmp_path)
     assert "holds no shards" in refused(tmp_path / "missing")
     path = tmp_path / "train-00000.parquet"

@@ -79,7 +79,7 @@ def test_a_window_takes_frames_a_stride_apart(model, tiny_model):
     np.testing.assert_array_equal(found.vertices, expected.vertices)
 
 
-def test_an_interrupted_clip_goes_on_and_ends_the_same(model, tmp_path, monkeypatch):
+def test_an_interrupted_clip_resumes_with_the_same_result(model, tmp_path, monkeypatch):
     whole, _ = reconstruct_clip(model, LIGHT, tmp_path / "whole", SETTINGS)
     save, saved = save_mesh, []
 
@@ -115,7 +115,7 @@ def test_frames_without_a_body_are_named(model, tmp_path):
         assert why.startswith("f1: the network predicts nothing inside")
 
 
-def test_a_run_without_a_mesh_stands_in_no_ones_way(model, tmp_path):
+def test_a_run_without_meshes_does_not_block_the_next(model, tmp_path):
     dark = clip_of([5, 5])
     paths, why = reconstruct_clip(model, dark, tmp_path, SETTINGS)
     assert (paths, len(why)) == ([None, None], 2)
@@ -162,7 +162,7 @@ def test_meshes_of_unknown_origin_are_left_alone(model, tmp_path, content):
         reconstruct_clip(model, LIGHT, tmp_path, SETTINGS)
 
 
-def test_pictures_turn_and_move(model, tmp_path):
+def test_the_animations_show_inputs_and_meshes(model, tmp_path):
     dim = clip_of([250, 5, 240, 250])
     paths, _ = reconstruct_clip(model, dim, tmp_path, SETTINGS)
     write_pictures(dim, paths, tmp_path, 2.56, fps=4.0)
@@ -188,7 +188,7 @@ def test_pictures_turn_and_move(model, tmp_path):
 
 
 @pytest.mark.parametrize("count", [1, 2, 9])
-def test_a_moving_picture_holds_few_frames_at_a_time(tmp_path, count):
+def test_an_animation_is_written_with_few_frames_in_memory(tmp_path, count):
     drawn = []
 
     def frames():
@@ -307,7 +307,7 @@ def test_shards_give_a_clip_in_one_view_and_their_camera(tiny):
     assert (other.images != found.images).any()
 
 
-def test_a_clip_that_no_model_has_learnt_comes_first(tiny, tmp_path):
+def test_held_out_clips_come_first(tiny, tmp_path):
     views = shutil.copytree(tiny / "views", tmp_path / "views")
     taken = []
     for split in ("test", "unseen_motion", "validation", "train"):
@@ -321,7 +321,7 @@ def test_a_clip_that_no_model_has_learnt_comes_first(tiny, tmp_path):
     ]
 
 
-def test_what_shards_do_not_have_is_named(tiny):
+def test_missing_clips_and_views_are_named(tiny):
     told = r"has no clip 'x'; it has run0/c_walk_c0001, run0/d_dance_c0001, run0/e_kick_c0001 and 3"
     with pytest.raises(DataError, match=told):  # those of test and unseen_motion
         read_shards(tiny, "x", 0, 32, 2.56)
@@ -367,7 +367,9 @@ def test_an_animated_picture_beside_others_is_refused(tmp_path, suffix):
     save_animated(path)
     save_picture(tmp_path / "still.png", 200)
     for paths in ([tmp_path / "still.png", path], [path, path]):
-        with pytest.raises(DataError, match=rf"clip{suffix}: has 3 frames and .*: give it alone"):
+        with pytest.raises(
+            DataError, match=rf"clip{suffix}: is an animation of 3 .* pass it alone"
+        ):
             read_pictures(paths, 32)
 
 
@@ -387,7 +389,7 @@ def test_a_folder_is_its_pictures_in_natural_order(tmp_path):
     np.testing.assert_array_equal(listed.images, found.images[::-1])
 
 
-def test_what_is_no_picture_is_named(tmp_path):
+def test_unreadable_inputs_are_named(tmp_path):
     (tmp_path / "notes.txt").write_text("no picture")
     with pytest.raises(DataError, match=r"holds neither pictures \(.png, .* nor views"):
         read_pictures([tmp_path], 32)

@@ -94,7 +94,7 @@ def test_text_is_escaped_wherever_it_comes_from(tmp_path, player):
     assert parser.found.count("script") == 2  # the player's data and the viewer
 
 
-def test_a_page_is_whole_in_itself_and_the_same_every_time(tmp_path, player):
+def test_a_page_is_self_contained_and_reproducible(tmp_path, player):
     Image.new("RGB", (40, 30), (9, 9, 9)).save(tmp_path / "p.png")
     body = ["text", Table(["a"], [["1"]]), Picture(tmp_path / "p.png", "a plot"), player]
     page = written(tmp_path, *body)
@@ -135,7 +135,7 @@ def test_meshes_are_stored_to_a_twentieth_of_a_millimetre_and_equal_faces_once(t
             assert all(part["offset"] % 4 == 0 for part in frame.values())
 
 
-def test_panes_hold_every_body_from_all_around_and_ignore_crumbs(tmp_path, ball, walking):
+def test_panes_hold_every_body_from_all_around_and_ignore_fragments(tmp_path, ball, walking):
     def view(mesh: Mesh) -> dict:
         clip = clip_of([BLANK], truth=true(mesh), found=[(None, None)])
         return data_of(written(tmp_path, clip))[0]["view"]
@@ -145,12 +145,12 @@ def test_panes_hold_every_body_from_all_around_and_ignore_crumbs(tmp_path, ball,
     assert (inside & (np.hypot(*walking.vertices.T[::2]) < slim["x"])).mean() > 0.99
     assert slim["x"] < slim["y"] < 1.28  # upright, as the body is
     body = ball(0.5)
-    crumb = np.float32([[1.2, -1.2, 1.2], [1.2, -1.19, 1.2], [1.19, -1.2, 1.2]])
-    both = Mesh(np.concatenate([body.vertices, crumb]), body.faces)
+    fragment = np.float32([[1.2, -1.2, 1.2], [1.2, -1.19, 1.2], [1.19, -1.2, 1.2]])
+    both = Mesh(np.concatenate([body.vertices, fragment]), body.faces)
     assert view(both) == pytest.approx(view(body), abs=0.02)
 
 
-def test_the_built_viewer_is_that_of_the_present_source():
+def test_the_viewer_is_built_from_the_current_source():
     source = hashlib.sha256((WEB / "viewer.js").read_bytes()).hexdigest()
     built = (WEB / "viewer.min.js").read_text()
     assert source in built[:200], "run tools/viewer/build.sh"
@@ -291,7 +291,7 @@ def test_the_player_shows_every_track_and_the_slider_moves_them(opened, player, 
 
 
 @needs_browser
-def test_input_and_truth_cover_each_other_however_near_the_camera_is(opened, walking):
+def test_input_and_truth_cover_each_other_at_any_zoom(opened, walking):
     yaw = 35.0
     pixels = render(walking, calibration(yaw, 2.56)[None], 512, "embree")[0]
     page = opened(player=clip_of([pixels], yaw, truth=true(walking)))
@@ -314,7 +314,7 @@ def test_input_and_truth_cover_each_other_however_near_the_camera_is(opened, wal
 
 
 @needs_browser
-def test_errors_have_the_legends_colours_when_asked_for(opened, ball, walking):
+def test_errors_are_coloured_as_in_the_legend(opened, ball, walking):
     sphere = ball(0.5)
     errors = [np.full(len(sphere.vertices), far, np.float32) for far in (0.0125, 0.03)]
     near, far = ([(sphere, own)] for own in errors)
@@ -418,7 +418,7 @@ def test_every_control_is_reached_by_tab_and_has_a_name(opened):
 
 
 @needs_browser
-def test_it_plays_when_seen_unless_motion_is_unwelcome(opened):
+def test_it_plays_when_visible_unless_the_user_prefers_reduced_motion(opened):
     page = opened(motion="no-preference")
     page.wait_for_selector("section.player[data-frame='2']")
     page.get_by_role("button", name="Pause").click()
@@ -447,7 +447,7 @@ def test_a_narrow_screen_does_not_scroll_sideways(opened):
         ("delete window.DecompressionStream", "too old to unpack"),
     ],
 )
-def test_a_browser_that_cannot_is_told(chromium, tmp_path, player, missing, reason):
+def test_an_unsupported_browser_shows_the_reason(chromium, tmp_path, player, missing, reason):
     written(tmp_path, player)
     page = chromium.new_page()
     page.add_init_script(missing)

@@ -1,8 +1,8 @@
 """Evaluates a model on held-out clips: measures of every mesh, their means, reconstructed meshes.
 
 Occupancy at points is measured in every view of a frame. Grids, surfaces and motion need a
-reconstruction of each frame; they are measured in one view of each clip, another one from clip to
-clip.
+reconstruction of each frame; they are measured in one view of each clip, which alternates between
+clips.
 """
 
 import sys

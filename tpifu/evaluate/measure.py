@@ -51,9 +51,9 @@ def measured_view(windows: Windows, clip: int) -> int:
 
 @dataclass(frozen=True)
 class ClipMeasurer:
-    """All measures of single clips of a split.
+    """Measures the clips of one split.
 
-    Half of the points are inside; they are drawn once a mesh and are the same for every view and
+    Half of the points are inside; they are drawn once per mesh and are the same for every view and
     model. Surfaces are compared at `config.surface_points` points on each, without alignment.
     """
 
@@ -102,7 +102,7 @@ class ClipMeasurer:
         name, point_rows = self.windows.clips[clip]
         count = self.config.surface_points
         batch, fields = self._fields(clip, view)
-        # Points fixed to the body can be followed only where all frames have the same faces.
+        # Points fixed to the body can be followed only if all frames have the same faces.
         fixed = all(np.array_equal(frame.mesh.faces, truth[0].mesh.faces) for frame in truth)
         rng = np.random.default_rng([*item_seed(self.seed, name, 0), 2])
         marks = stratified_samples(truth[0].mesh, count, rng)

@@ -29,8 +29,8 @@ def over_views(rows: Sequence[Row]) -> list[Row]:
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
-    """`metrics` of a model: means of HEADLINE with four digits. Measures that no mesh has are
-    omitted."""
+    """Contents of a model's metrics file: means of HEADLINE with four digits. Measures that no mesh
+    has are omitted."""
     found: dict[str, dict[str, Any]] = {}
     by_mesh = over_views(rows)
     for split in dict.fromkeys(row["split"] for row in by_mesh):
@@ -45,7 +45,8 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def metrics(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """A metrics file: the test split's values at the top level, other splits' under their names."""
+    """Contents of a metrics file: the test split's values at the top level, those of other splits
+    under their names."""
     main = found.get(HELD_OUT[0], {})
     return main | {split: own for split, own in found.items() if split != HELD_OUT[0]}
 

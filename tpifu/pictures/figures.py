@@ -26,7 +26,7 @@ Curve = tuple[Real[np.ndarray, " _"], Float[np.ndarray, " _"]]
 
 @dataclass(frozen=True)
 class Pictured:
-    """One frame: the network's input and meshes of it."""
+    """One frame: the network's input, the true mesh and the reconstructions."""
 
     clip: str
     frame: int

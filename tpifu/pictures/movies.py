@@ -22,8 +22,8 @@ TURNS = 36
 def write_pictures(
     clip: InputFrames, paths: Sequence[Path | None], out: Path, window: float, fps: float
 ) -> None:
-    """Write turntable.webp (the middle frame turning), side_by_side.webp (input and mesh from three
-    angles) and clip.glb (all meshes as one animation) to `out`. Meshes are read one at a time.
+    """Write turntable.webp (the middle frame, rotating), side_by_side.webp (input and mesh from
+    three angles) and clip.glb (all meshes as one animation) to `out`. Reads one mesh at a time.
 
     Raises DataError if the clip is too large for one .glb file; the other two are written first.
     """
@@ -68,7 +68,7 @@ class _Film:
 
 
 def write_webp(frames: Iterable[Image.Image], count: int, path: Path, ms: int) -> None:
-    """Write `count` frames as an animation of `ms` milliseconds a frame, holding few at a time."""
+    """Write `count` frames as an animation of `ms` milliseconds per frame, with few in memory."""
     rest = iter(frames)
     first = next(rest)
     with whole_file(path) as part:

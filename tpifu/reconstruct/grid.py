@@ -26,10 +26,10 @@ def evaluate_grid(
     26) on the other side of `level` are evaluated, then those around any that turn out to lie on
     the other side than interpolated, until none is left.
 
-    So a connected part of the inside, or of the outside, is exact, mesh included, once one
+    A connected part of the inside or the outside is therefore exact, including its mesh, if one
     evaluated point lies in it: a limb is followed from the body, however thin. Only a detached part
-    that falls between the points of the first lattice can be missed; with `start` = `resolution`,
-    every point is evaluated. Hence 32: 8 cm in a box of 2.56 m, where no ball of radius 7 cm and no
+    between the points of the first lattice can be missed. If `start` is `resolution`, every point
+    is evaluated. The default, 32, is 8 cm in a box of 2.56 m, where no ball of radius 7 cm and no
     long limb of radius 5.7 cm can hide (0.87 and 0.71 intervals). 16 takes half the points and is
     exact for a field in one piece. But networks leave small fragments around a body, and 16 misses
     so many of them that the laptop models' Chamfer distance looked 7 % smaller than it is.
@@ -66,7 +66,7 @@ def _evaluate(
 
 
 def _lattice(resolution: int, stride: int) -> Int[np.ndarray, "n"]:
-    """Every stride-th index and the last: half the stride holds them all, at any resolution."""
+    """Every stride-th index and the last; contained in the lattice of half the stride."""
     return np.union1d(np.arange(0, resolution, stride), [resolution - 1])
 
 
@@ -94,7 +94,7 @@ def _refine(
     size = len(axis)
     value, is_known = values.reshape(-1), known.reshape(-1)  # views
     inside = values > level
-    # The surroundings of the box are outside: marching cubes closes the mesh there.
+    # Everything beyond the box is outside: marching cubes closes the mesh there.
     front = _with_neighbours(inside, border=False) & _with_neighbours(~inside, border=True)
     pending = np.flatnonzero(front & ~known)
     is_inside = inside.reshape(-1)

@@ -1,4 +1,4 @@
-"""A clip to reconstruct: picture files or shards to frames and their camera."""
+"""Reads the input of a reconstruction, frames and their camera, from image files or shards."""
 
 import re
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class InputFrames:
     yaw: float
     """Degrees; 0 for pictures, whose meshes then lie in the camera's frame."""
     title: str = ""
-    """The clip and view of shards, for people."""
+    """Clip and view of the shards, to print."""
     lighting: Lighting | None = None
     """Light of the images in shards; None for pictures."""
 
@@ -55,8 +55,8 @@ def read_pictures(paths: Sequence[Path], size: int) -> InputFrames:
     for path, film in zip(paths, films, strict=True):
         if len(film) > 1:
             raise DataError(
-                f"{path}: has {len(film)} frames and is one of several files: give it alone, or "
-                "cut it into pictures"
+                f"{path}: is an animation of {len(film)} frames among several files; pass it alone "
+                "or split it into single images"
             )
     return InputFrames([path.stem for path in paths], np.stack([film[0] for film in films]), 0.0)
 
@@ -77,7 +77,7 @@ def _pictures_in(folder: Path) -> list[Path]:
 
 def _natural(path: Path) -> tuple[list[str | int], str]:
     """Sort key that compares numbers in names by value."""
-    parts = re.split(r"(\d+)", path.stem.casefold())  # every other one is a number
+    parts = re.split(r"(\d+)", path.stem.casefold())  # odd parts are numbers
     return [int(part) if n % 2 else part for n, part in enumerate(parts)], path.name
 
 

@@ -83,7 +83,7 @@ def _web(name: str) -> str:
 
 
 def _filled(item: Item) -> Any:
-    """An item as the template takes it."""
+    """An item in the form that the template expects."""
     match item:
         case Picture():
             with Image.open(item.path) as image:
@@ -134,11 +134,10 @@ def _player(player: Player) -> dict[str, Any]:
 
 
 def _view(meshes: Sequence[Mesh], half: float) -> dict[str, float]:
-    """Half the width and height of a pane and the height of its centre, metres: what shows the
-    bodies of all frames from all around, upright or square.
+    """Half the width and height of a pane and the height of its centre, metres.
 
-    A few vertices may lie outside, or a crumb that a network left in a corner of the box would make
-    the bodies small.
+    The pane is upright or square and shows the bodies of all frames from every side. A few vertices
+    may lie outside: otherwise a fragment in a corner of the box would make the bodies small.
     """
     bodies = [np.clip(mesh.vertices, -half, half) for mesh in meshes]
     low, high = np.array([np.quantile(body[:, 1], [0.002, 0.998]) for body in bodies]).T
@@ -150,8 +149,8 @@ def _view(meshes: Sequence[Mesh], half: float) -> dict[str, float]:
 
 
 class _Packed:
-    """Arrays of meshes end to end: 16-bit coordinates over the box, faces, 8-bit errors. Arrays
-    that are equal, as the faces of a body in all its poses, are stored once."""
+    """Concatenated arrays of meshes: 16-bit coordinates over the box, faces, 8-bit errors. Equal
+    arrays, such as the faces of a body in all its poses, are stored once."""
 
     def __init__(self, half: float) -> None:
         self._half = half
@@ -182,6 +181,6 @@ class _Packed:
         data = array.tobytes()
         if data not in self._known:
             self._known[data] = self._size
-            self._parts.append(data + bytes(-len(data) % 4))  # typed arrays begin at multiples of 4
+            self._parts.append(data + bytes(-len(data) % 4))  # typed arrays start at multiples of 4
             self._size += len(self._parts[-1])
         return {"offset": self._known[data], "count": array.size}

@@ -17,7 +17,7 @@ from tpifu.measures.names import COMPARED, HEADLINE, PAPER, PART_MEASURES, SHARE
 from tpifu.shards.schema import HELD_OUT
 
 Pair = tuple[Row, Row]
-"""One mesh as the first and the second model have it."""
+"""The rows of one mesh: the first model's and the second model's."""
 SAMPLES = 10_000
 """Bootstrap samples of an interval."""
 
@@ -115,8 +115,8 @@ def motion_of(sequence: str) -> str:
 
 
 def differences(found: dict[str, dict[str, Paired]]) -> dict[str, Any]:
-    """`metrics` of the comparison: the difference of each chosen measure and its interval, four
-    digits."""
+    """Contents of the comparison's metrics file: the difference of each measure of COMPARED and its
+    interval, with four digits."""
     keys = ("difference", "low", "high")
     return metrics(
         {
