@@ -15,7 +15,7 @@ from tpifu.evaluate.measure import MeasuredClip, measure
 from tpifu.evaluate.rows import over_views, summary
 from tpifu.evaluate.shown import sequence_frames, spread_frames
 from tpifu.geometry.camera import project
-from tpifu.geometry.grid import grid_points
+from tpifu.geometry.grid import cell_centres
 from tpifu.geometry.inside import grid_occupancy
 from tpifu.geometry.mesh import Mesh
 from tpifu.measures.names import MEASURES, SHARES
@@ -123,8 +123,8 @@ def test_surfaces_grids_and_motion_are_measured_in_one_view_that_alternates(tiny
 
 def test_the_volumetric_iou_is_that_of_the_uniform_grid_at_the_models_level(tiny, ball_model):
     reader = MeshReader(tiny / "meshes")
-    centres = grid_points(12, 1.28)
-    ball = (np.linalg.norm(centres, axis=1) < 0.5).reshape(12, 12, 12)
+    axes = np.meshgrid(*[cell_centres(12, 1.28)] * 3, indexing="ij")
+    ball = np.linalg.norm(axes, axis=0) < 0.5
     for row in over_views([row for clip in measured(ball_model, tiny) for row in clip.rows]):
         at = reader.clip("test", row["clip"])[row["frame"]]
         truth = grid_occupancy(reader.read([at])[0].mesh, 12, 1.28)
