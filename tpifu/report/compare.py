@@ -87,8 +87,8 @@ def compare(
         f"{max(one.meshes for one in main.values())} {main_split} meshes."
     )
     surfaces = (
-        f"Surfaces are compared at {config.surface_points} points on each, without alignment, on "
-        f"reconstructions of {config.resolution} cells a side, drawn with seed {seed}."
+        f"Surfaces are compared at {config.surface_points} points on each, drawn with seed {seed}, "
+        f"without alignment. Reconstructions have {config.resolution} cells per side."
     )
     changes = (
         "Change between consecutive frames that the true body does not show; 0 is perfect. Frames "

@@ -168,8 +168,8 @@ def notes(profile: str, provenance: dict[str, Any]) -> list[str]:
         "The first five measures are at points 50/50 inside and outside, per mesh over all views, "
         "then averaged (Table 2's setting); the others are of one view of each mesh, on a uniform "
         "grid, on the reconstructed surface, or from frame to frame, and are not in the paper.",
-        "The interval (95 % bootstrap) resamples whole clips. The paper's row 'Accuracy' stands "
-        "beside recall, which it very probably is (docs/paper.md).",
+        "The interval (95 % bootstrap) resamples whole clips. The paper's row 'Accuracy' is shown "
+        "as recall, because it very probably is recall (docs/paper.md).",
     ]
     if profile != "paper":
         lines.append(f"The {profile} profile is a small network: its numbers are not the paper's.")
