@@ -43,7 +43,7 @@ from tpifu.model.field import Field, window_fields
 from tpifu.model.folder import TrainedModel, load_model
 from tpifu.model.pifu import PIFu
 from tpifu.prepare.points import sample_points
-from tpifu.reconstruct.grid import evaluate_dense, evaluate_grid
+from tpifu.reconstruct.grid import evaluate_grid
 from tpifu.shards.coding import dequantise
 from tpifu.shards.folder import DataFolder
 from tpifu.shards.meshes import MeshReader
@@ -181,7 +181,7 @@ def over_poses(resolution: int, poses: int) -> None:
         for clip, view, frame in spread(windows, poses):
             batch = windows.clip_batch(clip, view, 2, 0)
             (field,) = fields_of(model, batch, slice(frame, frame + 1))
-            dense = evaluate_dense(field, resolution, HALF) > model.level
+            dense = evaluate_grid(field, resolution, HALF, start=resolution) > model.level
             ours = evaluate_grid(field, resolution, HALF, level=model.level) > model.level
             shares.append(float((dense != ours).mean()))
         result[f"{name}_wrong_share"] = sum(shares) / poses
@@ -217,7 +217,7 @@ def main(resolution: int, table1: int) -> None:
     )
     tree, tree_points, tree_seconds, _ = timed(lambda f: octree(f, resolution), field, 1)
     dense, dense_points, dense_seconds, _ = timed(
-        lambda f: evaluate_dense(f, resolution, HALF), field, 1
+        lambda f: evaluate_grid(f, resolution, HALF, start=resolution), field, 1
     )
     inside = dense > level
     true = grid_occupancy(truth.mesh, resolution, HALF)

@@ -115,7 +115,7 @@ def test_a_folder_in_use_is_rejected(trip, tmp_path, locked_elsewhere):
         (lambda image: image.resize((SIZE, 48)), f"is 32 x 48 pixels, the model reads {SIZE} x 32"),
         (lambda image: image.convert("RGB"), "store the person's mask there"),
         (lambda image: image.convert("L").convert("LA"), "the same everywhere"),
-        (lambda image: Image.new("LA", image.size), "transparent everywhere"),
+        (lambda image: Image.new("LA", image.size), "the same everywhere"),
         (None, "not an image"),
     ],
 )

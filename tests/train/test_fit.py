@@ -18,7 +18,7 @@ from tpifu.model.field import window_fields
 from tpifu.model.folder import load_model
 from tpifu.model.widen import widen
 from tpifu.prepare.views import write_views
-from tpifu.reconstruct.grid import evaluate_dense, evaluate_grid
+from tpifu.reconstruct.grid import evaluate_grid
 from tpifu.shards.folder import DataFolder
 from tpifu.train.run import CODE
 from tpifu.train.step import loss_of_stacks
@@ -151,7 +151,7 @@ def test_refined_grids_of_a_trained_model_equal_dense_ones(tiny, learned):
         for clip, view in itertools.product(range(len(own.clips)), range(2)):
             batch = own.clip_batch(clip, view, 2, 0)
             for field in window_fields(model.network, batch.images, batch.frames, batch.calib):
-                dense = evaluate_dense(field, 64, half) > model.level
+                dense = evaluate_grid(field, 64, half, start=64) > model.level
                 assert dense.any()
                 refined = evaluate_grid(field, 64, half, level=model.level) > model.level
                 wrong.append((refined != dense).mean())
