@@ -5,9 +5,9 @@ import sys
 
 from pipeline import layout
 from pipeline.layout import SURREAL, downloads
-from pipeline.machine import jobs, scheduler
 from tpifu.errors import exit_on_error
 from tpifu.parallel import cluster
+from tpifu.params_file import environment
 from tpifu.sources.tree import write_tree
 
 
@@ -19,12 +19,12 @@ def main() -> None:
         params.seed,
         cache=downloads(),
         environment=os.environ,
-        jobs=jobs(),
+        jobs=environment().jobs,
     )
     if errors:
         print(f"{len(errors)} files skipped; the first: {errors[0]}", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    with exit_on_error(), cluster(scheduler()):
+    with exit_on_error(), cluster(environment().dask):
         main()

@@ -2,9 +2,9 @@
 
 from pipeline import layout
 from pipeline.layout import DATA
-from pipeline.machine import jobs, scheduler
 from tpifu.errors import exit_on_error
 from tpifu.parallel import cluster
+from tpifu.params_file import environment
 from tpifu.prepare.points import write_points
 
 
@@ -16,10 +16,10 @@ def main() -> None:
         params.sample,
         half=params.camera.window / 2,
         seed=params.seed,
-        jobs=jobs(),
+        jobs=environment().jobs,
     )
 
 
 if __name__ == "__main__":
-    with exit_on_error(), cluster(scheduler()):
+    with exit_on_error(), cluster(environment().dask):
         main()

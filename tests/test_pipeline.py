@@ -58,7 +58,6 @@ STAGES = YAML(typ="safe", pure=True).load((REPOSITORY / "dvc.yaml").read_text())
 PLUMBING = {
     "pipeline",
     "pipeline.layout",
-    "pipeline.machine",
     "tpifu",
     "tpifu.config",
     "tpifu.errors",

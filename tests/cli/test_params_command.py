@@ -86,7 +86,7 @@ def test_a_wrong_parameter_is_one_line(options, words):
 
 
 def test_options_of_the_wrong_type_are_named(tmp_path):
-    for option, value in (("--size", "big"), ("--unit", "inch")):
+    for option, value in (("--jobs", "many"), ("--unit", "inch")):
         result = tpifu("render", "mesh.obj", "-o", tmp_path, option, value)
         assert result.exit_code == 2
         assert option in result.stderr

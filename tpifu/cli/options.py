@@ -37,33 +37,38 @@ Settings = Annotated[
 ]
 Device = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="cpu, cuda or cuda:N.", show_default="CUDA if available"),
+    typer.Option(
+        metavar="NAME",
+        envvar="TPIFU_DEVICE",
+        help="cpu, cuda or cuda:N.",
+        show_default="CUDA if available",
+    ),
 ]
 Jobs = Annotated[
     int | None,
-    typer.Option(min=1, help="Processes that share the work.", show_default="one per core"),
+    typer.Option(
+        min=1,
+        envvar="TPIFU_JOBS",
+        help="Processes that share the work.",
+        show_default="one per core",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
-def out_folder(metavar: str, help: str) -> Any:
-    """The option --out for a folder."""
-    return typer.Option("--out", "-o", metavar=metavar, file_okay=False, help=help)
+def out(metavar: str, help: str, *, file: bool = False) -> Any:
+    """The option --out: a folder or, with `file`, either."""
+    return typer.Option("--out", "-o", metavar=metavar, file_okay=file, help=help)
 
 
 def read_params(
     file: Path | None,
     profile: str | None,
     settings: list[str] | None,
-    options: dict[str, Any] | None = None,
-    *,
     model: "Model | None" = None,
 ) -> "Params":
-    """Parameters of `file` under `profile`; then `model`, `options` and `settings` replace values.
-
-    `options` holds options that stand for a parameter, by dotted key; None is skipped. `settings`
-    are the KEY=VALUE of --set.
-    """
+    """Parameters of `file` under `profile`; then `model` and `settings`, the KEY=VALUE of --set,
+    replace values."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
@@ -72,7 +77,7 @@ def read_params(
     params = load(file or default_file(), profile)
     if model:
         params = params.model_copy(update={"model": model})
-    values = {key: value for key, value in (options or {}).items() if value is not None}
+    values = {}
     for setting in settings or []:
         key, equals, text = setting.partition("=")
         if not equals:

@@ -143,5 +143,5 @@ def _require_room(size: int, path: Path) -> None:
     if size > LARGEST:
         raise DataError(
             f"{path}: would be larger than {LARGEST / 2**30:.3g} GiB, which a .glb cannot be: take "
-            "fewer frames or a lower --resolution, or leave it out with --no-pictures"
+            "fewer frames or a lower evaluate.resolution, or leave it out with --no-pictures"
         )
