@@ -3,8 +3,7 @@
 import os
 import sys
 
-from pipeline import layout
-from pipeline.layout import SURREAL, downloads
+from pipeline.layout import SURREAL, downloads, load_params
 from tpifu.errors import exit_on_error
 from tpifu.parallel import cluster
 from tpifu.params_file import environment
@@ -12,7 +11,7 @@ from tpifu.sources.tree import write_tree
 
 
 def main() -> None:
-    params = layout.params()
+    params = load_params()
     errors = write_tree(
         SURREAL,
         params.data,

@@ -3,16 +3,7 @@ metrics/NAME.json, reports/NAME."""
 
 import sys
 
-from pipeline import layout
-from pipeline.layout import (
-    DATA,
-    METRICS,
-    MODELS,
-    REPORTS,
-    data_tags,
-    model_tags,
-    root,
-)
+from pipeline.layout import DATA, METRICS, MODELS, REPORTS, data_tags, load_params, model_tags, root
 from tpifu.config import flatten
 from tpifu.errors import exit_on_error
 from tpifu.evaluate.evaluate import evaluate
@@ -24,7 +15,7 @@ from tpifu.tracking import start_run
 
 
 def main(name: str) -> None:
-    params, host = layout.params(), environment()
+    params, host = load_params(), environment()
     device = device_from(host.device)
     tags = {"profile": params.profile, **model_tags(name), **data_tags()}
     with start_run(

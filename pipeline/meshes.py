@@ -2,8 +2,7 @@
 
 import sys
 
-from pipeline import layout
-from pipeline.layout import DATA, SURREAL
+from pipeline.layout import DATA, SURREAL, load_params
 from tpifu.errors import exit_on_error
 from tpifu.parallel import cluster
 from tpifu.params_file import environment
@@ -11,7 +10,7 @@ from tpifu.prepare.meshes import SKIPPED_NAME, export_meshes
 
 
 def main() -> None:
-    params = layout.params()
+    params = load_params()
     jobs = environment().jobs
     choice = export_meshes(SURREAL, DATA.meshes, params.data, params.seed, jobs=jobs)
     if choice.skipped:

@@ -2,8 +2,7 @@
 
 import sys
 
-from pipeline import layout
-from pipeline.layout import DATA
+from pipeline.layout import DATA, load_params
 from tpifu.errors import exit_on_error
 from tpifu.parallel import cluster
 from tpifu.params_file import environment
@@ -12,7 +11,7 @@ from tpifu.render.backend import choose_backend, explain
 
 
 def main() -> None:
-    params = layout.params()
+    params = load_params()
     backend = choose_backend(params.render.backend)
     if reason := explain(params.render.backend, backend):
         print(reason, file=sys.stderr)

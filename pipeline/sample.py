@@ -1,7 +1,6 @@
 """Stage `sample`: data/meshes -> data/points, labelled points of every mesh."""
 
-from pipeline import layout
-from pipeline.layout import DATA
+from pipeline.layout import DATA, load_params
 from tpifu.errors import exit_on_error
 from tpifu.parallel import cluster
 from tpifu.params_file import environment
@@ -9,7 +8,7 @@ from tpifu.prepare.points import write_points
 
 
 def main() -> None:
-    params = layout.params()
+    params = load_params()
     write_points(
         DATA.meshes,
         DATA.points,

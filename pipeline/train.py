@@ -6,8 +6,7 @@ torchrun --nproc-per-node N -m pipeline.train ...
 
 import sys
 
-from pipeline import layout
-from pipeline.layout import DATA, MODELS, data_tags, root, scratch
+from pipeline.layout import DATA, MODELS, data_tags, load_params, root, scratch
 from tpifu.errors import exit_on_error
 from tpifu.model.folder import device_from
 from tpifu.params_file import environment
@@ -18,7 +17,7 @@ from tpifu.train.run import Machine, Run
 
 
 def main(name: str, neighborhood: int, stride: int) -> None:
-    params, host = layout.params(), environment()
+    params, host = load_params(), environment()
     run = Run(
         data=DATA,
         model=params.model.with_window(neighborhood, stride),

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 import trimesh
-from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from tpifu import params_file
 from tpifu.config import Environment, Params, flatten
 from tpifu.errors import ConfigError
-from tpifu.params_file import environment, load
+from tpifu.params_file import environment
 
 REPOSITORY = Path(__file__).parents[1] / "params.yaml"
 
@@ -63,16 +62,6 @@ def test_the_paper_profile_of_the_repository_is_the_defaults(loaded):
     assert loaded(text) == Params()
 
 
-def test_the_laptop_profile_differs_only_where_its_overlay_says(loaded):
-    laptop = load(REPOSITORY)
-    assert laptop.profile == "laptop"
-    assert laptop.data == Params().data
-    assert laptop.model.norm == "group"
-    assert laptop.model.neighborhood == 3
-    assert laptop.model.hourglass.dim < 256
-    assert laptop.render.size < 512
-
-
 def test_every_parameter_is_written_out_in_the_repository():
     document = YAML(typ="safe", pure=True).load(REPOSITORY.read_text())
     document.pop("profiles")
@@ -97,11 +86,6 @@ def test_a_file_without_profiles_has_the_profile_paper(loaded):
 
 def test_an_exponent_without_a_point_is_a_number(loaded):
     assert loaded("train: {learning_rate: 1e-4}\n").train.learning_rate == 1e-4  # YAML 1.2
-
-
-def test_parameters_are_frozen():
-    with pytest.raises(ValidationError, match="frozen"):
-        Params().train.steps = 3
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,12 @@
-import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from helpers.training import outputs, run, train
+from helpers.http_server import reply, serving
 
 from tpifu.tracking import start_run
 from tpifu.train.distributed import TIMEOUT
@@ -174,31 +170,6 @@ def test_a_second_trainer_does_not_end_the_run_of_the_first(
     assert note.read_text() == first.id
 
 
-def test_a_resumed_training_is_one_run_with_the_same_files(root, tiny, tiny_model, tmp_path):
-    settings = run(tiny, tiny_model, 1, batch_size=2, steps=4, validate_every=0)
-    scratch = tmp_path / "scratch"
-
-    def tracked(out, last_step=None):
-        def log(metrics, step):
-            tracker.log_metrics(metrics, step)
-            if step == last_step:
-                raise KeyboardInterrupt
-
-        memory = settings.folder(scratch)
-        with start_run("train", root=root, params={}, tags={}, memory=memory) as tracker:
-            train(settings, out, log=log)
-
-    with pytest.raises(KeyboardInterrupt):
-        tracked(tmp_path / "resumed", last_step=2)
-    tracked(tmp_path / "resumed")
-    assert only_run(root).info.status == "FINISHED"
-    steps = [m.step for m in client_of(root).get_metric_history(only_run(root).info.run_id, "loss")]
-    assert steps == [0, 1, 2, 2, 3]  # step 2 followed the last checkpoint
-    assert list(scratch.iterdir()) == []
-    tracked(tmp_path / "whole")
-    assert outputs(tmp_path / "whole") == outputs(tmp_path / "resumed")
-
-
 def git(root, *command):
     identity = ["-c", "user.name=n", "-c", "user.email=e@x"]
     done = subprocess.run(
@@ -268,71 +239,40 @@ def test_a_store_that_breaks_later_is_one_warning(root, tmp_path, capfd):
     assert only_run(root).data.metrics == {}
 
 
-@pytest.fixture
-def silent():
-    """The address of a server that never answers, and the connections it has accepted."""
-    accepted = []
-
-    def accept():
-        with contextlib.suppress(OSError):  # until the server is closed
-            while True:
-                accepted.append(server.accept()[0])
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=accept)
-        thread.start()
-        yield f"http://127.0.0.1:{server.getsockname()[1]}", accepted
-        server.shutdown(socket.SHUT_RDWR)
-        thread.join()
-    for connection in accepted:
-        connection.close()
-
-
-def test_a_silent_server_is_one_warning_and_one_wait(root, monkeypatch, capfd, silent):
+def test_a_silent_server_is_one_warning_and_one_wait(root, monkeypatch, capfd):
     from mlflow import MlflowClient
 
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
-    address, accepted = silent
-
     def record(client=None):
-        before = len(accepted)
+        server.seen.clear()
         with start_run("train", root=root, params={"seed": 0}, tags={"a": "b"}) as run:
             if client:
                 run._client = client
             for step in range(500):
                 run.log_metrics({"loss": 1.0}, step)
-        assert len(accepted) - before == 1  # it waits once
+        assert len(server.seen) == 1  # it waits once
         assert_one_warning(capfd)
 
-    record(MlflowClient(address))  # the server fails during the run
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)  # the server never answers
-    record()
+    test_ended = threading.Event()
+    with serving() as server:
+        server.default = lambda handler: test_ended.wait()
+        record(MlflowClient(server.url("")))  # the server fails during the run
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url(""))  # the server never answers
+        record()
+        test_ended.set()
 
 
 def test_a_retry_after_header_is_ignored(root, monkeypatch, capfd):
-    class Busy(BaseHTTPRequestHandler):
-        def do_GET(self):
-            requests.append(self.path)
-            self.send_response(503)
-            self.send_header("Retry-After", "90")
-            self.end_headers()
-
-        do_POST = do_GET
-
-        def log_message(self, *_):
-            pass
-
-    requests, slept = [], []
+    slept = []
     monkeypatch.setattr("time.sleep", slept.append)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
-        threading.Thread(target=partial(server.serve_forever, poll_interval=0.01)).start()
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+    with serving() as server:
+        server.default = reply(503, Retry_After="90")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url(""))
         with start_run("train", root=root, params={}, tags={}) as run:
             assert run.id == ""
-        server.shutdown()
-    assert requests
+    assert server.seen
     assert sum(slept) < 20
     assert_one_warning(capfd)
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "tpifu"
 FLUSH_SECONDS = 10.0
-"""Time between two writes while metrics are logged; one request costs the same for many metrics."""
+"""Time between two writes of metrics; one request costs the same for many metrics as for one."""
 _REQUEST_METRICS = 1000  # MLflow's limit for one request
 
 
@@ -86,10 +86,9 @@ def start_run(
 ) -> Iterator[TrackedRun]:
     """Record the block as an MLflow run, unless `recorded` is False.
 
-    The run ends as FINISHED, as KILLED after Ctrl-C or SIGTERM, or as FAILED. `params` may be
-    nested; their names are dotted, such as model.mlp. Tags of the git commit of `root` and of the
-    DVC stage and experiment are added. `memory` is a folder for the run's id: a call with the same
-    folder resumes the run.
+    The run ends as FINISHED, as KILLED after Ctrl-C or SIGTERM, or as FAILED. Nested `params` get
+    dotted names. Tags of the git commit of `root` and of the DVC stage and experiment are added. A
+    call with the same folder `memory`, which holds the run's id, resumes the run.
     """
     with ExitStack() as locks:
         run = TrackedRun()
@@ -118,6 +117,8 @@ def _open_run(
     locks: ExitStack,
 ) -> TrackedRun:
     client, experiment = _connect(root)
+    from mlflow.entities import Param, RunTag
+
     run_id = ""
     if memory:
         # A second trainer of the same run must not end the first trainer's MLflow run.
@@ -132,9 +133,6 @@ def _open_run(
         run_id = client.create_run(experiment, run_name=name).info.run_id
         if memory:
             note.write_text(run_id)
-
-    from mlflow.entities import Param, RunTag
-
     client.log_batch(
         run_id,
         params=[Param(key, str(value)) for key, value in flatten(params).items()],
@@ -145,10 +143,9 @@ def _open_run(
 
 def _connect(root: Path) -> tuple["MlflowClient", str]:
     """A client, and the id of the experiment, which is created on first use."""
-    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
-        artifacts = None  # the server chooses their place
-    else:
-        uri, artifacts = f"sqlite:///{root / 'mlflow.db'}", (root / "mlruns").as_uri()
+    uri, artifacts = f"sqlite:///{root / 'mlflow.db'}", (root / "mlruns").as_uri()
+    if chosen := os.environ.get("MLFLOW_TRACKING_URI"):
+        uri, artifacts = chosen, None  # a server chooses the place of artifacts
     for key, value in {
         # By default mlflow retries for minutes. These settings limit the wait to 20 s, less than
         # other ranks wait for the main process (tpifu.train.distributed.TIMEOUT).

@@ -19,8 +19,7 @@ TINY_NETWORK = settings(
 def test_train_uses_the_profile_of_the_params_file(trip):
     lines = (trip.model / "loss.csv").read_text().splitlines()
     assert len(lines) == 1 + 40
-    assert "40 steps, last loss " in trip.trained
-    assert f"{float(lines[-1].split(',')[1]):.4g}" in trip.trained
+    assert trip.trained.endswith("model.pt: 40 steps\n")
     assert not (trip.model.parent / ".tpifu-train").exists()  # nothing is left to resume
 
 
@@ -111,7 +110,6 @@ def test_training_starts_from_a_model_and_takes_its_network(trip, tmp_path):
         (settings("model.stride=3"), "the longest train clip has 5 frames"),
         (settings("train.batch_size=9"), "the data has 5 meshes"),
         (settings("model.hourglass.dim=6"), "model.hourglass.dim: is 6"),
-        (settings("train.points=202"), "train.points is 202, but"),
         (settings("train.schedule=linear"), "train.schedule: is 'linear'"),
         (["--device", "abacus"], "device 'abacus' is unknown"),
     ],

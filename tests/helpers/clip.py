@@ -7,8 +7,7 @@ from helpers.command import settings
 
 FRAMES, VIEWS, SIZE = 5, 2, 32
 
-RENDER = ["--jobs", 1]
-RENDER += settings(f"render.size={SIZE}", f"render.views={VIEWS}", "render.backend=embree")
+RENDER = settings(f"render.size={SIZE}", f"render.views={VIEWS}", "render.backend=embree")
 RENDER += settings("sample.near_surface=150", "sample.uniform=50", "sample.grid=8")
 
 EVALUATE = ["--device", "cpu", *settings("evaluate.points=100", "evaluate.resolution=16")]

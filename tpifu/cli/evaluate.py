@@ -15,14 +15,12 @@ def evaluate_model(
         options.out("DIR", "Folder for metrics.json, per_mesh.parquet and meshes/*.glb."),
     ] = None,
     params: options.ParamsFile = None,
-    profile: options.Profile = None,
     settings: options.Settings = None,
     device: options.Device = None,
-    jobs: options.Jobs = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Measure a model at points (Table 2), on a grid, on surfaces, and from frame to frame."""
-    chosen = options.read_params(params, profile, settings)
+    chosen = options.read_params(params, settings)
 
     from tpifu.config import Lighting
     from tpifu.evaluate.evaluate import evaluate
@@ -35,7 +33,6 @@ def evaluate_model(
     from tpifu.shards.reader import Shards
 
     data, host = DataFolder(shards), environment()
-    options.check_pool(data.points, "evaluate.points", chosen.evaluate.points)
     trained = load_model(model, device_from(device))
     options.warn_of_light(data.views, trained, Lighting.of(Shards(data.views, "views").metadata))
     with cluster(host.dask):
@@ -45,7 +42,7 @@ def evaluate_model(
             chosen.evaluate,
             chosen.seed,
             out,
-            jobs=jobs or host.jobs,
+            jobs=host.jobs,
         )
     if out:
         write_json(out / "metrics.json", metrics)

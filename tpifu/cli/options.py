@@ -23,16 +23,13 @@ ParamsFile = Annotated[
     Path | None,
     typer.Option("--params", metavar="FILE", help="A params.yaml.", show_default="tpifu's own"),
 ]
-Profile = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="Profile of the params.yaml.", show_default="the file's own"),
-]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Set a parameter, such as train.steps=100; repeatable. `tpifu params` lists all.",
+        help="Set a parameter, such as profile=paper or train.steps=100; repeatable. `tpifu "
+        "params` lists all.",
     ),
 ]
 Device = Annotated[
@@ -44,15 +41,6 @@ Device = Annotated[
         show_default="CUDA if available",
     ),
 ]
-Jobs = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        envvar="TPIFU_JOBS",
-        help="Processes that share the work.",
-        show_default="one per core",
-    ),
-]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -62,43 +50,27 @@ def out(metavar: str, help: str, *, file: bool = False) -> Any:
 
 
 def read_params(
-    file: Path | None,
-    profile: str | None,
-    settings: list[str] | None,
-    model: "Model | None" = None,
+    file: Path | None, settings: list[str] | None, model: "Model | None" = None
 ) -> "Params":
-    """Parameters of `file` under `profile`; then `model` and `settings`, the KEY=VALUE of --set,
-    replace values."""
+    """Parameters of `file`; then `model` and `settings`, the KEY=VALUE of --set, replace values."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     from tpifu.params_file import default_file, load, override
 
-    params = load(file or default_file(), profile)
-    if model:
-        params = params.model_copy(update={"model": model})
     values = {}
     for setting in settings or []:
         key, equals, text = setting.partition("=")
         if not equals:
             raise ConfigError(f"--set {setting}: write KEY=VALUE, such as train.steps=100")
-        if key == "profile":
-            raise ConfigError(f"--set {setting}: choose a profile with --profile {text}")
         try:
             values[key] = YAML(typ="safe", pure=True).load(text)
         except (YAMLError, ValueError) as error:
             raise ConfigError(f"--set {setting}: the value is not valid YAML") from error
+    params = load(file or default_file(), values.get("profile"))
+    if model:
+        params = params.model_copy(update={"model": model})
     return override(params, values, "command line")
-
-
-def check_pool(points: Path, name: str, wanted: int) -> None:
-    """ConfigError if `wanted` points a mesh, the parameter `name`, are more than are stored."""
-    from tpifu.shards.reader import Shards
-
-    metadata = Shards(points, "points").metadata
-    stored = metadata["near_surface"] + metadata["uniform"]
-    if wanted > stored:
-        raise ConfigError(f"{name} is {wanted}, but {points} holds {stored} points a mesh")
 
 
 def warn_of_light(folder: Path, model: "TrainedModel", images: "Lighting | None") -> None:

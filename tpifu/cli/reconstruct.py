@@ -41,7 +41,6 @@ def reconstruct(
         int | None, typer.Option(min=0, help="View of the shards.", show_default="0")
     ] = None,
     params: options.ParamsFile = None,
-    profile: options.Profile = None,
     settings: options.Settings = None,
     largest: Annotated[
         bool, typer.Option("--largest", help="Keep only the largest connected part.")
@@ -62,7 +61,7 @@ def reconstruct(
     device: options.Device = None,
 ) -> None:
     """Reconstruct the meshes of a clip. An interrupted run resumes: repeat the command."""
-    chosen = options.read_params(params, profile, settings)
+    chosen = options.read_params(params, settings)
 
     from tpifu.geometry.mesh_files import SUFFIXES, save_mesh
     from tpifu.model.folder import device_from, load_model

@@ -41,15 +41,13 @@ def render_clip(
     ] = "mass",
     split: Annotated[Literal["train", "test"], typer.Option(help="Split of the clip.")] = "test",
     params: options.ParamsFile = None,
-    profile: options.Profile = None,
     settings: options.Settings = None,
-    jobs: options.Jobs = None,
     png: Annotated[
         bool, typer.Option("--png", help="Also write images: DIR/png/vVIEW/FRAME_MESH.png.")
     ] = False,
 ) -> None:
     """Render the meshes of a clip and label points, for `tpifu eval` and `tpifu train`."""
-    chosen = options.read_params(params, profile, settings)
+    chosen = options.read_params(params, settings)
     if out.exists():
         raise DataError(f"{out}: exists already: choose another --out, or delete it")
 
@@ -78,7 +76,6 @@ def render_clip(
     if reason := explain(chosen.render.backend, backend):
         print(reason, file=sys.stderr)
     host = environment()
-    jobs = jobs or host.jobs
     with cluster(host.dask), whole_folder(out) as scratch:
         data = DataFolder(scratch)
         write_meshes(data.meshes, [frames], metadata)
@@ -89,7 +86,7 @@ def render_clip(
             window=window,
             seed=chosen.seed,
             backend=backend,
-            jobs=jobs,
+            jobs=host.jobs,
         )
         write_points(
             data.meshes,
@@ -97,7 +94,7 @@ def render_clip(
             chosen.sample,
             half=window / 2,
             seed=chosen.seed,
-            jobs=jobs,
+            jobs=host.jobs,
         )
         if png:
             names = [f"{number:04d}_{path.stem}" for number, path in enumerate(meshes)]

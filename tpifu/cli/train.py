@@ -15,7 +15,6 @@ def train(
         Path, options.out("MODEL_DIR", "Folder for model.pt, loss.csv and config.yaml.")
     ],
     params: options.ParamsFile = None,
-    profile: options.Profile = None,
     settings: options.Settings = None,
     start: Annotated[
         Path | None,
@@ -39,7 +38,7 @@ def train(
     from tpifu.model.folder import device_from, load_model
 
     first = load_model(start, device_from("cpu")).config if start else None
-    chosen = options.read_params(params, profile, settings, model=first)
+    chosen = options.read_params(params, settings, model=first)
 
     from tpifu.params_file import environment
     from tpifu.shards.folder import DataFolder
@@ -49,7 +48,6 @@ def train(
     from tpifu.train.run import Machine, Run
 
     data, host = DataFolder(shards), environment()
-    options.check_pool(data.points, "train.points", chosen.train.points)
     run = Run(
         data=data,
         model=chosen.model,
@@ -58,7 +56,6 @@ def train(
         start=start,
     )
     scratch = out.resolve().parent / ".tpifu-train"
-    last: dict[str, float] = {}
     with (
         start_distributed(device_from(device)) as (processes, own),
         start_run(
@@ -70,11 +67,6 @@ def train(
             recorded=track and processes.is_main,
         ) as tracker,
     ):
-
-        def log(metrics: dict[str, float], step: int) -> None:
-            last.update(metrics)
-            tracker.log_metrics(metrics, step)
-
         machine = Machine(
             device=own,
             readers=host.readers,
@@ -83,9 +75,8 @@ def train(
             precision=host.precision,
             compiled=host.compile,
         )
-        fit(run, out, scratch, machine, log)
+        fit(run, out, scratch, machine, tracker.log_metrics)
     if processes.is_main:
         with suppress(OSError):  # other runs may have checkpoints there
             scratch.rmdir()
-        loss = f", last loss {last['loss']:.4g}" if last else ""
-        print(f"{out}/model.pt: {chosen.train.steps} steps{loss}")
+        print(f"{out}/model.pt: {chosen.train.steps} steps")
