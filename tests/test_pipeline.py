@@ -258,7 +258,7 @@ def test_any_number_of_workers_writes_the_same_data(whole, workers):
 
 
 @pytest.mark.slow
-def test_switching_the_source_runs_what_it_must_and_restores_the_rest(whole):
+def test_switching_sources_runs_two_stages_and_reuses_cached_results(whole):
     before = whole.run.lock()
     with serving() as server:
         skeleton, motion = asf_text().encode(), amc_text(walking(400)).encode()
@@ -347,7 +347,7 @@ def test_the_paper_profile_reruns_everything(whole):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("stage", "parameter", "environment", "told"),
+    ("stage", "parameter", "environment", "words"),
     [
         ("train", ("train.steps", 9), {}, "set profiles.laptop.train.steps instead"),
         ("train", ("model.neighborhood", 99), {}, "neighborhood is 99, but the longest train clip"),
@@ -356,7 +356,7 @@ def test_the_paper_profile_reruns_everything(whole):
         ("render", ("seed", 0), {"TPIFU_JOBS": "many"}, "TPIFU_JOBS: is 'many': "),
     ],
 )
-def test_a_wrong_setting_ends_in_one_line_that_names_it(whole, stage, parameter, environment, told):
+def test_a_wrong_setting_is_named_in_one_line(whole, stage, parameter, environment, words):
     name, value = parameter
     neighborhood = str(value) if name == "model.neighborhood" else "3"
     arguments = ["temporal", neighborhood, "1"] if stage == "train" else []
@@ -365,7 +365,7 @@ def test_a_wrong_setting_ends_in_one_line_that_names_it(whole, stage, parameter,
         output = whole.run(*command, code=2, TPIFU_TRACKING="off", **environment)
     (line,) = output.splitlines()
     assert line.startswith("error: ")
-    assert told in line
+    assert words in line
 
 
 @pytest.mark.slow

@@ -237,7 +237,7 @@ class Train(Parameters):
     shift: Share = 0.0
     """Maximum shift of the body, as a share of the free margin of the image. 1: up to the edge."""
     points: Annotated[int, Field(ge=2, multiple_of=2)] = 1000
-    """Points a window, half of them inside."""
+    """Points per window, half of them inside."""
     steps: Count = 44600
     """Training steps. 44600 are 100 epochs of 892 meshes at batch size 2."""
     schedule: Literal["constant", "cosine"] = "constant"
@@ -288,7 +288,7 @@ class Params(Parameters):
 class Environment(BaseModel):
     """Machine settings: the environment variables TPIFU_JOBS, TPIFU_DASK, and so on.
 
-    Only `precision`, `parts` and `compile` change results, by rounding. docs/scaling.md has more.
+    Only `precision`, `parts` and `compile` change results, by rounding. See docs/scaling.md.
     """
 
     model_config = ConfigDict(frozen=True, alias_generator=lambda name: f"TPIFU_{name.upper()}")

@@ -143,9 +143,9 @@ def _open_run(
 
 def _connect(root: Path) -> tuple["MlflowClient", str]:
     """A client, and the id of the experiment, which is created on first use."""
-    uri, artifacts = f"sqlite:///{root / 'mlflow.db'}", (root / "mlruns").as_uri()
-    if chosen := os.environ.get("MLFLOW_TRACKING_URI"):
-        uri, artifacts = chosen, None  # a server chooses the place of artifacts
+    own = f"sqlite:///{root / 'mlflow.db'}"
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or own
+    artifacts = (root / "mlruns").as_uri() if uri == own else None  # a server chooses the place
     for key, value in {
         # By default mlflow retries for minutes. These settings limit the wait to 20 s, less than
         # other ranks wait for the main process (tpifu.train.distributed.TIMEOUT).

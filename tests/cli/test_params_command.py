@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from helpers.command import done, refused, settings, tpifu
+from helpers.command import done, refused, settings
 
 from tpifu.config import Params, flatten
 from tpifu.params_file import load
@@ -69,25 +69,17 @@ def test_a_profile_a_file_and_single_values(tmp_path):
     ("options", "words"),
     [
         (settings("train.step=9"), "train.step: unknown parameter; the nearest are train.steps, "),
-        (settings("steps=9"), "steps: unknown parameter; the nearest are train.steps, "),
         (settings("train=9"), "train: unknown parameter; the nearest are "),
         (settings("train.steps"), "--set train.steps: write KEY=VALUE, such as train.steps=100"),
         (settings("train.steps=[1"), "--set train.steps=[1: the value is not valid YAML"),
         (settings("seed=2001-99-99"), "--set seed=2001-99-99: the value is not valid YAML"),
         (settings("train.steps=many"), "command line: train.steps: is 'many': input should be"),
-        (settings("train.steps=0"), "train.steps: is 0: input should be greater than or equal"),
         (settings("profile=huge"), "profile is 'huge'; profiles holds laptop, paper"),
         (["--params", "/nowhere/params.yaml"], "cannot be read"),
     ],
 )
 def test_a_wrong_parameter_is_one_line(options, words):
     assert words in refused("params", *options)
-
-
-def test_options_of_the_wrong_type_are_named(tmp_path):
-    result = tpifu("render", "mesh.obj", "-o", tmp_path, "--unit", "inch")
-    assert result.exit_code == 2
-    assert "--unit" in result.stderr
 
 
 def test_help_imports_no_heavy_module():

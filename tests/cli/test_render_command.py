@@ -97,13 +97,6 @@ def test_an_existing_folder_is_never_replaced(bodies, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_wrong_options_of_render(bodies, untouched):
-    line = refused("render", bodies[0], "-o", untouched, *settings("render.size=20"))
-    assert "render.size: is 20: input should be a multiple of 16" in line
-    line = refused("render", bodies[0], "-o", untouched, *settings("render.light=sun"))
-    assert "render.light: is 'sun'" in line
-
-
 def test_a_bug_keeps_its_traceback(bodies, untouched, monkeypatch):
     monkeypatch.setattr("tpifu.geometry.mesh_files.load_mesh", lambda *arguments, **options: 1 / 0)
     with pytest.raises(ZeroDivisionError):

@@ -36,14 +36,7 @@ def evaluate_model(
     trained = load_model(model, device_from(device))
     options.warn_of_light(data.views, trained, Lighting.of(Shards(data.views, "views").metadata))
     with cluster(host.dask):
-        metrics = evaluate(
-            trained,
-            data,
-            chosen.evaluate,
-            chosen.seed,
-            out,
-            jobs=host.jobs,
-        )
+        metrics = evaluate(trained, data, chosen.evaluate, chosen.seed, out, jobs=host.jobs)
     if out:
         write_json(out / "metrics.json", metrics)
     if as_json:
@@ -53,7 +46,7 @@ def evaluate_model(
 
 
 def _print_table(metrics: dict[str, Any], measures: tuple[str, ...]) -> None:
-    """Print the result of `evaluate`: one row a measure, one column a split."""
+    """Print the result of `evaluate`: one row per measure, one column per split."""
     from rich.console import Console
     from rich.table import Table
 

@@ -45,7 +45,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 
 
 def out(metavar: str, help: str, *, file: bool = False) -> Any:
-    """The option --out: a folder or, with `file`, either."""
+    """The option --out. It names a folder; with `file`, a file or a folder."""
     return typer.Option("--out", "-o", metavar=metavar, file_okay=file, help=help)
 
 

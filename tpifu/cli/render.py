@@ -103,7 +103,7 @@ def render_clip(
 
 
 def _check_size(path: Path, mesh: "Mesh", views: int, window: float, origin: str) -> None:
-    """DataError if `mesh` does not fit the window in every view, or is no person's size."""
+    """Raise DataError if `mesh` does not fit the window in every view or has no person's size."""
     import numpy as np
 
     from tpifu.geometry.camera import calibration, project
@@ -126,7 +126,7 @@ def _check_size(path: Path, mesh: "Mesh", views: int, window: float, origin: str
 
 
 def _write_images(views: Path, out: Path, names: list[str]) -> None:
-    """Write the stored PNGs of one clip as files, one folder a view."""
+    """Write the stored PNGs of a clip as files, one folder per view."""
     from tpifu.shards.reader import Shards
 
     stored = Shards(views, "views")

@@ -48,13 +48,7 @@ def train(
     from tpifu.train.run import Machine, Run
 
     data, host = DataFolder(shards), environment()
-    run = Run(
-        data=data,
-        model=chosen.model,
-        train=chosen.train,
-        seed=chosen.seed,
-        start=start,
-    )
+    run = Run(data=data, model=chosen.model, train=chosen.train, seed=chosen.seed, start=start)
     scratch = out.resolve().parent / ".tpifu-train"
     with (
         start_distributed(device_from(device)) as (processes, own),
