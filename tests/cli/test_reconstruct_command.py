@@ -128,6 +128,6 @@ def test_wrong_options_of_reconstruct(trip, untouched):
     assert ".glb, .obj, .ply, .stl" in line
     assert "the same name" in refused(*command, image, image, "-o", untouched)
     line = refused(*command, image, "-o", trip.model / "loss.csv")
-    assert "cannot write a mesh as .csv" in line
+    assert "unknown mesh format '.csv'" in line
     line = refused(*command, image, "-o", untouched, *settings("evaluate.resolution=4"))
     assert "evaluate.resolution: is 4" in line

@@ -63,15 +63,13 @@ def reconstruct(
     """Reconstruct the meshes of a clip. An interrupted run resumes: repeat the command."""
     chosen = options.read_params(params, settings)
 
-    from tpifu.geometry.mesh_files import SUFFIXES, save_mesh
+    from tpifu.geometry.mesh_files import save_mesh
     from tpifu.model.folder import device_from, load_model
     from tpifu.pictures.movies import write_pictures
     from tpifu.reconstruct.folder import Settings, exclusive, reconstruct_clip, reconstruct_frame
     from tpifu.reconstruct.inputs import holds_shards, read_pictures, read_shards
 
     single = bool(out.suffix) and not out.is_dir()
-    if single and out.suffix.lower() not in SUFFIXES:
-        raise DataError(f"{out}: cannot write a mesh as {out.suffix}: use {', '.join(SUFFIXES)}")
     from_shards = len(inputs) == 1 and holds_shards(inputs[0])
     if not from_shards and not (clip is None and view is None):
         raise ConfigError(
