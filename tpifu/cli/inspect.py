@@ -21,12 +21,8 @@ def inspect_shards(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="PICTURE.png",
-            dir_okay=False,
-            help="Also write a contact sheet: a few frames of each split.",
+        options.out(
+            "PICTURE.png", "Also write a contact sheet: a few frames of each split.", file=True
         ),
     ] = None,
     as_json: options.AsJson = False,
