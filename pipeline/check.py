@@ -1,11 +1,11 @@
 """Print the renderer that this machine will use. `make` runs it after the installation."""
 
-from tpifu.render.backend import choose_backend, explain
+from tpifu.render.backend import choose_backend
 
 
 def main() -> None:
-    backend = choose_backend("auto")
-    print(explain("auto", backend) or f"rendering with {backend}")
+    _, line = choose_backend("auto")
+    print(line)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,13 @@ from pipeline.machine import scheduler
 from tpifu.errors import exit_on_error
 from tpifu.parallel import cluster
 from tpifu.prepare.views import write_views
-from tpifu.render.backend import choose_backend, explain
+from tpifu.render.backend import choose_backend
 
 
 def main() -> None:
     params, jobs = layout.params(), machine.jobs()
-    backend = choose_backend(params.render.backend)
-    if reason := explain(params.render.backend, backend):
-        print(reason, file=sys.stderr)
+    backend, line = choose_backend(params.render.backend)
+    print(line, file=sys.stderr)
     write_views(
         DATA.meshes,
         DATA.views,

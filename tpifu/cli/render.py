@@ -65,7 +65,7 @@ def render_clip(
     from tpifu.geometry.mesh_files import load_mesh
     from tpifu.prepare.points import write_points
     from tpifu.prepare.views import write_views
-    from tpifu.render.backend import choose_backend, explain
+    from tpifu.render.backend import choose_backend
     from tpifu.shards.folder import DataFolder
     from tpifu.shards.meshes import MeshFrame, write_meshes
 
@@ -80,9 +80,8 @@ def render_clip(
         "provenance": {"source": "files", "licence": "your own", "citation": ""},
         "units": f"metres, y up, {ORIGINS[origin]}",
     }
-    backend = choose_backend(chosen.render.backend)
-    if reason := explain(chosen.render.backend, backend):
-        print(reason, file=sys.stderr)
+    backend, line = choose_backend(chosen.render.backend)
+    print(line, file=sys.stderr)
     jobs = jobs or joblib.cpu_count()
     # Older folders are replaced only after all new ones are complete.
     fresh = out / ".fresh"

@@ -13,33 +13,26 @@ Backend = Literal["pyrender", "embree"]
 _SOFTWARE_RENDERERS = ("llvmpipe", "softpipe", "swiftshader", "swrast", "software")
 
 
-def choose_backend(requested: Literal["auto", "pyrender", "embree"]) -> Backend:
-    """The backend for a setting. `auto` selects Pyrender if OpenGL has a GPU, else Embree, which is
-    faster on a CPU (benchmarks/render.py).
+def choose_backend(requested: Literal["auto", "pyrender", "embree"]) -> tuple[Backend, str]:
+    """The backend for a setting, and a line to print about it. `auto` selects Pyrender if OpenGL
+    has a GPU, else Embree, which is faster on a CPU (benchmarks/render.py).
 
     Raises ConfigError if Pyrender is requested by name but OpenGL is unavailable.
     """
     if requested == "embree":
-        return "embree"
+        return "embree", "rendering with Embree"
     renderer = opengl_renderer()
     if requested == "auto":
-        on_cpu = renderer is None or any(name in renderer.lower() for name in _SOFTWARE_RENDERERS)
-        return "embree" if on_cpu else "pyrender"
+        if renderer is None:
+            return "embree", "rendering with Embree: no usable OpenGL/EGL was found"
+        if any(name in renderer.lower() for name in _SOFTWARE_RENDERERS):
+            return "embree", f"rendering with Embree: OpenGL has no GPU ({renderer})"
     if renderer is None:
         raise ConfigError(
             "render.backend is pyrender, but no OpenGL/EGL context can be created: "
             "apt-get install libegl1 libgl1, or set render.backend=embree"
         )
-    return "pyrender"
-
-
-def explain(requested: Literal["auto", "pyrender", "embree"], chosen: Backend) -> str | None:
-    """The line to print if `auto` selected Embree; otherwise None."""
-    if requested != "auto" or chosen != "embree":
-        return None
-    renderer = opengl_renderer()
-    reason = f"OpenGL has no GPU ({renderer})" if renderer else "no usable OpenGL/EGL was found"
-    return f"rendering with Embree: {reason}"
+    return "pyrender", f"rendering with OpenGL ({renderer})"
 
 
 @functools.cache

@@ -44,17 +44,6 @@ SCHEMAS: dict[Kind, pa.Schema] = {
     ),
 }
 
-ENCODINGS: dict[Kind, dict[str, list[str]]] = {
-    "meshes": {
-        "use_dictionary": [name for name, _ in _KEY],
-        # Grouping bytes by significance: 15 % smaller, and faster to write and read.
-        "use_byte_stream_split": ["vertices.list.element"],
-    },
-    "views": {"use_dictionary": [name for name, _ in _KEY]},
-    "points": {"use_dictionary": [name for name, _ in _KEY]},
-}
-"""Options of ParquetWriter."""
-
 Group = list[dict[str, Any]]
 """The rows of one row group."""
 

@@ -17,7 +17,6 @@ from tpifu.dataset.augment import Augmentation
 from tpifu.dataset.steps import Share, TrainingSteps
 from tpifu.dataset.windows import Windows
 from tpifu.errors import ConfigError, Stopped
-from tpifu.shards.reader import has_split
 from tpifu.train.batches import read_batches
 from tpifu.train.checkpoints import Checkpoints
 from tpifu.train.clock import Clock
@@ -79,7 +78,7 @@ def _open_data(run: Run, machine: Machine) -> tuple[TrainingSteps, Windows | Non
         share=Share(rank=processes.rank, world_size=processes.world_size, parts=machine.parts),
     )
     held_out = None
-    if train.validate_every and has_split(data.points, "validation"):
+    if train.validate_every and "validation" in windows.points.index["split"]:
         held_out = Windows(data.views, data.points, "validation", *frames)
     camera = windows.views.metadata
     if problem := run.model.hourglass.size_error(camera["size"]):
