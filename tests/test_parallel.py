@@ -32,11 +32,11 @@ def fail_at_3(number: int) -> int:
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-@pytest.mark.parametrize("done", [0, 4, 10])
-def test_results_are_in_order_without_the_items_done(jobs, done, monkeypatch):
+@pytest.mark.parametrize("count", [0, 6, 10])
+def test_results_are_in_order(jobs, count, monkeypatch):
     monkeypatch.setattr("tpifu.parallel._ROUND_ITEMS", 2)
-    found = list(parallel_map(square, list(range(10)), jobs=jobs, label="x", done=done))
-    assert found == [number**2 for number in range(done, 10)]
+    found = list(parallel_map(square, list(range(count)), jobs=jobs, label="x"))
+    assert found == [number**2 for number in range(count)]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

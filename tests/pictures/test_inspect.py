@@ -25,7 +25,7 @@ from tpifu.pictures.contact_sheet import (
 from tpifu.pictures.tiles import TILE
 from tpifu.shards.reader import Shards
 from tpifu.shards.schema import SPLITS, VERSION
-from tpifu.shards.writer import write
+from tpifu.shards.writer import ShardWriter
 
 KINDS = ("meshes", "views", "points")
 
@@ -191,7 +191,9 @@ def test_what_is_no_shard_is_one_line(tiny, tmp_path):
 def test_older_shards_are_one_line(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr("tpifu.shards.writer.VERSION", VERSION - 1)
     row = dict.fromkeys(("sequence", "clip"), "a") | {"split": "train", "view": 0, "frame": 0}
-    write(tmp_path / "views", "views", [[row]], {})
+    writer = ShardWriter(tmp_path / "views", "views", {})
+    writer.add([[row]])
+    writer.finish()
     monkeypatch.undo()
     for folder in (tmp_path, tmp_path / "views"):
         with pytest.raises(

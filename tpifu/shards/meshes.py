@@ -136,8 +136,8 @@ _Faces = list[tuple[Int32[np.ndarray, "f 3"], Int8[np.ndarray, " v"] | None]]
 def _faces(folder: Path) -> _Faces:
     """Faces and joints of each topology of a `meshes` folder."""
     path = folder / _FACES_NAME
-    with readable(path):
-        table = pq.read_table(path, use_threads=False)
+    with readable(path), mapped(path) as file:
+        table = file.read(use_threads=False)
     return [
         (value(faces).reshape(-1, 3), value(joints))
         for faces, joints in zip(table["faces"], table["joints"], strict=True)
