@@ -41,14 +41,6 @@ def test_a_small_sphere_appears_at_the_projection_of_its_centre(ball, backend, y
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_yaw_90_turns_the_front_to_the_right(ball, backend):
-    # A point in front of the body (+z) is at the right edge (+x) at yaw 90.
-    front, right = draw(ball(0.1, (0, 0, 0.96)), backend, yaws=[0, 90], size=64)
-    np.testing.assert_allclose(centre_of(front[..., 1]), [32, 32], atol=0.2)
-    np.testing.assert_allclose(centre_of(right[..., 1]), [32 + 0.96 * 25, 32], atol=0.2)
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_shade_is_lambert_from_the_camera(ball, backend):
     (image,) = draw(ball(1.0), backend, size=128)
     grey, mask = image[..., 0], image[..., 1]

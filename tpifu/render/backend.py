@@ -10,6 +10,10 @@ from tpifu.errors import ConfigError
 
 Backend = Literal["pyrender", "embree"]
 
+if sys.platform == "linux":
+    # EGL needs no display; Pyrender's default opens a window. PyOpenGL reads this at its import.
+    os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
+
 _SOFTWARE_RENDERERS = ("llvmpipe", "softpipe", "swiftshader", "swrast", "software")
 
 
@@ -46,7 +50,6 @@ def opengl_renderer() -> str | None:
     try:
         done = subprocess.run(
             [sys.executable, "-c", probe],
-            env=opengl_platform() | os.environ,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -56,9 +59,3 @@ def opengl_renderer() -> str | None:
     except subprocess.TimeoutExpired:
         return None
     return done.stdout.strip() or "unknown" if done.returncode == 0 else None
-
-
-def opengl_platform() -> dict[str, str]:
-    """Environment variables that select EGL, which needs no display. Pyrender's default opens a
-    window."""
-    return {"PYOPENGL_PLATFORM": "egl"} if sys.platform == "linux" else {}

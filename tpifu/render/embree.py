@@ -58,10 +58,6 @@ def _covered(
         end = np.floor(np.maximum(np.maximum(a, b), c) - 0.49) + 1
         spans.append([edge.clip(0, size).astype(np.int32) for edge in (first, end)])
     (left, right), (top, bottom) = spans
-    some = np.flatnonzero((left < right) & (top < bottom))
-    if not len(some):
-        return some, some
-    left, right, top, bottom = (edge[some] for edge in (left, right, top, bottom))
     x, y = left.min(), top.min()
     wide, high = right.max() - x + 1, bottom.max() - y + 1
     # Each box adds +1 and -1 at its four corners; sums over rows and columns count the boxes.
@@ -69,8 +65,8 @@ def _covered(
     more = np.bincount(np.concatenate([begins + left, ends + right]), minlength=high * wide)
     less = np.bincount(np.concatenate([begins + right, ends + left]), minlength=high * wide)
     count = np.subtract(more, less, dtype=np.int32, casting="unsafe").reshape(high, wide)
-    covering = count.cumsum(axis=0, dtype=np.int32).cumsum(axis=1, dtype=np.int32)
-    covered = np.flatnonzero(covering.ravel() > 0).astype(np.int32)
+    boxes = count.cumsum(axis=0, dtype=np.int32).cumsum(axis=1, dtype=np.int32)
+    covered = np.flatnonzero(boxes.ravel() > 0).astype(np.int32)
     rows = covered // wide
     return rows + y, covered - rows * wide + x
 
