@@ -14,7 +14,8 @@ from tpifu.render.backend import choose_backend
 def main() -> None:
     params, jobs = layout.params(), machine.jobs()
     backend, line = choose_backend(params.render.backend)
-    print(line, file=sys.stderr)
+    if line:
+        print(line, file=sys.stderr)
     write_views(
         DATA.meshes,
         DATA.views,

@@ -81,7 +81,8 @@ def render_clip(
         "units": f"metres, y up, {ORIGINS[origin]}",
     }
     backend, line = choose_backend(chosen.render.backend)
-    print(line, file=sys.stderr)
+    if line:
+        print(line, file=sys.stderr)
     jobs = jobs or joblib.cpu_count()
     # Older folders are replaced only after all new ones are complete.
     fresh = out / ".fresh"

@@ -17,25 +17,28 @@ if sys.platform == "linux":
 _SOFTWARE_RENDERERS = ("llvmpipe", "softpipe", "swiftshader", "swrast", "software")
 
 
-def choose_backend(requested: Literal["auto", "pyrender", "embree"]) -> tuple[Backend, str]:
-    """The backend for a setting, and a line to print about it. `auto` selects Pyrender if OpenGL
-    has a GPU, else Embree, which is faster on a CPU (benchmarks/render.py).
+def choose_backend(
+    requested: Literal["auto", "pyrender", "embree"],
+) -> tuple[Backend, str | None]:
+    """The backend for a setting, and for `auto` a line that explains the choice. `auto` selects
+    Pyrender if OpenGL has a GPU, else Embree, which is faster on a CPU (benchmarks/render.py).
 
     Raises ConfigError if Pyrender is requested by name but OpenGL is unavailable.
     """
     if requested == "embree":
-        return "embree", "rendering with Embree"
+        return "embree", None
     renderer = opengl_renderer()
-    if requested == "auto":
+    if requested == "pyrender":
         if renderer is None:
-            return "embree", "rendering with Embree: no usable OpenGL/EGL was found"
-        if any(name in renderer.lower() for name in _SOFTWARE_RENDERERS):
-            return "embree", f"rendering with Embree: OpenGL has no GPU ({renderer})"
+            raise ConfigError(
+                "render.backend is pyrender, but no OpenGL/EGL context can be created: "
+                "apt-get install libegl1 libgl1, or set render.backend=embree"
+            )
+        return "pyrender", None
     if renderer is None:
-        raise ConfigError(
-            "render.backend is pyrender, but no OpenGL/EGL context can be created: "
-            "apt-get install libegl1 libgl1, or set render.backend=embree"
-        )
+        return "embree", "rendering with Embree: no usable OpenGL/EGL was found"
+    if any(name in renderer.lower() for name in _SOFTWARE_RENDERERS):
+        return "embree", f"rendering with Embree: OpenGL has no GPU ({renderer})"
     return "pyrender", f"rendering with OpenGL ({renderer})"
 
 
