@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent
 
 
 def digest(*contents: Path | bytes) -> str:
-    """SHA-256 of files, bytes and whole folders, in this order. File names do not count.
+    """SHA-256 of files, bytes and whole folders, in the given order. File names do not count.
 
     A path that does not exist counts as an empty folder.
     """

@@ -15,7 +15,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _ROUND_ITEMS = 32
-"""Most items per process that are computed or wait to be consumed."""
+"""Maximum number of items per process that are computed ahead of the consumer."""
 _TIMEOUT = 20
 """Seconds to wait for a Dask scheduler."""
 

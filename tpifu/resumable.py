@@ -1,8 +1,8 @@
 """Clips to a folder of shards in parallel. An interrupted call resumes from the last whole shard.
 
-Finished shards wait in `.NAME.part` beside the folder, because DVC empties outputs before a stage
-runs. A repeated call reuses them if its settings, inputs and code are equal, else deletes them. The
-folder appears whole, with the same bytes as without an interruption.
+Finished shards are kept in `.NAME.part` beside the folder, because DVC empties outputs before a
+stage runs. A repeated call reuses them if its settings, inputs and code are equal, and otherwise
+deletes them. The folder appears whole, with the same bytes as without an interruption.
 """
 
 import hashlib

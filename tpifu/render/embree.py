@@ -27,8 +27,8 @@ def embree_views(
         rows, columns = _covered(ndc_to_pixel(vertices, size, size), corners, size)
         if not len(rows):
             continue
-        # Rays in world coordinates, so that all views share a scene. Their origins are in front of
-        # the body. The camera is linear, so they are sums over axes.
+        # Rays are in world coordinates, so that all views share a scene. They start in front of the
+        # body. The camera is linear, so an origin is the sum of a term for x and a term for y.
         inverse = np.linalg.inv(calib[:, :3])
         in_front = inverse @ ([0, 0, vertices[:, 2].max() + 0.1] - calib[:, 3])
         across, down = x * inverse[:, 0], y * inverse[:, 1] + in_front

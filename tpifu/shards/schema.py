@@ -37,7 +37,7 @@ SCHEMAS: dict[Kind, pa.Schema] = {
         [
             *_KEY,
             ("frame", pa.int32()),
-            ("points", pa.binary()),  # `pack_codes`, in steps of metadata `point_step` metres
+            ("points", pa.binary()),  # `pack_codes`, in steps of `point_step` metres (metadata)
             ("inside", pa.binary()),  # one bit per point, highest bit first
             ("grid", pa.binary()),  # HELD_OUT splits: one bit per cell, x slowest; else null
         ]
