@@ -7,14 +7,14 @@ from tpifu.errors import exit_on_error
 from tpifu.parallel import cluster
 from tpifu.params_file import environment
 from tpifu.prepare.views import write_views
-from tpifu.render.backend import choose_backend, explain
+from tpifu.render.backend import choose_backend
 
 
 def main() -> None:
     params = load_params()
-    backend = choose_backend(params.render.backend)
-    if reason := explain(params.render.backend, backend):
-        print(reason, file=sys.stderr)
+    backend, line = choose_backend(params.render.backend)
+    if line:
+        print(line, file=sys.stderr)
     write_views(
         DATA.meshes,
         DATA.views,

@@ -16,7 +16,7 @@ from tpifu.evaluate.rows import over_views, summary
 from tpifu.evaluate.shown import sequence_frames, spread_frames
 from tpifu.geometry.camera import project
 from tpifu.geometry.grid import cell_centres
-from tpifu.geometry.inside import grid_occupancy
+from tpifu.geometry.inside import Inside
 from tpifu.geometry.mesh import Mesh
 from tpifu.measures.names import MEASURES, SHARES
 from tpifu.measures.points import point_metrics, volumetric_iou
@@ -127,7 +127,7 @@ def test_the_volumetric_iou_is_that_of_the_uniform_grid_at_the_models_level(tiny
     ball = np.linalg.norm(axes, axis=0) < 0.5
     for row in over_views([row for clip in measured(ball_model, tiny) for row in clip.rows]):
         at = reader.clip("test", row["clip"])[row["frame"]]
-        truth = grid_occupancy(reader.read([at])[0].mesh, 12, 1.28)
+        truth = Inside(reader.read([at])[0].mesh).grid(12, 1.28)
         assert row["volumetric_iou"] == pytest.approx(volumetric_iou(ball, truth))
         assert 0.2 < row["volumetric_iou"] < 1
 

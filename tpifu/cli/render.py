@@ -57,7 +57,7 @@ def render_clip(
     from tpifu.params_file import environment
     from tpifu.prepare.points import write_points
     from tpifu.prepare.views import write_views
-    from tpifu.render.backend import choose_backend, explain
+    from tpifu.render.backend import choose_backend
     from tpifu.shards.folder import DataFolder
     from tpifu.shards.meshes import MeshFrame, write_meshes
 
@@ -72,9 +72,9 @@ def render_clip(
         "provenance": {"source": "files", "licence": "your own", "citation": ""},
         "units": f"metres, y up, {ORIGINS[origin]}",
     }
-    backend = choose_backend(chosen.render.backend)
-    if reason := explain(chosen.render.backend, backend):
-        print(reason, file=sys.stderr)
+    backend, line = choose_backend(chosen.render.backend)
+    if line:
+        print(line, file=sys.stderr)
     host = environment()
     with cluster(host.dask), whole_folder(out) as scratch:
         data = DataFolder(scratch)
