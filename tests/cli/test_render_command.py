@@ -4,11 +4,11 @@ import re
 import numpy as np
 import pytest
 import trimesh
-from helpers.clip import FRAMES, RENDER, VIEWS, body
+from helpers.clip import FRAMES, RENDER, SIZE, VIEWS, body
 from helpers.command import done, refused, settings, tpifu
 from PIL import Image
 
-from tpifu.shards.coding import decode_png
+from tpifu.shards.coding import decode_png, dequantise
 from tpifu.shards.reader import Shards
 
 
@@ -102,6 +102,24 @@ def test_bodies_slightly_beyond_the_window_are_cropped_with_a_warning(tmp_path):
     assert "does not fit the window of 2.56 m" in refused(
         *command[:3], tmp_path / "no", *command[4:]
     )
+
+
+def test_image_labels_and_near_points_agree_on_a_polygon_that_is_not_convex(tmp_path):
+    outline = [(-5, -7), (5, -7), (5, 8), (3, 8), (3, -3), (-3, -3), (-3, 8), (-5, 8)]
+    lines = [f"v {x / 10} {y / 10} {z}" for z in (-0.15, 0.15) for x, y in outline]
+    lines += ["f 9 10 11 12 13 14 15 16", "f 8 7 6 5 4 3 2 1"]
+    lines += [f"f {i + 1} {(i + 1) % 8 + 1} {(i + 1) % 8 + 9} {i + 9}" for i in range(8)]
+    (tmp_path / "u.obj").write_text("\n".join(lines))
+    done("render", tmp_path / "u.obj", "-o", tmp_path / "out", "--origin", "file", *RENDER)
+    (front, _) = Shards(tmp_path / "out" / "views", "views").read(range(2), ["image"])
+    mask = decode_png(front["image"])[..., 1]
+    pixel = {place: round((place + 1.28) / 2.56 * SIZE) for place in (-0.4, 0, 0.4)}
+    row = SIZE - 1 - round((0.5 + 1.28) / 2.56 * SIZE)
+    assert [mask[row, pixel[x]] for x in (-0.4, 0, 0.4)] == [255, 0, 255]
+    (stored,) = Shards(tmp_path / "out" / "points", "points").read([0], ["points"])
+    near = dequantise(np.frombuffer(stored["points"], "<i2").reshape(-1, 3))[:150]
+    between = (np.abs(near[:, 0]) < 0.15) & (near[:, 1] > 0) & (near[:, 1] < 0.6)
+    assert not between.any()  # sigma is 5 cm, the surface is 15 cm away
 
 
 @pytest.fixture

@@ -1,10 +1,15 @@
-"""Features of glTF 2.0 that change a mesh and that trimesh does not read."""
+"""Reader of glTF 2.0: features that change a mesh are read, or rejected by name."""
 
 import json
+import logging
 import struct
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tpifu.errors import DataError
+from tpifu.import_mesh.polygons import Surface
 
 HARMLESS = ("KHR_materials_", "KHR_texture_", "KHR_lights_", "KHR_xmp", "EXT_texture_", "EXT_light")
 """Prefixes of extensions that change no vertex and no face."""
@@ -16,12 +21,26 @@ CHANGE_MESHES = {
 require them."""
 
 
-def count_triangles(data: bytes) -> int:
-    """The number of triangles in the scene of .glb or .gltf data.
+def read_gltf(path: Path) -> Surface:
+    """Vertices and faces of the scene of a .glb or .gltf file, read by trimesh.
 
     Raises DataError for a feature that trimesh ignores, with what to do.
     """
-    gltf = _document(data)
+    import trimesh
+
+    logging.getLogger("trimesh").setLevel(logging.CRITICAL)  # errors are one line
+    expected = _count_triangles(_document(path.read_bytes()))
+    loaded = trimesh.load_mesh(path, process=False, skip_materials=True)
+    vertices, faces = np.asarray(loaded.vertices, np.float64), np.asarray(loaded.faces, np.int64)
+    if len(faces) != expected:
+        raise DataError(f"trimesh reads only {len(faces)} of its {expected} triangles")
+    if (last := faces.max(initial=-1)) >= len(vertices):
+        raise DataError(f"a face uses vertex {last + 1}, the file has {len(vertices)}")
+    return vertices, faces
+
+
+def _count_triangles(gltf: dict[str, Any]) -> int:
+    """The number of triangles in the scene. Raises DataError for a feature that is not read."""
     version = gltf["asset"]["version"]
     if not version.startswith("2."):
         raise DataError(f"is glTF {version}; export glTF 2.0")

@@ -6,13 +6,16 @@ import numpy as np
 
 from tpifu.errors import DataError
 from tpifu.geometry.mesh import Mesh
-from tpifu.import_mesh.gltf import count_triangles
+from tpifu.import_mesh.gltf import read_gltf
 from tpifu.import_mesh.ply import read_ply
-from tpifu.import_mesh.polygons import Surface, read_obj, read_off
+from tpifu.import_mesh.polygons import Surface, read_obj, read_off, read_stl
 from tpifu.import_mesh.solid import centre_of_mass, closed_surface
 
-SUFFIXES = (".glb", ".gltf", ".obj", ".off", ".ply", ".stl")
-POLYGONS = {".obj": read_obj, ".off": read_off, ".ply": read_ply}
+READERS = {
+    **{".glb": read_gltf, ".gltf": read_gltf, ".obj": read_obj},
+    **{".off": read_off, ".ply": read_ply, ".stl": read_stl},
+}
+SUFFIXES = tuple(READERS)
 
 
 def load_mesh(path: Path, *, scale: float = 1.0, centred: bool = True, up: str = "y") -> Mesh:
@@ -37,24 +40,13 @@ def load_mesh(path: Path, *, scale: float = 1.0, centred: bool = True, up: str =
 
 def _read(path: Path) -> Surface:
     """Vertices and triangles as the file stores them."""
-    import trimesh
-
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
         known = ", ".join(SUFFIXES)
-        raise DataError(f"unknown mesh format '{suffix}'; export one of {known}")
+        raise DataError(f"unknown mesh format '{path.suffix}'; export one of {known}")
     try:
-        if suffix in POLYGONS:
-            return POLYGONS[suffix](path.read_bytes())
-        expected = count_triangles(path.read_bytes()) if suffix in (".glb", ".gltf") else None
-        loaded = trimesh.load_mesh(path, process=False, skip_materials=True)
+        return reader(path)
     except DataError:
         raise
-    except Exception as error:  # each parser raises its own kinds
+    except Exception as error:  # broken files raise many kinds
         raise DataError(f"cannot read this mesh ({' '.join(str(error).split())})") from error
-    vertices, faces = np.asarray(loaded.vertices, np.float64), np.asarray(loaded.faces, np.int64)
-    if expected not in (None, len(faces)):
-        raise DataError(f"trimesh reads only {len(faces)} of its {expected} triangles")
-    if (last := faces.max(initial=-1)) >= len(vertices):
-        raise DataError(f"a face uses vertex {last + 1}, the file has {len(vertices)}")
-    return vertices, faces

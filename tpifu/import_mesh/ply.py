@@ -1,5 +1,7 @@
 """Reader of PLY files: ASCII or binary, in either byte order."""
 
+from pathlib import Path
+
 import numpy as np
 from jaxtyping import Float
 
@@ -19,9 +21,9 @@ Properties = dict[str, list[str]]
 Rows = list[list[float]]
 
 
-def read_ply(data: bytes) -> Surface:
+def read_ply(path: Path) -> Surface:
     """Vertices and faces; other elements and properties are ignored."""
-    header, _, body = data.partition(b"end_header")
+    header, _, body = path.read_bytes().partition(b"end_header")
     if not header.startswith(b"ply"):
         raise ValueError("the first word is not ply")
     counts: dict[str, int] = {}

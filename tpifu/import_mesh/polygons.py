@@ -1,7 +1,8 @@
-"""Polygons as triangles, and readers of the mesh formats that store polygons: OBJ and OFF."""
+"""Readers of OBJ, OFF and STL, and the triangulation of polygons."""
 
 import re
 from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -11,15 +12,17 @@ from tpifu.errors import DataError
 
 Surface = tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]
 """Vertices and triangles."""
+LARGEST = 1e9
+"""Bound of valid coordinates, in any unit."""
 CURVED = ("bzp", "bsp", "cstype", "curv", "curv2", "surf")
 """OBJ's keywords of curves and curved surfaces."""
 
 
-def read_obj(data: bytes) -> Surface:
+def read_obj(path: Path) -> Surface:
     """Vertices and faces of all objects and materials; lines, points and textures are ignored."""
     vertices: list[list[float]] = []
     polygons: list[list[int]] = []
-    for number, line in enumerate(text_of(data).replace("\\\n", " ").split("\n"), 1):
+    for number, line in enumerate(_text(path).replace("\\\n", " ").split("\n"), 1):
         keyword, *words = line.partition("#")[0].split() or [""]
         try:
             if keyword == "v":
@@ -36,9 +39,9 @@ def read_obj(data: bytes) -> Surface:
     return surface(vertices, polygons)
 
 
-def read_off(data: bytes) -> Surface:
+def read_off(path: Path) -> Surface:
     """Vertices and faces; colours and normals are ignored."""
-    rows = [line.partition("#")[0].split() for line in text_of(data).split("\n")]
+    rows = [line.partition("#")[0].split() for line in _text(path).split("\n")]
     rows = [row for row in rows if row]
     if not rows or not re.fullmatch("(ST)?C?N?OFF", rows[0].pop(0)):
         raise ValueError("the first word is not OFF")
@@ -53,8 +56,24 @@ def read_off(data: bytes) -> Surface:
     )
 
 
-def text_of(data: bytes) -> str:
+def read_stl(path: Path) -> Surface:
+    """Triangles of all solids of a binary or ASCII file; the file's normals are ignored."""
+    data = path.read_bytes()
+    if len(data) == 84 + 50 * int.from_bytes(data[80:84], "little"):
+        row = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
+        corners = np.frombuffer(data, row, offset=84)["corners"].reshape(-1, 3)
+    else:
+        words = _text(path).lower().split()
+        if words[:1] != ["solid"] or words.count("vertex") != 3 * words.count("endfacet"):
+            raise ValueError("neither a binary file of the stated length nor a complete ASCII file")
+        vertices = [words[n + 1 : n + 4] for n, word in enumerate(words) if word == "vertex"]
+        corners = np.array(vertices).reshape(-1, 3)
+    return corners.astype(np.float64), np.arange(len(corners)).reshape(-1, 3)
+
+
+def _text(path: Path) -> str:
     """Text in UTF-8 or UTF-16, with or without a byte-order mark; line ends become newlines."""
+    data = path.read_bytes()
     utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
     text = data.decode("utf-16" if utf16 else "utf-8-sig", errors="replace")
     return text.replace("\r\n", "\n").replace("\r", "\n")
@@ -86,7 +105,7 @@ def _triangles(
     points: Float[np.ndarray, "v 3"], polygons: Int[np.ndarray, "p n"]
 ) -> Int[np.ndarray, "f 3"]:
     """Triangles of polygons with n corners, which need not be convex or flat."""
-    corners = points[polygons]
+    corners = np.nan_to_num(points[polygons]).clip(-LARGEST, LARGEST)  # rejected later
     # Project each polygon along the largest component of its normal, counter-clockwise.
     spokes = corners - corners[:, :1]
     normals = np.cross(spokes, np.roll(spokes, -1, axis=1)).sum(axis=1)

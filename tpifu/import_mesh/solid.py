@@ -6,7 +6,7 @@ from jaxtyping import Float, Int, Num
 from tpifu.errors import DataError
 from tpifu.geometry.inside import Inside
 from tpifu.geometry.mesh import Mesh, connected, watertight_error
-from tpifu.import_mesh.polygons import Surface
+from tpifu.import_mesh.polygons import LARGEST, Surface
 
 
 def closed_surface(vertices: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, "m 3"]) -> Surface:
@@ -19,9 +19,11 @@ def closed_surface(vertices: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, "m
         raise DataError("contains no triangles")
     used, faces = np.unique(_proper(faces), return_inverse=True)
     vertices, faces = vertices[used], faces.reshape(-1, 3)
-    broken = ~np.isfinite(vertices).all(axis=1)
+    broken = ~(np.abs(vertices) < LARGEST).all(axis=1)
     if broken.any():
-        raise DataError(f"vertex {used[broken.argmax()] + 1} is not finite; repair it")
+        first = broken.argmax()
+        where = ", ".join(f"{coordinate:g}" for coordinate in vertices[first])
+        raise DataError(f"vertex {used[first] + 1} lies at ({where}); repair or delete it")
     place = _groups(vertices)
     merged = _without_reverse(_proper(place[faces]))
     if copies := len(merged) - 1 - int(_groups(_rotated(merged)).max(initial=-1)):
