@@ -249,13 +249,24 @@ def joined(*meshes):
     return combined.vertices, combined.faces
 
 
-def test_degenerate_faces_folds_and_unused_vertices_are_dropped(load):
-    vertices = np.vstack([BOX.vertices, [[np.nan, 0, 0], [5, 5, 5], [0.2, 0.9, 0.1]]])
-    fold = [[0, 1, 2], [0, 2, 1]]
-    for faces in ([[0, 0, 1]], [[3, 3, 3]], fold):
-        mesh = load(obj(vertices, np.vstack([faces, BOX.faces])), "mesh.obj")
-        assert len(mesh.faces) - len(BOX.faces) in (0, len(fold))
-        assert (len(mesh.vertices), mesh.volume()) == (8, pytest.approx(BOX.volume, rel=1e-5))
+@pytest.mark.parametrize("faces", [[[0, 0, 1]], [[3, 3, 3]], [[0, 1, 8], [0, 8, 1]]])
+def test_degenerate_faces_folds_and_unused_vertices_are_dropped(load, faces):
+    vertices = np.vstack([BOX.vertices, [[5, 5, 5], [np.nan, 0, 0]]])
+    mesh = load(obj(vertices, np.vstack([faces, BOX.faces])), "mesh.obj")
+    assert (len(mesh.vertices), len(mesh.faces)) == (8, 12)
+    assert mesh.volume() == pytest.approx(BOX.volume, rel=1e-5)
+
+
+def test_a_part_without_thickness_is_dropped(load):
+    """It would be drawn, but it contains no point."""
+    card = raw(BOX.vertices * [1, 1, 0] + [1, 0, 0], BOX.faces)
+    for content, name in (
+        (raw(*joined(BOX, card)), "mesh.ply"),
+        (raw(*joined(card, BOX)), "mesh.stl"),
+    ):
+        mesh = load(content, name)
+        assert (len(mesh.vertices), len(mesh.faces)) == (8, 12)
+        np.testing.assert_allclose(mesh.vertices.max(axis=0), [0.2, 0.9, 0.1])
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ class _Numbers:
         return rows
 
     def _equal_rows(self, count: int, properties: Properties) -> dict[str, Rows]:
-        """As `rows`, a hundred times as fast; ValueError if lists have different lengths."""
+        """All rows at once. Raises ValueError if the lists have different lengths."""
         start = self._next
         first = self._row(properties)
         self._next = start

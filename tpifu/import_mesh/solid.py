@@ -15,15 +15,15 @@ def closed_surface(vertices: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, "m
     Coincident vertices are merged only if the surface is open otherwise. Raises DataError with the
     reason, and what to do, if the surface does not bound a volume.
     """
+    faces = _without_reverse(_proper(faces))
     if not len(faces):
         raise DataError("contains no triangles")
-    used, faces = np.unique(_proper(faces), return_inverse=True)
-    vertices, faces = vertices[used], faces.reshape(-1, 3)
-    broken = ~(np.abs(vertices) < LARGEST).all(axis=1)
-    if broken.any():
-        first = broken.argmax()
-        where = ", ".join(f"{coordinate:g}" for coordinate in vertices[first])
-        raise DataError(f"vertex {used[first] + 1} lies at ({where}); repair or delete it")
+    used = np.unique(faces)
+    broken = used[~(np.abs(vertices[used]) < LARGEST).all(axis=1)]
+    if len(broken):
+        where = ", ".join(f"{coordinate:g}" for coordinate in vertices[broken[0]])
+        raise DataError(f"vertex {broken[0] + 1} lies at ({where}); repair or delete it")
+    vertices, faces = _used(vertices, faces)
     place = _groups(vertices)
     merged = _without_reverse(_proper(place[faces]))
     if copies := len(merged) - 1 - int(_groups(_rotated(merged)).max(initial=-1)):
@@ -35,7 +35,13 @@ def closed_surface(vertices: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, "m
             raise DataError(f"is not watertight: {error}")
         _, first = np.unique(place, return_index=True)
         vertices, faces = vertices[first], merged
-    return vertices, _outward(vertices, faces)
+    return _used(vertices, _outward(vertices, faces))
+
+
+def _used(vertices: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, "f 3"]) -> Surface:
+    """The surface without vertices that no face uses."""
+    used, faces = np.unique(faces, return_inverse=True)
+    return vertices[used], faces.reshape(-1, 3)
 
 
 def _proper(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "g 3"]:
@@ -67,17 +73,23 @@ def _groups(rows: Num[np.ndarray, "n d"]) -> Int[np.ndarray, " n"]:
 
 def _outward(
     vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]
-) -> Int[np.ndarray, "f 3"]:
-    """Faces with inside-out parts flipped. An inverted part inside another part is a cavity."""
+) -> Int[np.ndarray, "g 3"]:
+    """Faces of the parts that have a volume, with inside-out parts flipped.
+
+    An inverted part inside another part is a cavity. Flat parts contain no point, but would be
+    drawn.
+    """
     volumes = tetrahedra(vertices[faces] - vertices.mean(axis=0))
-    if not volumes.any():
-        raise DataError("encloses no volume; give the surface a thickness")
     if volumes.sum() < 0:
         faces, volumes = faces[:, ::-1], -volumes
     edge = _groups(np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1))
     nodes = np.stack([np.arange(len(faces)).repeat(3), len(faces) + edge], axis=1)
-    part = connected(nodes, int(nodes.max()) + 1)[: len(faces)]
-    inverted = (np.bincount(part, volumes) < -1e-9 * volumes.sum())[part]
+    part = connected(nodes, int(nodes.max(initial=0)) + 1)[: len(faces)]
+    volume = np.bincount(part, volumes)[part]
+    solid = np.abs(volume) > 1e-12 * np.ptp(vertices, axis=0).max() ** 3
+    if not solid.any():
+        raise DataError("encloses no volume; give the surface a thickness")
+    faces, part, inverted = faces[solid], part[solid], volume[solid] < 0
     if not inverted.any():
         return faces
     around = Inside(Mesh(vertices, faces[~inverted]))
