@@ -7,12 +7,12 @@ from helpers.training import windows
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.winding import winding_number
 from tpifu.dataset.augment import Augmentation
 from tpifu.dataset.steps import Share, TrainingSteps
 from tpifu.dataset.windows import Windows, balanced_draw, window_frames
 from tpifu.errors import ConfigError, DataError
 from tpifu.geometry.camera import calibration, project
-from tpifu.geometry.inside import winding_number
 from tpifu.shards.coding import dequantise, unpack_bits, unpack_codes
 from tpifu.shards.meshes import MeshReader
 from tpifu.shards.reader import Shards

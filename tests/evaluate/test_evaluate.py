@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import trimesh
+from helpers.geometry import grid_points
 
 from tpifu.config import Evaluate, Lighting, flatten
 from tpifu.errors import DataError
@@ -16,8 +17,7 @@ from tpifu.evaluate.rows import over_views, summary
 from tpifu.evaluate.shown import Shown, read_shown, sequence_frames, spread_frames, write_shown
 from tpifu.files import write_json
 from tpifu.geometry.camera import project
-from tpifu.geometry.grid import grid_points
-from tpifu.geometry.inside import grid_occupancy
+from tpifu.geometry.inside import Inside
 from tpifu.geometry.mesh import Mesh
 from tpifu.measures.names import MEASURES, SHARES
 from tpifu.measures.points import point_metrics, volumetric_iou
@@ -124,7 +124,7 @@ def test_the_volumetric_iou_is_that_of_the_uniform_grid_at_the_models_level(tiny
     ball = (np.linalg.norm(centres, axis=1) < 0.5).reshape(12, 12, 12)
     for row in over_views([row for clip in measured(ball_model, tiny) for row in clip.rows]):
         at = reader.clip("test", row["clip"])[row["frame"]]
-        truth = grid_occupancy(reader.read([at])[0].mesh, 12, 1.28)
+        truth = Inside(reader.read([at])[0].mesh).grid(12, 1.28)
         assert row["volumetric_iou"] == pytest.approx(volumetric_iou(ball, truth))
         assert 0.2 < row["volumetric_iou"] < 1
 

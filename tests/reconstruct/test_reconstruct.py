@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from helpers.geometry import grid_points
 from scipy.ndimage import label
 
 from tpifu.errors import DataError
-from tpifu.geometry.grid import cell_centres, grid_points
+from tpifu.geometry.grid import cell_centres
 from tpifu.geometry.mesh import Mesh, largest_component, watertight_error
 from tpifu.geometry.mesh_files import save_mesh
 from tpifu.reconstruct.grid import evaluate_dense, evaluate_grid
