@@ -37,5 +37,4 @@ format: .venv/.ready
 	    "$(TORCH_INDEX)/torch/" 2>/dev/null; then index="--extra-index-url $(TORCH_INDEX)"; \
 	    else index=; echo "torch: from pip's own index ($(TORCH_INDEX) is unreachable)"; fi; \
 	    $(BIN)/pip install --quiet --disable-pip-version-check $$index -c constraints.txt -e '.[dev]'
-	@$(BIN)/python -m pipeline.check
 	@touch $@

@@ -1,6 +1,6 @@
 """Compare the speed of reading training batches with that of training; prints one JSON line.
 
-python benchmarks/dataset.py [--views data/views] [--points data/points]
+python benchmarks/dataset.py [--data data]
 
 Run it after dvc repro; it takes a minute. It uses one process, and the settings and the network of
 the profile in params.yaml.
@@ -26,33 +26,22 @@ import psutil
 import torch
 
 from tpifu.config import Model, Params
-from tpifu.dataset.augment import Augmentation
 from tpifu.dataset.steps import TrainingSteps
 from tpifu.dataset.windows import Windows
 from tpifu.model.pifu import PIFu
 from tpifu.params_file import load
+from tpifu.shards.folder import DataFolder
 from tpifu.train.optimizers import optimizers
 from tpifu.train.step import training_step
 
 EPOCHS, ROUNDS, CHUNK = 3, 9, 10
 
 
-def training_steps(params: Params, model: Model, views: Path, points: Path) -> TrainingSteps:
-    train = params.train
-    return TrainingSteps(
-        Windows(views, points, "train", model.neighborhood, model.stride),
-        train.batch_size,
-        train.points,
-        params.seed,
-        windows_per_clip=train.windows_per_clip,
-        augmentation=Augmentation(flip=train.flip, scale=train.scale, shift=train.shift),
-    )
-
-
 def read_epochs(steps: TrainingSteps) -> dict[str, float]:
     """Speed of the first epoch, and memory growth from its end to the end of the last one."""
     process = psutil.Process()
-    length = len(steps.windows) // steps.batch_size
+    size = steps.train.batch_size
+    length = len(steps.windows) // size
     start = time.perf_counter()
     for step in range(length):
         steps[step]
@@ -63,7 +52,7 @@ def read_epochs(steps: TrainingSteps) -> dict[str, float]:
     after = process.memory_info()
     private = (after.rss - after.shared) - (before.rss - before.shared)
     return {
-        "first_epoch_windows_per_s": length * steps.batch_size / seconds,
+        "first_epoch_windows_per_s": length * size / seconds,
         "rss_growth_mb": (after.rss - before.rss) / 2**20,
         "private_growth_mb": private / 2**20,
     }
@@ -86,11 +75,11 @@ def against_training(params: Params, model: Model, steps: TrainingSteps) -> dict
     return seconds
 
 
-def main(views: Path, points: Path) -> None:
+def main(data: DataFolder) -> None:
     params = load(Path(__file__).parents[1] / "params.yaml")
     result: dict[str, float] = {}
     for name, model in (("", params.model), ("_baseline", params.model.with_window(1))):
-        steps = training_steps(params, model, views, points)
+        steps = TrainingSteps(Windows(data, "train", model), params.train, params.seed)
         result |= {f"{key}{name}": value for key, value in read_epochs(steps).items()}
         seconds = against_training(params, model, steps)
         for suffix, typical in (("", min), ("_median", statistics.median)):
@@ -104,6 +93,5 @@ def main(views: Path, points: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    for kind in ("views", "points"):
-        parser.add_argument(f"--{kind}", type=Path, default=Path("data") / kind)
-    main(**vars(parser.parse_args()))
+    parser.add_argument("--data", type=Path, default=Path("data"))
+    main(DataFolder(parser.parse_args().data))

@@ -21,7 +21,7 @@ from scipy.ndimage import gaussian_filter
 
 from tpifu.body.body import embedded_body
 from tpifu.body.skeleton import PART_OF_JOINT
-from tpifu.geometry.inside import Inside, grid_occupancy
+from tpifu.geometry.inside import Inside
 from tpifu.geometry.mesh import Mesh
 from tpifu.geometry.nearest import Surface
 from tpifu.geometry.sampling import follow, stratified_samples
@@ -54,7 +54,7 @@ def bodies(rng: np.random.Generator) -> list[Mesh]:
 def reconstructed(mesh: Mesh, rng: np.random.Generator) -> Mesh:
     """A prediction that is off by about 1 cm, differently in every frame."""
     shaken = Mesh(mesh.vertices + rng.normal(size=3).astype(np.float32) * 0.01, mesh.faces)
-    inside = grid_occupancy(shaken, RESOLUTION, HALF).astype(np.float32)
+    inside = Inside(shaken).grid(RESOLUTION, HALF).astype(np.float32)
     return extract_surface(gaussian_filter(inside, 0.7), HALF)
 
 
@@ -64,7 +64,7 @@ def main() -> None:
     predicted = [reconstructed(mesh, rng) for mesh in truth]
     with (resources.files("tpifu.body") / "assets" / "body_male.npz").open("rb") as file:
         part_of_vertex = PART_OF_JOINT[np.load(file)["weights"].argmax(axis=1)]
-    grids = [np.stack([grid_occupancy(m, GRID, HALF) for m in ms]) for ms in (predicted, truth)]
+    grids = [np.stack([Inside(m).grid(GRID, HALF) for m in ms]) for ms in (predicted, truth)]
     seconds: dict[str, float] = defaultdict(float)
 
     @contextmanager

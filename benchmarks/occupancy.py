@@ -31,16 +31,17 @@ from typing import Any
 
 import numpy as np
 import trimesh
+from winding import winding_number
 
 from tpifu.body.body import embedded_body
 from tpifu.body.skeleton import GENDERS
 from tpifu.config import Sample
 from tpifu.dataset.windows import balanced_draw
-from tpifu.geometry.inside import Inside, grid_occupancy, winding_number
+from tpifu.geometry.inside import Inside
 from tpifu.geometry.mesh import Mesh
 from tpifu.geometry.nearest import Surface
-from tpifu.geometry.sampling import sample_near_surface, sample_uniform
-from tpifu.prepare.points import Samples, sample_points
+from tpifu.geometry.sampling import sample_near_surface
+from tpifu.prepare.points import sample_points
 from tpifu.shards.coding import dequantise, quantise
 from tpifu.sources.synthetic.beats import MOTIONS, Style
 from tpifu.sources.synthetic.motion import make_motion
@@ -66,13 +67,13 @@ def bodies(rng: np.random.Generator) -> list[Mesh]:
 
 def overlap(mesh: Mesh) -> float:
     """Volume that lies in two parts, cubic metres."""
-    return mesh.volume() - float(grid_occupancy(mesh, 96, HALF).mean()) * (2 * HALF) ** 3
+    return mesh.volume() - float(Inside(mesh).grid(96, HALF).mean()) * (2 * HALF) ** 3
 
 
 def mix(mesh: Mesh, near: int, uniform: int, rng: np.random.Generator) -> np.ndarray:
     """Points rounded as in the shards, metres."""
     points = [sample_near_surface(mesh, near, Sample().sigma, rng)]
-    points.append(sample_uniform(uniform, HALF, rng))
+    points.append(rng.uniform(-HALF, HALF, (uniform, 3)))
     return dequantise(quantise(rng.permutation(np.concatenate(points))))
 
 
@@ -88,19 +89,15 @@ def pifu_sample(mesh: trimesh.Trimesh, rng: np.random.Generator) -> tuple[np.nda
     return np.concatenate([within, without]), np.arange(DRAWN) < len(within)
 
 
-def pooled(mesh: Mesh, rng: np.random.Generator) -> Samples:
-    """The pool that params.yaml specifies."""
-    pool = Sample()
-    return sample_points(mesh, pool.near_surface, pool.uniform, pool.sigma, HALF, rng)
-
-
-def draw(pool: Samples, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    chosen = balanced_draw(pool.labels, DRAWN, rng)
-    return dequantise(pool.codes[chosen]), pool.labels[chosen]
+def draw(
+    codes: np.ndarray, labels: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    chosen = balanced_draw(labels, DRAWN, rng)
+    return dequantise(codes[chosen]), labels[chosen]
 
 
 def our_sample(mesh: Mesh, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    return draw(pooled(mesh, rng), rng)
+    return draw(*sample_points(mesh, Sample(), HALF, rng), rng)
 
 
 def contains(mesh: Mesh, points: np.ndarray) -> np.ndarray:
@@ -133,7 +130,7 @@ def main(count: int) -> None:
         return result
 
     kept = [mesh.trimesh() for mesh in meshes]
-    pools = [pooled(mesh, rng) for mesh in meshes]
+    pools = [sample_points(mesh, Sample(), HALF, rng) for mesh in meshes]
     points = [mix(mesh, 4 * DRAWN, DRAWN // 4, rng) for mesh in meshes]
     for _ in range(ROUNDS):  # alternate, so that noise affects all equally
         spent: dict[str, float] = defaultdict(float)
@@ -143,7 +140,7 @@ def main(count: int) -> None:
             timed("contains", contains, mesh, own)
             timed("contains_kept", fast.contains, own)
             timed("sample", our_sample, mesh, rng)
-            timed("draw", draw, pool, rng)
+            timed("draw", draw, *pool, rng)
             timed("pifu_sample", pifu_sample, fast, rng)
         spent["inside"] = spent["build"] + spent["query"]
         for name, value in spent.items():

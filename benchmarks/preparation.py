@@ -35,7 +35,7 @@ TURNS = 2
 
 def main() -> None:
     jobs = len(os.sched_getaffinity(0))
-    backend = choose_backend("auto")
+    backend, _ = choose_backend("auto")
     held_out = MESHES // 10
     data = Data(
         synthetic=Synthetic(train_subjects=9, test_subjects=1),

@@ -33,17 +33,17 @@ import torch
 from memory import forget_peak, peak_mb
 from torch import Tensor
 
-from tpifu.config import Lighting, Model, Precision
+from tpifu.config import Lighting, Model, Precision, Sample
 from tpifu.dataset.windows import Batch, Windows
 from tpifu.evaluate.evaluate import open_windows
 from tpifu.geometry.grid import cell_centres
-from tpifu.geometry.inside import grid_occupancy
+from tpifu.geometry.inside import Inside
 from tpifu.geometry.mesh import Mesh
 from tpifu.model.field import Field, window_fields
 from tpifu.model.folder import TrainedModel, load_model
 from tpifu.model.pifu import PIFu
 from tpifu.prepare.points import sample_points
-from tpifu.reconstruct.grid import evaluate_dense, evaluate_grid
+from tpifu.reconstruct.grid import evaluate_grid
 from tpifu.shards.coding import dequantise
 from tpifu.shards.folder import DataFolder
 from tpifu.shards.meshes import MeshReader
@@ -114,14 +114,15 @@ def fit_table1(batch: Batch, frame: int, mesh: Mesh, steps: int) -> TrainedModel
     network = PIFu(config, 2 * HALF).train()
     updaters = optimizers("muon", network)
     precision: Precision | None = None
+    pool = Sample(near_surface=4000, uniform=1000)
     for step in range(steps):
-        samples = sample_points(mesh, 4000, 1000, 0.05, HALF, rng)
+        codes, labels = sample_points(mesh, pool, HALF, rng)
         part = Batch(
             images=batch.images[[frame]],
             frames=torch.zeros(1, 1, dtype=torch.int64),
             calib=batch.calib[[frame]],
-            points=torch.from_numpy(dequantise(samples.codes))[None],
-            labels=torch.from_numpy(samples.labels.astype(np.float32))[None],
+            points=torch.from_numpy(dequantise(codes))[None],
+            labels=torch.from_numpy(labels.astype(np.float32))[None],
         )
         precision = precision or fastest_precision(network, [part])
         training_step(network, updaters, [part], 5e-3 * (1 - step / steps), precision)
@@ -181,7 +182,7 @@ def over_poses(resolution: int, poses: int) -> None:
         for clip, view, frame in spread(windows, poses):
             batch = windows.clip_batch(clip, view, 2, 0)
             (field,) = fields_of(model, batch, slice(frame, frame + 1))
-            dense = evaluate_dense(field, resolution, HALF) > model.level
+            dense = evaluate_grid(field, resolution, HALF, start=resolution) > model.level
             ours = evaluate_grid(field, resolution, HALF, level=model.level) > model.level
             shares.append(float((dense != ours).mean()))
         result[f"{name}_wrong_share"] = sum(shares) / poses
@@ -217,10 +218,10 @@ def main(resolution: int, table1: int) -> None:
     )
     tree, tree_points, tree_seconds, _ = timed(lambda f: octree(f, resolution), field, 1)
     dense, dense_points, dense_seconds, _ = timed(
-        lambda f: evaluate_dense(f, resolution, HALF), field, 1
+        lambda f: evaluate_grid(f, resolution, HALF, start=resolution), field, 1
     )
     inside = dense > level
-    true = grid_occupancy(truth.mesh, resolution, HALF)
+    true = Inside(truth.mesh).grid(resolution, HALF)
 
     def wrong(values: np.ndarray) -> float:
         return float((inside != (values > level)).mean())

@@ -54,7 +54,7 @@ def working() -> list[Backend]:
     found: list[Backend] = []
     for backend in get_args(Backend):
         try:
-            found.append(choose_backend(backend))
+            found.append(choose_backend(backend)[0])
         except ConfigError:
             continue
     return found
@@ -74,7 +74,7 @@ def speeds() -> dict[str, float | None]:
             files = [png(image) for image in images]
             seconds[f"png_{size}"].append(time.perf_counter() - start)
             size_of[size] = sum(map(len, files)) / count
-    auto = choose_backend("auto")
+    auto, _ = choose_backend("auto")
     result: dict[str, float | None] = {
         f"{backend}_{size}": None for backend in get_args(Backend) for size in SIZES
     }
@@ -107,7 +107,7 @@ def main(leak: int | None) -> None:
     found = growth(leak) if leak else speeds()
     rounded = {key: value and float(f"{value:.3g}") for key, value in found.items()}
     views = {"views": leak} if leak else {}
-    print(json.dumps({"auto": choose_backend("auto"), **views, **rounded}))
+    print(json.dumps({"auto": choose_backend("auto")[0], **views, **rounded}))
 
 
 if __name__ == "__main__":

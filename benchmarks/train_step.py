@@ -134,9 +134,7 @@ def print_peak(options: argparse.Namespace, precision: Precision) -> None:
     if options.compile:
         network.compile()
     for _ in range(4):
-        training_step(
-            network, ours, [batch], Train().learning_rate, precision, compiled=options.compile
-        )
+        training_step(network, ours, [batch], Train().learning_rate, precision)
     on_gpu = options.device.type == "cuda"
     print(torch.cuda.max_memory_allocated(options.device) / 2**20 if on_gpu else peak_mb())
 
@@ -158,11 +156,9 @@ def measured(options: argparse.Namespace) -> None:
         fast.compile()
     precision = options.precision
     if precision == "fastest":
-        precision = fastest_precision(fast, [batch], compiled=options.compile)
+        precision = fastest_precision(fast, [batch])
     steps = {
-        "fast": lambda: training_step(
-            fast, fast_updaters, [batch], rate, precision, compiled=options.compile
-        ),
+        "fast": lambda: training_step(fast, fast_updaters, [batch], rate, precision),
         "float32": lambda: training_step(float32, float32_updaters, [batch], rate),
         "plain": lambda: plain_step(plain, adam, batch),
     }

@@ -3,28 +3,27 @@
 import os
 import sys
 
-from pipeline import layout
-from pipeline.layout import SURREAL, downloads
-from pipeline.machine import jobs, scheduler
+from pipeline.layout import SURREAL, downloads, load_params
 from tpifu.errors import exit_on_error
 from tpifu.parallel import cluster
+from tpifu.params_file import environment
 from tpifu.sources.tree import write_tree
 
 
 def main() -> None:
-    params = layout.params()
+    params = load_params()
     errors = write_tree(
         SURREAL,
         params.data,
         params.seed,
         cache=downloads(),
         environment=os.environ,
-        jobs=jobs(),
+        jobs=environment().jobs,
     )
     if errors:
         print(f"{len(errors)} files skipped; the first: {errors[0]}", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    with exit_on_error(), cluster(scheduler()):
+    with exit_on_error(), cluster(environment().dask):
         main()

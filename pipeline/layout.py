@@ -18,7 +18,7 @@ REPORTS = Path("reports")
 NAMES = ("baseline", "temporal")
 
 
-def params() -> Params:
+def load_params() -> Params:
     return load(Path("params.yaml"))
 
 

@@ -2,17 +2,17 @@
 
 import sys
 
-from pipeline import layout
-from pipeline.layout import DATA, SURREAL
-from pipeline.machine import jobs, scheduler
+from pipeline.layout import DATA, SURREAL, load_params
 from tpifu.errors import exit_on_error
 from tpifu.parallel import cluster
+from tpifu.params_file import environment
 from tpifu.prepare.meshes import SKIPPED_NAME, export_meshes
 
 
 def main() -> None:
-    params = layout.params()
-    choice = export_meshes(SURREAL, DATA.meshes, params.data, params.seed, jobs=jobs())
+    params = load_params()
+    jobs = environment().jobs
+    choice = export_meshes(SURREAL, DATA.meshes, params.data, params.seed, jobs=jobs)
     if choice.skipped:
         print(
             f"{len(choice.skipped)} clips skipped, listed in {DATA.meshes}/"
@@ -29,5 +29,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with exit_on_error(), cluster(scheduler()):
+    with exit_on_error(), cluster(environment().dask):
         main()

@@ -2,20 +2,19 @@
 
 import sys
 
-from pipeline import layout, machine
-from pipeline.layout import DATA
-from pipeline.machine import scheduler
+from pipeline.layout import DATA, load_params
 from tpifu.errors import exit_on_error
 from tpifu.parallel import cluster
+from tpifu.params_file import environment
 from tpifu.prepare.views import write_views
-from tpifu.render.backend import choose_backend, explain
+from tpifu.render.backend import choose_backend
 
 
 def main() -> None:
-    params, jobs = layout.params(), machine.jobs()
-    backend = choose_backend(params.render.backend)
-    if reason := explain(params.render.backend, backend):
-        print(reason, file=sys.stderr)
+    params = load_params()
+    backend, line = choose_backend(params.render.backend)
+    if line:
+        print(line, file=sys.stderr)
     write_views(
         DATA.meshes,
         DATA.views,
@@ -23,10 +22,10 @@ def main() -> None:
         window=params.camera.window,
         seed=params.seed,
         backend=backend,
-        jobs=jobs,
+        jobs=environment().jobs,
     )
 
 
 if __name__ == "__main__":
-    with exit_on_error(), cluster(scheduler()):
+    with exit_on_error(), cluster(environment().dask):
         main()

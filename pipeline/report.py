@@ -1,21 +1,23 @@
 """Stage `report`: both evaluations side by side -> reports/index.html, reports/comparison, and
 reports/tables (Table 2, Figures 4 and 5)."""
 
-from pipeline import layout
-from pipeline.layout import DATA, METRICS, MODELS, NAMES, REPORTS, data_tags, root
+from pipeline.layout import DATA, METRICS, MODELS, NAMES, REPORTS, data_tags, load_params, root
 from tpifu.config import flatten
 from tpifu.errors import exit_on_error
 from tpifu.files import write_json
+from tpifu.params_file import environment
 from tpifu.report.compare import PAGE_NAME, compare
 from tpifu.report.frames import Side
 from tpifu.tracking import start_run
 
 
 def main() -> None:
-    params = layout.params()
+    params = load_params()
     sides = [Side(name, REPORTS / name, MODELS / name) for name in NAMES]
     tags = {"profile": params.profile, **data_tags()}
-    with start_run("report", root=root(), params={}, tags=tags) as tracker:
+    with start_run(
+        "report", root=root(), params={}, tags=tags, recorded=environment().tracking
+    ) as tracker:
         difference = compare(
             sides,
             DATA,

@@ -6,11 +6,10 @@ torchrun --nproc-per-node N -m pipeline.train ...
 
 import sys
 
-from pipeline import layout
-from pipeline.layout import DATA, MODELS, data_tags, root, scratch
-from pipeline.machine import compiled, device_name, parts, precision, readers
+from pipeline.layout import DATA, MODELS, data_tags, load_params, root, scratch
 from tpifu.errors import exit_on_error
 from tpifu.model.folder import device_from
+from tpifu.params_file import environment
 from tpifu.tracking import start_run
 from tpifu.train.distributed import start_distributed
 from tpifu.train.fit import fit
@@ -18,7 +17,7 @@ from tpifu.train.run import Machine, Run
 
 
 def main(name: str, neighborhood: int, stride: int) -> None:
-    params = layout.params()
+    params, host = load_params(), environment()
     run = Run(
         data=DATA,
         model=params.model.with_window(neighborhood, stride),
@@ -26,14 +25,14 @@ def main(name: str, neighborhood: int, stride: int) -> None:
         seed=params.seed,
     )
     tags = {"profile": params.profile, "model": name, "fingerprint": run.fingerprint, **data_tags()}
-    with start_distributed(device_from(device_name())) as (processes, device):
+    with start_distributed(device_from(host.device)) as (processes, device):
         machine = Machine(
             device=device,
-            readers=readers(),
-            parts=parts(),
+            readers=host.readers,
+            parts=host.parts,
             processes=processes,
-            precision=precision(),
-            compiled=compiled(),
+            precision=host.precision,
+            compiled=host.compile,
         )
         with start_run(
             f"train {name}",
@@ -41,7 +40,7 @@ def main(name: str, neighborhood: int, stride: int) -> None:
             params=run.settings(),
             tags=tags,
             memory=run.folder(scratch()),
-            recorded=processes.is_main,
+            recorded=processes.is_main and host.tracking,
         ) as tracker:
             fit(run, MODELS / name, scratch(), machine, tracker.log_metrics)
 

@@ -27,8 +27,8 @@ TRAIN = Train(
 
 
 @pytest.fixture(autouse=True)
-def _float32_alone():
-    """Disable TF32, which convolutions use by default; it has ten bits."""
+def _no_tf32():
+    """Disable TF32, which convolutions use by default; its mantissa has ten bits."""
     torch.set_num_threads(1)
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False

@@ -2,23 +2,39 @@ import hashlib
 
 import pytest
 
-from tpifu.files import code_digest, digest, whole_file
+from tpifu.files import code_digest, digest, whole_file, whole_folder
 
 
-def test_a_file_appears_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "folder" / "file"
-    with whole_file(path) as part:
-        part.write_text("old")
-        assert not path.exists()
+@pytest.mark.parametrize("whole", [whole_file, whole_folder])
+def test_an_output_appears_whole_or_not_at_all(tmp_path, whole):
+    path = tmp_path / "outputs" / "output"
 
-    def fail():
-        with whole_file(path) as part:
-            part.write_text("part of the new")
-            raise KeyboardInterrupt
+    def write(text, error=None):
+        with whole(path) as part:
+            file = part if whole is whole_file else part / text
+            file.write_text(text)
+            if error:
+                raise error
 
+    def contents():
+        return [file.read_text() for file in path.parent.rglob("*") if file.is_file()]
+
+    write("old")
     with pytest.raises(KeyboardInterrupt):
-        fail()
-    assert [(file.name, file.read_text()) for file in path.parent.iterdir()] == [("file", "old")]
+        write("broken", KeyboardInterrupt())
+    assert contents() == ["old"]
+    write("new")
+    assert contents() == ["new"]
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_remains_of_a_crash_are_removed(tmp_path):
+    (tmp_path / ".points.part").mkdir()
+    (tmp_path / ".points.part" / "junk").write_text("")
+    with whole_folder(tmp_path / "points") as scratch:
+        (scratch / "file").write_text("")
+    assert [path.name for path in (tmp_path / "points").iterdir()] == ["file"]
+    assert [path.name for path in tmp_path.iterdir()] == ["points"]
 
 
 def test_a_digest_covers_the_contents_of_files_bytes_and_folders_in_order(tmp_path):

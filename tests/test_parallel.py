@@ -1,10 +1,9 @@
-import json
 import os
-import subprocess
+import signal
 import sys
 import time
+from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -13,14 +12,12 @@ from tpifu.errors import ConfigError, DataError
 from tpifu.parallel import cluster, parallel_map
 from tpifu.prepare.points import write_points
 
-REPOSITORY = Path(__file__).parent.parent
-
 
 def square(number: int) -> int:
     return number * number
 
 
-def touch(number: int, *, folder: Path) -> int:
+def touch(number: int, *, folder) -> int:
     (folder / str(number)).touch()
     return number
 
@@ -32,11 +29,11 @@ def fail_at_3(number: int) -> int:
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-@pytest.mark.parametrize("done", [0, 4, 10])
-def test_results_are_in_order_without_the_items_done(jobs, done, monkeypatch):
+@pytest.mark.parametrize("count", [0, 6, 10])
+def test_results_are_in_order(jobs, count, monkeypatch):
     monkeypatch.setattr("tpifu.parallel._ROUND_ITEMS", 2)
-    found = list(parallel_map(square, list(range(10)), jobs=jobs, label="x", done=done))
-    assert found == [number**2 for number in range(done, 10)]
+    found = list(parallel_map(square, list(range(count)), jobs=jobs, label="x"))
+    assert found == [number**2 for number in range(count)]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -54,60 +51,24 @@ def test_an_error_of_one_item_is_raised(jobs):
         list(parallel_map(fail_at_3, list(range(6)), jobs=jobs, label="x"))
 
 
-class Cluster:
-    """A Dask scheduler and workers on this machine."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.address = ""
-        self.processes: list[subprocess.Popen] = []
-
-    def scheduler(self) -> None:
-        file = self.folder / "scheduler"
-        self._start("scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
-        while not (file.exists() and file.read_text()):
-            time.sleep(0.1)
-        self.address = json.loads(file.read_text())["address"]
-
-    def worker(self, threads: int = 1) -> subprocess.Popen:
-        started = self._start(
-            "worker", self.address, "--nthreads", str(threads), "--no-nanny", "--no-dashboard"
-        )
-        from distributed import Client
-
-        with Client(self.address, set_as_default=False) as client:
-            client.wait_for_workers(len(self.processes) - 1)
-        return started
-
-    def _start(self, *command: str) -> subprocess.Popen:
-        started = subprocess.Popen(
-            [sys.executable, "-m", "distributed.cli.dask_" + command[0], *command[1:]],
-            cwd=self.folder,
-            env=os.environ | {"PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'tests'}"},
-            stderr=subprocess.DEVNULL,
-        )
-        self.processes.append(started)
-        return started
-
-
 @pytest.fixture
-def dask(tmp_path, ends):
-    pytest.importorskip("distributed")
-    folder = tmp_path / "dask"
-    folder.mkdir()
-    own = Cluster(folder)
-    own.scheduler()
-    yield own
-    for process in own.processes:
-        process.kill()
-        process.wait()
+def dask(ends):
+    """A function that starts a Dask cluster on this machine and returns its address."""
+    distributed = pytest.importorskip("distributed")
+    with ExitStack() as clusters:
+
+        def start(workers: int, threads: int = 1) -> str:
+            local = distributed.LocalCluster(
+                n_workers=workers, threads_per_worker=threads, dashboard_address=":0"
+            )
+            return clusters.enter_context(local).scheduler_address
+
+        yield start
 
 
 def test_a_cluster_writes_what_one_process_writes(dask, tiny, tmp_path):
-    dask.worker()
-    dask.worker()
     pool = Sample(near_surface=300, uniform=100, grid=12)
-    with cluster(dask.address):
+    with cluster(dask(workers=2)):
         write_points(tiny / "meshes", tmp_path / "points", pool, half=1.28, seed=0, jobs=1)
     shards = sorted((tiny / "points").iterdir())
     assert [path.name for path in sorted((tmp_path / "points").iterdir())] == [
@@ -117,35 +78,24 @@ def test_a_cluster_writes_what_one_process_writes(dask, tiny, tmp_path):
         assert (tmp_path / "points" / path.name).read_bytes() == path.read_bytes()
 
 
-def slow(number: int, *, folder: Path) -> int:
-    (folder / f"{number}-{os.getpid()}").touch()
+def slow(number: int) -> tuple[int, int]:
     time.sleep(0.1)
-    return number**2
+    return number**2, os.getpid()
 
 
-def test_results_are_complete_when_a_worker_dies(dask, tmp_path):
-    first = dask.worker()
-    dask.worker()
-    folder = tmp_path / "log"
-    folder.mkdir()
+def test_results_are_complete_when_a_worker_dies(dask):
     found = []
-    with cluster(dask.address):
-        for result in parallel_map(
-            partial(slow, folder=folder), list(range(30)), jobs=1, label="x"
-        ):
+    with cluster(dask(workers=2)):
+        for result in parallel_map(slow, list(range(30)), jobs=1, label="x"):
             found.append(result)
             if len(found) == 8:
-                first.kill()
-    assert found == [number**2 for number in range(30)]
-    # Both workers computed.
-    pids = {int(path.name.split("-")[1]) for path in folder.iterdir()}
-    assert len(pids) == 2
-    assert first.pid in pids
+                os.kill(result[1], signal.SIGKILL)
+    assert [value for value, _ in found] == [number**2 for number in range(30)]
+    assert len({pid for _, pid in found}) > 1
 
 
 def test_a_cluster_raises_the_error_of_one_item(dask):
-    dask.worker()
-    with cluster(dask.address), pytest.raises(DataError, match="clip 3: broken"):
+    with cluster(dask(workers=1)), pytest.raises(DataError, match="clip 3: broken"):
         list(parallel_map(fail_at_3, list(range(6)), jobs=1, label="x"))
 
 
@@ -155,11 +105,10 @@ def test_unusable_clusters_are_rejected_in_one_line(dask, monkeypatch):
             pass
         assert "\n" not in str(caught.value)
 
-    rejected(dask.address, "has no workers; start some with dask worker")
-    dask.worker(threads=2)
-    rejected(dask.address, "has workers with several threads")
+    rejected(dask(workers=0), "has no workers; start some with dask worker")
+    rejected(dask(workers=1, threads=2), "has workers with several threads")
     monkeypatch.setattr("tpifu.parallel._TIMEOUT", 1)
     rejected("tcp://127.0.0.1:9", "no answer; is it running")
     rejected("nonsense", "no answer")
     monkeypatch.setitem(sys.modules, "distributed", None)
-    rejected(dask.address, r"pip install '\.\[dask\]'")
+    rejected("127.0.0.1:9", r"pip install '\.\[dask\]'")

@@ -20,10 +20,7 @@ from helpers.http_server import serving
 from PIL import Image
 from ruamel.yaml import YAML
 
-from tpifu.config import Model
 from tpifu.model.folder import load_model
-from tpifu.model.pifu import PIFu
-from tpifu.params_file import load
 from tpifu.sources.cmu.takes import urls
 
 REPOSITORY = Path(__file__).parents[1]
@@ -58,7 +55,6 @@ STAGES = YAML(typ="safe", pure=True).load((REPOSITORY / "dvc.yaml").read_text())
 PLUMBING = {
     "pipeline",
     "pipeline.layout",
-    "pipeline.machine",
     "tpifu",
     "tpifu.config",
     "tpifu.errors",
@@ -262,7 +258,7 @@ def test_any_number_of_workers_writes_the_same_data(whole, workers):
 
 
 @pytest.mark.slow
-def test_switching_the_source_runs_what_it_must_and_restores_the_rest(whole):
+def test_switching_sources_runs_two_stages_and_reuses_cached_results(whole):
     before = whole.run.lock()
     with serving() as server:
         skeleton, motion = asf_text().encode(), amc_text(walking(400)).encode()
@@ -349,71 +345,37 @@ def test_the_paper_profile_reruns_everything(whole):
     assert set(ran(output)) == ALL_STAGES
 
 
-def test_the_network_of_the_paper_profile_takes_a_step(tmp_path):
-    text = (REPOSITORY / "params.yaml").read_text().replace("profile: laptop", "profile: paper")
-    (tmp_path / "params.yaml").write_text(text)
-    params = load(tmp_path / "params.yaml")
-    assert params.model == Model()
-    torch.manual_seed(0)
-    network = PIFu(params.model, params.camera.window)
-    optimizer = torch.optim.Adam(network.parameters(), lr=params.train.learning_rate)
-    assert network.classifier.layers[0].in_features == 769
-    # Smaller than 512 px: the weights are the same.
-    images = torch.randint(256, (3, 64, 64, 2), dtype=torch.uint8)
-    calib = torch.eye(3, 4)[None] / 1.28
-    points, labels = torch.rand(1, 10, 3) - 0.5, torch.ones(4, 1, 10)
-    losses = []
-    for _ in range(2):
-        occupancy = network(images, torch.arange(3)[None], points, calib)
-        loss = (occupancy - labels).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[1] < losses[0]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("stage", "parameter", "environment", "words"),
     [
-        ("model.neighborhood", 4, "params.yaml: model.neighborhood: is 4: must be odd"),
-        ("model.neighbourhood", 3, "model.neighbourhood: unknown parameter; the nearest are "),
-        ("train.steps", 9, "would be hidden by profile 'laptop': set profiles.laptop.train.steps"),
-        ("profiles.laptop.train.points", 9000, "train.points is 9000, but sample.near_surface"),
-        ("model.neighborhood", 99, "neighborhood is 99, but the longest train clip has"),
-        ("profiles.laptop.data.train_meshes", 5000, "of 5000 meshes; lower data.train_meshes"),
-        ("profile", "huge", "profile is 'huge'; profiles holds laptop, paper"),
+        ("train", ("train.steps", 9), {}, "set profiles.laptop.train.steps instead"),
+        ("train", ("model.neighborhood", 99), {}, "neighborhood is 99, but the longest train clip"),
+        ("meshes", ("profiles.laptop.data.train_meshes", 5000), {}, "lower data.train_meshes"),
+        ("train", ("seed", 0), {"TPIFU_DEVICE": "cuda:77"}, "device 'cuda:77': torch finds"),
+        ("render", ("seed", 0), {"TPIFU_JOBS": "many"}, "TPIFU_JOBS: is 'many': "),
     ],
 )
-def test_a_wrong_parameter_ends_in_one_line_that_names_it(whole, name, value, told):
-    stage = "pipeline.meshes" if "meshes" in name else "pipeline.train"
-    arguments = ["temporal", str(value) if name == "model.neighborhood" else "3", "1"]
+def test_a_wrong_setting_is_named_in_one_line(whole, stage, parameter, environment, words):
+    name, value = parameter
+    neighborhood = str(value) if name == "model.neighborhood" else "3"
+    arguments = ["temporal", neighborhood, "1"] if stage == "train" else []
+    command = [sys.executable, "-m", f"pipeline.{stage}", *arguments]
     with whole.run.parameter(name, value):
-        output = whole.run(
-            *(sys.executable, "-m", stage, *(arguments if "train" in stage else [])),
-            code=2,
-            TPIFU_TRACKING="off",
-        )
+        output = whole.run(*command, code=2, TPIFU_TRACKING="off", **environment)
     (line,) = output.splitlines()
     assert line.startswith("error: ")
-    assert told in line
+    assert words in line
 
 
 @pytest.mark.slow
-def test_missing_data_and_wrong_machine_settings_are_named(whole):
-    train = [sys.executable, "-m", "pipeline.train", "baseline", "1", "1"]
-    quiet = {"TPIFU_TRACKING": "off"}
-    output = whole.run(*train, code=2, TPIFU_DEVICE="cuda:77", **quiet)
-    assert output.startswith("error: device 'cuda:77': torch finds")
-    render = [sys.executable, "-m", "pipeline.render"]
-    output = whole.run(*render, code=2, **{**quiet, "TPIFU_JOBS": "many"})
-    assert output == "error: TPIFU_JOBS is 'many': a number of processes, 1 or more\n"
-    hidden = whole.folder / "data" / "elsewhere"
-    (whole.folder / "data" / "points").rename(hidden)
+def test_missing_data_is_named(whole):
+    points, hidden = whole.folder / "data" / "points", whole.folder / "data" / "elsewhere"
+    points.rename(hidden)
     try:
-        output = whole.run(*train, code=2, **quiet)
+        train = [sys.executable, "-m", "pipeline.train", "baseline", "1", "1"]
+        output = whole.run(*train, code=2, TPIFU_TRACKING="off")
     finally:
-        hidden.rename(whole.folder / "data" / "points")
+        hidden.rename(points)
     assert output.startswith("error: data/points: no such folder; write points there first")
     assert len(output.splitlines()) == 1

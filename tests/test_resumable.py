@@ -53,16 +53,8 @@ def rows(clip: tuple[str, str], log: Path | None = None, stop_at: str = "", paus
 
 
 def write(folder, *, metadata=None, inputs=None, jobs=1, **task):
-    build(
-        folder,
-        "points",
-        partial(rows, **task),
-        CLIPS,
-        metadata or {},
-        inputs or {},
-        jobs=jobs,
-        label="points",
-    )
+    task = partial(rows, **task)
+    build(folder, "points", task, CLIPS, metadata or {}, inputs or {}, jobs=jobs)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -123,12 +115,6 @@ def test_a_truncated_shard_is_written_again(tmp_path, whole):
     assert contents(tmp_path / "points") == whole
 
 
-def test_a_stop_before_the_first_shard_leaves_no_file(tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        write(tmp_path / "points", stop_at="clip00")
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.slow
 def test_a_call_that_is_killed_ten_times_ends_with_the_same_bytes(tmp_path, whole, ends):
     log = tmp_path / "log"
@@ -174,8 +160,8 @@ def test_a_full_disk_is_one_line_and_keeps_finished_shards(tmp_path, whole, monk
     with pytest.raises(DataError) as caught:
         write(tmp_path / "points")
     message = str(caught.value)
-    assert "points: cannot be written (No space left on device)" in message
-    assert "finished shards are kept in " in message
+    assert "points: cannot be written ([Errno 28] No space left on device)" in message
+    assert "resumes from the last finished shard" in message
     assert "\n" not in message
     monkeypatch.undo()
     monkeypatch.setattr("tpifu.shards.writer.SHARD_BYTES", 20_000)
@@ -187,7 +173,7 @@ def test_a_full_disk_is_one_line_and_keeps_finished_shards(tmp_path, whole, monk
 
 def test_a_folder_that_cannot_be_created_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"points: cannot be written \(Not a directory\)"):
+    with pytest.raises(DataError, match=r"points: cannot be written \(.*Not a directory"):
         write(tmp_path / "file" / "points")
 
 
@@ -203,5 +189,5 @@ def test_a_second_process_is_rejected(tmp_path, locked_elsewhere):
 
 def test_nothing_to_write_is_an_error(tmp_path):
     with pytest.raises(DataError, match="nothing to write"):
-        build(tmp_path / "points", "points", rows, [], {}, {}, jobs=1, label="points")
+        build(tmp_path / "points", "points", rows, [], {}, {}, jobs=1)
     assert list(tmp_path.iterdir()) == []

@@ -34,10 +34,10 @@ from release_recipe import (
     WINDOW,
     Recipe,
 )
-from release_tune import Tuned, new_network, parts_of, steps_of, tune
+from release_tune import Tuned, new_network, parts_of, tune, use_filter
 
 from tpifu.config import Evaluate, Precision
-from tpifu.dataset.resident import Resident, read_resident
+from tpifu.dataset.resident import Resident, ResidentSteps, read_resident
 from tpifu.dataset.windows import Windows
 from tpifu.errors import exit_on_error
 from tpifu.evaluate.evaluate import evaluate
@@ -48,7 +48,7 @@ from tpifu.prepare.views import write_views
 from tpifu.shards.folder import DataFolder
 from tpifu.sources.tree import write_tree
 from tpifu.train.step import surface_level
-from tpifu.train.timed import Limit, Report, fit_timed, use_filter, validated
+from tpifu.train.timed import Limit, Report, fit_timed, validated
 
 
 def prepare(data: DataFolder, recipe: Recipe, seed: int, jobs: int) -> dict[str, float]:
@@ -103,10 +103,10 @@ def train(
     recipe, model = outputs.recipe, tuned.model.with_window(NEIGHBORHOOD[name])
     network = new_network(model, seed, data["train"].images.device)
     use_filter(network, tuned.image_filter)
-    steps = steps_of(data["train"], recipe, model, seed)
-    held_out = steps_of(data["validation"], recipe, model, seed)
+    steps = ResidentSteps(data["train"], recipe.train, model, seed)
+    held_out = ResidentSteps(data["validation"], recipe.train, model, seed)
     parts = parts_of(steps, recipe.images)
-    count = max(1, recipe.validation_windows // held_out.batch_size)
+    count = max(1, recipe.validation_windows // recipe.train.batch_size)
     batches = [batch for _ in range(count) for batch in held_out.draw(parts)]
     level = surface_level(data["train"].inside_share)
     rows = outputs.validation[name] = []
@@ -126,7 +126,7 @@ def train(
         )
 
     _, outputs.curves[name] = fit_timed(
-        network, steps, recipe.train, limit, watch, parts=parts, precision=precision
+        network, steps, limit, watch, parts=parts, precision=precision
     )
 
 
@@ -175,10 +175,9 @@ def run(options: argparse.Namespace) -> list[str]:
         with log.part("wait for data"):
             machine["data_seconds"] = preparing.result()
         with log.part("load"):
+            single = tuned.model.with_window(1)
             data = {
-                split: read_resident(
-                    Windows(folder.views, folder.points, split, 1), device, jobs=options.jobs
-                )
+                split: read_resident(Windows(folder, split, single), device, jobs=options.jobs)
                 for split in ("train", "validation")
             }
         machine["meshes"] = {split: len(own.images) for split, own in data.items()}

@@ -19,10 +19,8 @@ from tpifu.model.folder import TrainedModel, save_model
 from tpifu.model.pifu import PIFu
 from tpifu.pictures.figures import moving_mean, plot_curves, shape_tiles, sheet
 from tpifu.pictures.tiles import ANGLES
-from tpifu.report.frames import Frames, Side
+from tpifu.report.frames import Side, read_frames
 from tpifu.shards.folder import DataFolder
-from tpifu.shards.meshes import MeshReader
-from tpifu.shards.schema import HELD_OUT
 from tpifu.train.timed import Curve
 
 BROAD = "_broad_"
@@ -87,8 +85,7 @@ class Outputs:
         curves = {}
         for name, curve in self.curves.items():
             width = max(1, len(curve.losses) // 100)
-            means = moving_mean(np.array(curve.losses), width)
-            curves[name] = np.arange(len(means)) + width, means
+            curves[name] = moving_mean(np.array(curve.losses), width)
         plot_curves(curves, "Training loss", "mean squared error", self.out / "loss.png")
 
     def draw_sheet(self) -> None:
@@ -96,8 +93,8 @@ class Outputs:
         data = DataFolder(self.work / "data")
         names = [name for name in reversed(NEIGHBORHOOD) if name in self.measured]
         sides = [Side(name, self.work / name, self.out / name) for name in names]
-        frames = Frames(sides, MeshReader(data.meshes), data)
-        pictured = [item for split in HELD_OUT for item in frames.of(4, split)]
+        frames = read_frames(sides, data).items()
+        pictured = [frame for item, frame in frames if item.figure == 4]
         columns = [f"{name}\n{angle}" for name in ("truth", *names) for angle in ANGLES]
         tiles, labels = map(shape_tiles, pictured), [item.label for item in pictured]
-        sheet(list(tiles), ["input", *columns], labels, self.out / "sheet.png")
+        sheet(list(tiles), ["input", *columns], labels).save(self.out / "sheet.png")

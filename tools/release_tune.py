@@ -1,5 +1,7 @@
 """Choose the network and its execution by timing training steps on this device."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +13,7 @@ from tpifu.dataset.resident import Resident, ResidentSteps
 from tpifu.model.hourglass import StackedHourglass
 from tpifu.model.pifu import PIFu
 from tpifu.train.optimizers import optimizers
-from tpifu.train.timed import compile_filter, speed, update, use_filter
+from tpifu.train.timed import update
 
 COMPILED_GAIN = 1.5
 """Assumed speed-up of compiled steps over eager ones, used to choose the network."""
@@ -27,19 +29,6 @@ class Tuned:
     compiled: bool
     speeds: dict[str, float]
     """Training speed of each model, windows per second."""
-
-
-def steps_of(data: Resident, recipe: Recipe, model: Model, seed: int) -> ResidentSteps:
-    train = recipe.train
-    return ResidentSteps(
-        data,
-        train.batch_size,
-        train.points,
-        seed,
-        neighborhood=model.neighborhood,
-        windows_per_clip=train.windows_per_clip,
-        flip=train.flip,
-    )
 
 
 def parts_of(steps: ResidentSteps, images: int) -> int:
@@ -85,11 +74,10 @@ def tune(
     data = noise(recipe, device)
 
     def rate(network: PIFu, model: Model) -> float:
-        steps = steps_of(data, recipe, model, 0)
+        steps = ResidentSteps(data, recipe.train, model, 0)
         return speed(
             network,
             steps,
-            recipe.train,
             recipe.measuring,
             parts=parts_of(steps, recipe.images),
             precision=precision,
@@ -103,10 +91,10 @@ def tune(
     for model in recipe.networks:
         single, several = model.with_window(1), model.with_window(NEIGHBORHOOD["temporal"])
         network = new_network(single, 0, device)
-        steps = steps_of(data, recipe, single, 0)
+        steps = ResidentSteps(data, recipe.train, single, 0)
         baseline = rate(network, single)
         # The filter takes most of the time.
-        temporal = baseline * steps.images / steps_of(data, recipe, several, 0).images
+        temporal = baseline * steps.images / ResidentSteps(data, recipe.train, several, 0).images
         expected = COMPILED_GAIN * windows(baseline, temporal)
         log(f"dim {model.hourglass.dim}: {baseline:.0f} windows/s eager, {expected:.0f} expected")
         candidates.append((expected, baseline, model, single, several, network, steps))
@@ -145,3 +133,55 @@ def tune(
         compiled=network.image_filter._compiled_call_impl is not None,
         speeds={"baseline": baseline, "temporal": temporal},
     )
+
+
+def speed(
+    network: PIFu,
+    steps: ResidentSteps,
+    seconds: float,
+    *,
+    parts: int = 1,
+    precision: Precision = "float32",
+) -> float:
+    """Windows per second of training, measured for `seconds` after two steps. Changes the
+    network."""
+    updaters = optimizers(steps.train.optimizer, network)
+
+    def step() -> None:
+        update(network, updaters, steps.draw(parts), 1e-6, precision)
+
+    for _ in range(2):
+        step()
+    wait(steps.data.images.device)
+    began, count = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds:
+        for _ in range(4):
+            step()
+        wait(steps.data.images.device)
+        count += 4
+    return count * steps.train.batch_size / (time.perf_counter() - began)
+
+
+def wait(device: torch.device) -> None:
+    """Wait until the device is idle."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def compile_filter(network: PIFu, first_step: Callable[[], object]) -> str | None:
+    """Compile the image filter for images of one shape, and take the first step. If that fails,
+    returns the reason and leaves the filter uncompiled."""
+    try:
+        network.image_filter.compile(dynamic=False)
+        first_step()
+    except Exception as error:  # of Dynamo, Inductor, Triton, a C++ compiler, or a time limit
+        network.image_filter._compiled_call_impl = None
+        torch._dynamo.reset()
+        return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    return None
+
+
+def use_filter(network: PIFu, image_filter: StackedHourglass) -> None:
+    """Replace a network's filter with one that may be compiled. The weights stay the same."""
+    image_filter.load_state_dict(network.image_filter.state_dict())
+    network.image_filter = image_filter

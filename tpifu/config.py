@@ -1,15 +1,14 @@
-"""Parameters: type, limits and meaning of each. Lengths are metres, angles degrees.
+"""Parameters and machine settings: type, limits and meaning. Lengths are metres, angles degrees.
 
 The defaults are the paper's Table 1. params.yaml holds the values and says which rows are the
 paper's; `tpifu.params_file` reads it.
 """
 
+import os
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, cast, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-
-from tpifu.errors import ConfigError
 
 
 def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -29,14 +28,6 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 LightKind = Literal["camera", "environment", "environment_clip", "fixed"]
 Precision = Literal["float32", "bfloat16", "fastest"]
-"""Arithmetic of training steps. A machine setting, not a parameter (`tpifu.train.run.Machine`)."""
-
-
-def check_precision(name: str, source: str) -> Precision:
-    """`name` as a Precision; ConfigError names `source`, the option or variable it comes from."""
-    if name not in get_args(Precision):
-        raise ConfigError(f"{source} is {name!r}: use {', '.join(get_args(Precision))}")
-    return cast(Precision, name)
 
 
 class Parameters(BaseModel):
@@ -246,7 +237,7 @@ class Train(Parameters):
     shift: Share = 0.0
     """Maximum shift of the body, as a share of the free margin of the image. 1: up to the edge."""
     points: Annotated[int, Field(ge=2, multiple_of=2)] = 1000
-    """Points a window, half of them inside."""
+    """Points per window, half of them inside."""
     steps: Count = 44600
     """Training steps. 44600 are 100 epochs of 892 meshes at batch size 2."""
     schedule: Literal["constant", "cosine"] = "constant"
@@ -292,6 +283,32 @@ class Params(Parameters):
     model: Model = Model()
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
+
+
+class Environment(BaseModel):
+    """Machine settings: the environment variables TPIFU_JOBS, TPIFU_DASK, and so on.
+
+    Only `precision`, `parts` and `compile` change results, by rounding. See docs/scaling.md.
+    """
+
+    model_config = ConfigDict(frozen=True, alias_generator=lambda name: f"TPIFU_{name.upper()}")
+
+    jobs: Count = Field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    """Processes of data stages and evaluation."""
+    dask: str | None = None
+    """HOST:PORT of a Dask scheduler whose workers replace these processes."""
+    device: str | None = None
+    """cpu, cuda or cuda:N. None: CUDA if available."""
+    readers: Amount = 0
+    """Processes that prefetch training batches. 0: a thread."""
+    parts: Count = 1
+    """Parts of a training batch that are processed one after the other."""
+    precision: Precision = "float32"
+    """Arithmetic of training steps. fastest: the faster one on this machine."""
+    compile: bool = False
+    """Whether torch.compile compiles training steps."""
+    tracking: bool = True
+    """Whether MLflow tracks the pipeline's stages."""
 
 
 def schemas(

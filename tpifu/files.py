@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import shutil
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ PACKAGE = Path(__file__).parent
 
 
 def digest(*contents: Path | bytes) -> str:
-    """SHA-256 of files, bytes and whole folders, in this order. File names do not count.
+    """SHA-256 of files, bytes and whole folders, in the given order. File names do not count.
 
     A path that does not exist counts as an empty folder.
     """
@@ -69,11 +68,10 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     part.mkdir(parents=True)
     try:
         yield part
-    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(part, folder)
+    finally:
         shutil.rmtree(part, ignore_errors=True)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(part, folder)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -89,7 +87,7 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 
 @contextmanager
 def locked(folder: Path, activity: str) -> Iterator[None]:
-    """Lock `folder`/lock for this process. The lock of a process that died is free.
+    """Lock `folder`/lock for this process. A lock ends with its process.
 
     Raises DataError if another process has the lock; `activity` says what that process does.
     """
@@ -103,22 +101,10 @@ def locked(folder: Path, activity: str) -> Iterator[None]:
         yield
 
 
-_locked_files: "weakref.WeakSet[IO[Any]]" = weakref.WeakSet()
-
-
 def lock_file(file: IO[Any]) -> None:
-    """Lock an open file until it is closed. Raises BlockingIOError if it is already locked.
+    """Lock an open file until this process closes it or ends.
 
-    Forked children, such as the processes of a DataLoader, do not keep the lock.
+    Raises BlockingIOError if another process has locked it.
     """
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    _locked_files.add(file)
-
-
-def _close_locked_files() -> None:
-    """Close a forked child's copies; the parent keeps its locks."""
-    for file in _locked_files:
-        file.close()
-
-
-os.register_at_fork(after_in_child=_close_locked_files)
+    # Unlike flock, forked children such as the readers of a DataLoader do not inherit the lock.
+    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -6,8 +6,6 @@ classifier has Conv1d layers with kernel size 1 and ends with a sigmoid; its loo
 """
 
 import itertools
-import re
-import warnings
 from pathlib import Path
 
 import torch
@@ -15,7 +13,7 @@ from torch import Tensor
 
 from tpifu.config import Hourglass, Lighting, Model
 from tpifu.errors import ConfigError, DataError
-from tpifu.model.folder import FORMAT, TrainedModel, network_of
+from tpifu.model.folder import TrainedModel, network_of, read_tensors
 from tpifu.model.pifu import PIFu
 
 DIM = 256
@@ -23,6 +21,7 @@ DIM = 256
 of its norms, so other widths cannot be imported."""
 DEPTH_SCALE = 256 / 200
 """PIFu's depth feature / ndc depth: loadSize / 2 / z_size, with their default values."""
+KINDS = ("weight", "bias")
 LIGHTING = Lighting(light="environment", occlusion=1600)
 """PIFu's render script draws a light for each image and casts 40 x 40 rays from each vertex."""
 
@@ -44,13 +43,16 @@ def import_pifu(path: Path, *, window: float, size: int) -> TrainedModel:
         raise ConfigError(f"render.size is {size}, which the network of {path} rejects: {error}")
     with torch.device("meta"):
         shapes = {name: value.shape for name, value in PIFu(config, window).state_dict().items()}
-    modules = _modules(config)
-    names = {}
-    for name in shapes:
-        module, _, kind = name.rpartition(".")
-        names[name] = f"{modules[module]}.{kind}"
-    _check(path, state, config, {names[name]: shape for name, shape in shapes.items()})
-    weights = {name: state[names[name]].reshape(shape) for name, shape in shapes.items()}
+    names = _names(config)
+    expected = {names[name]: shape for name, shape in shapes.items()}
+    found = {name: value.shape for name, value in state.items()}
+    wrong = [name for name in expected | found if expected.get(name) != found.get(name)]
+    if wrong:
+        raise DataError(
+            f"{path}: not PIFu's net_G: {len(wrong)} of its entries are missing, unknown or have "
+            f"another shape; the first is {wrong[0]!r}"
+        )
+    weights = {name: state[names[name]] for name in shapes}
     return TrainedModel(
         network=network_of(config, window, weights),
         config=config,
@@ -62,36 +64,24 @@ def import_pifu(path: Path, *, window: float, size: int) -> TrainedModel:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    """Read a state dict. Raises DataError if the file contains anything but named tensors."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    expected = "PIFu's net_G is a bare state dict of tensors"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the errors below are enough
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # errors of zipfile, pickle and torch
-        if found := re.search(r"GLOBAL (\S+)", str(error)):
-            raise DataError(
-                f"{path}: contains {found[1]!r}, which is not allowed: {expected} "
-                "(PIFuHD's file, which also contains options, is another network)"
-            ) from error
-        raise DataError(f"{path}: not a torch file, or damaged: {expected}") from error
-    if not isinstance(state, dict):
-        raise DataError(f"{path}: contains a {type(state).__name__}: {expected}")
-    if state.get("format") == FORMAT:
-        raise DataError(f"{path}: already a model of this project; no import is needed")
-    if any(str(name).endswith("running_mean") for name in state):
-        raise DataError(f"{path}: has batch norm; PIFu's published net_G has group norm")
-    for name, value in state.items():
-        if not (isinstance(name, str) and isinstance(value, Tensor) and value.is_floating_point()):
-            kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
-            raise DataError(f"{path}: entry {name!r} is {kind}: {expected}, floating point")
-    return state
+    """The entries that our network uses. Raises DataError if the file contains anything but
+    tensors."""
+    state = read_tensors(path)
+    if not isinstance(state, dict) or not all(
+        isinstance(value, Tensor) and value.is_floating_point() for value in state.values()
+    ):
+        raise DataError(f"{path}: not PIFu's net_G, a bare state dict of floating-point tensors")
+    # Each block has a fourth norm: a second name of the shortcut's norm, or, without a shortcut,
+    # unused. Conv1d weights have a third dimension of 1.
+    return {
+        str(name): value.squeeze(-1) if value.ndim == 3 else value
+        for name, value in state.items()
+        if ".bn4." not in str(name)
+    }
 
 
 def _configuration(path: Path, state: dict[str, Tensor], window: float) -> Model:
-    """The configuration that the entries imply; `_check` then compares every entry."""
+    """The configuration that the entries imply."""
 
     def count(name: str, first: int = 0) -> int:
         return next(n for n in itertools.count() if name.format(first + n) not in state)
@@ -109,79 +99,37 @@ def _configuration(path: Path, state: dict[str, Tensor], window: float) -> Model
     return Model(
         z_normalization=window / 2 / DEPTH_SCALE,
         hourglass=Hourglass(stacks=stacks, depth=depth, dim=DIM),
-        mlp=tuple(max(1, bias.numel()) for bias in biases),  # _check rejects empty biases
+        mlp=tuple(max(1, bias.numel()) for bias in biases),  # an empty one is rejected later
         last_activation="sigmoid",
         align_corners=True,
         neighborhood=1,
     )
 
 
-def _blocks(config: Hourglass) -> dict[str, str]:
-    """Names of our convolution blocks -> PIFu's, without `image_filter.`."""
+def _names(config: Model) -> dict[str, str]:
+    """Names of our weights -> PIFu's."""
+    stacks, depth = config.hourglass.stacks, config.hourglass.depth
     blocks = {"stem.2": "conv2", "stem_low.0": "conv3", "stem_low.1": "conv4"}
-    for i in range(config.stacks):
+    modules = {"stem.0": "conv1", "stem.1.norm": "bn1"}
+    for i in range(stacks):
         blocks[f"heads.{i}.0"] = f"top_m_{i}"
         blocks[f"hourglasses.{i}.bottom"] = f"m{i}.b2_plus_1"
-        for n in range(config.depth):
-            blocks[f"hourglasses.{i}.branches.{n}"] = f"m{i}.b1_{config.depth - n}"
-            blocks[f"hourglasses.{i}.down.{n}"] = f"m{i}.b2_{config.depth - n}"
+        for n in range(depth):
+            blocks[f"hourglasses.{i}.branches.{n}"] = f"m{i}.b1_{depth - n}"
+            blocks[f"hourglasses.{i}.down.{n}"] = f"m{i}.b2_{depth - n}"
             blocks[f"hourglasses.{i}.up.{n}"] = f"m{i}.b3_{n + 1}"  # innermost first
-    return blocks
-
-
-def _modules(config: Model) -> dict[str, str]:
-    """Names of our modules with weights -> PIFu's."""
-    filters = {"stem.0": "conv1", "stem.1.norm": "bn1"}
-    for i in range(config.hourglass.stacks):
-        filters[f"heads.{i}.1"] = f"conv_last{i}"
-        filters[f"heads.{i}.2.norm"] = f"bn_end{i}"
-        filters[f"outputs.{i}"] = f"l{i}"
-        filters[f"feature_back.{i}"] = f"bl{i}"
-        filters[f"output_back.{i}"] = f"al{i}"
-    for ours, theirs in _blocks(config.hourglass).items():
+        modules[f"heads.{i}.1"] = f"conv_last{i}"
+        modules[f"heads.{i}.2.norm"] = f"bn_end{i}"
+        modules[f"outputs.{i}"] = f"l{i}"
+        modules[f"feature_back.{i}"] = f"bl{i}"
+        modules[f"output_back.{i}"] = f"al{i}"
+    for ours, theirs in blocks.items():
         for n in range(3):
-            filters[f"{ours}.layers.{n}.norm"] = f"{theirs}.bn{n + 1}"
-            filters[f"{ours}.layers.{n}.conv"] = f"{theirs}.conv{n + 1}"
-        filters[f"{ours}.shortcut.norm"] = f"{theirs}.downsample.0"
-        filters[f"{ours}.shortcut.conv"] = f"{theirs}.downsample.2"
-    modules = {f"image_filter.{ours}": f"image_filter.{filters[ours]}" for ours in filters}
+            modules[f"{ours}.layers.{n}.norm"] = f"{theirs}.bn{n + 1}"
+            modules[f"{ours}.layers.{n}.conv"] = f"{theirs}.conv{n + 1}"
+        modules[f"{ours}.shortcut.norm"] = f"{theirs}.downsample.0"
+        modules[f"{ours}.shortcut.conv"] = f"{theirs}.downsample.2"
+    names = {f"image_filter.{ours}": f"image_filter.{modules[ours]}" for ours in modules}
     for n in range(len(config.mlp) + 1):
-        modules[f"classifier.layers.{n}"] = f"surface_classifier.conv{n}"
-    return modules
-
-
-def _check(
-    path: Path, state: dict[str, Tensor], config: Model, used: dict[str, torch.Size]
-) -> None:
-    """Raise DataError unless `state` has exactly the entries of PIFu's network. `used`: the shapes
-    of the entries that our network uses."""
-    expected = {
-        name: (*shape, 1) if name.startswith("surface_classifier.") and len(shape) == 2 else shape
-        for name, shape in used.items()
-    }
-    # Each block has a fourth norm, as wide as the first: a second name of the shortcut's norm, or,
-    # without a shortcut, unused.
-    blocks = [f"image_filter.{theirs}" for theirs in _blocks(config.hourglass).values()]
-    norms = list(itertools.product(blocks, ("weight", "bias")))
-    expected |= {f"{block}.bn4.{kind}": expected[f"{block}.bn1.{kind}"] for block, kind in norms}
-    missing = sorted(expected.keys() - state.keys())
-    unknown = sorted(state.keys() - expected.keys())
-    if missing or unknown:
-        errors = [
-            f"{len(names)} {kind} ({names[0]!r})"
-            for kind, names in (("missing", missing), ("unknown", unknown))
-            if names
-        ]
-        raise DataError(f"{path}: not PIFu's net_G: of {len(expected)} entries {', '.join(errors)}")
-    for name, shape in expected.items():
-        if state[name].shape != shape:
-            raise DataError(
-                f"{path}: not PIFu's net_G: entry {name!r} is {tuple(state[name].shape)}, "
-                f"not {tuple(shape)}"
-            )
-    for block, kind in norms:
-        twin, second = f"{block}.downsample.0.{kind}", f"{block}.bn4.{kind}"
-        if twin in expected and not torch.equal(state[twin], state[second]):
-            raise DataError(
-                f"{path}: damaged: entries {twin!r} and {second!r} store one weight, but differ"
-            )
+        names[f"classifier.layers.{n}"] = f"surface_classifier.conv{n}"
+    return {f"{ours}.{kind}": f"{names[ours]}.{kind}" for ours in names for kind in KINDS}

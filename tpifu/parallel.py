@@ -15,7 +15,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _ROUND_ITEMS = 32
-"""Most items per process that are computed or wait to be consumed."""
+"""Maximum number of items per process that are computed ahead of the consumer."""
 _TIMEOUT = 20
 """Seconds to wait for a Dask scheduler."""
 
@@ -26,23 +26,21 @@ def parallel_map(
     *,
     jobs: int,
     label: str,
-    done: int = 0,
 ) -> Iterator[Result]:
-    """Results of `function` in the order of `items`; the first `done` items are skipped.
+    """Results of `function` in the order of `items`.
 
     Runs in `jobs` processes, or on the workers of `cluster`. Shows a progress bar on terminals.
     """
-    remaining = items[done:]
     # joblib does not wait for the consumer. Rounds bound the results in memory.
     size = _ROUND_ITEMS * joblib.effective_n_jobs(jobs)
     with (
-        tqdm.tqdm(desc=label, initial=done, total=len(items), unit="clip", disable=None) as bar,
+        tqdm.tqdm(desc=label, total=len(items), unit="clip", disable=None) as bar,
         joblib.Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="4*n_jobs") as pool,
     ):
-        for start in range(0, len(remaining), size):
+        for start in range(0, len(items), size):
             for result in pool(
                 joblib.delayed(_single_threaded)(function, item)
-                for item in remaining[start : start + size]
+                for item in items[start : start + size]
             ):
                 yield result
                 bar.update()

@@ -1,15 +1,19 @@
-"""Reading params.yaml (YAML 1.2): base values, an overlay by profile, single values set on top."""
+"""Reading params.yaml (YAML 1.2): base values, an overlay by profile, single values set on top; and
+the environment variables TPIFU_*."""
 
 import difflib
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from tpifu.config import Params, schemas
+from tpifu.config import Environment, Params, flatten, schemas
 from tpifu.errors import ConfigError
+
+Group = TypeVar("Group", bound=BaseModel)
 
 
 def default_file() -> Path:
@@ -28,23 +32,23 @@ def load(path: Path, profile: str | None = None) -> Params:
         document = YAML(typ="safe", pure=True).load(path.read_text())
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not a text file") from error
     except (YAMLError, ValueError) as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(document, dict):
-        raise ConfigError(f"{path}: must hold parameters as `key: value` lines")
+    if not isinstance(document, dict) or not isinstance(document.get("profiles", {}), dict):
+        raise ConfigError(f"{path}: parameters and profiles must be `key: value` lines")
     profiles = document.pop("profiles", {"paper": {}})
     if profile is not None:
         document["profile"] = profile
-    base = _parse(document, path.name)
-    if not isinstance(profiles, dict) or base.profile not in profiles:
-        known = ", ".join(profiles) if isinstance(profiles, dict) else "none"
-        raise ConfigError(f"{path.name}: profile is {base.profile!r}; profiles holds {known}")
-    overlay = profiles[base.profile] or {}
+    base = _parse(Params, document, path.name)
+    known = [name for name, overlay in profiles.items() if isinstance(overlay, dict)]
+    if base.profile not in known:
+        raise ConfigError(
+            f"{path.name}: profile is {base.profile!r}; profiles holds {', '.join(known)}"
+        )
+    overlay = flatten(profiles[base.profile])
     where = f"{path.name}: profiles.{base.profile}"
-    _check_overlay(base.model_dump(), Params().model_dump(), overlay, where)
-    params = _parse(_merge(base.model_dump(), overlay), where)
+    _check_overlay(base, overlay, where)
+    params = override(base, overlay, where)
     _check_together(params, path.name)
     return params
 
@@ -63,55 +67,45 @@ def override(params: Params, values: dict[str, Any], where: str) -> Params:
         for part in path:
             group = group[part]
         group[name] = value
-    return _parse(nested, where)
+    return _parse(Params, nested, where)
 
 
-def _parse(values: dict[str, Any], where: str) -> Params:
-    """Check nested values. ConfigError names the first wrong key, its value and what is allowed."""
+def environment() -> Environment:
+    """The machine settings of this process. Raises ConfigError for a wrong value."""
+    return _parse(Environment, dict(os.environ), "environment")
+
+
+def _parse(group: type[Group], values: dict[str, Any], where: str) -> Group:
+    """Check nested values. Raises ConfigError, which begins with `where` and names the first wrong
+    key, its value and what is allowed."""
     try:
-        return Params.model_validate(values)
+        return group.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
             raise ConfigError(f"{where}: {_unknown(key)}") from error
+        message = first["msg"].removeprefix("Value error, ")
         message = f"{message[0].lower()}{message[1:]}"
         raise ConfigError(f"{where}: {key}: is {first['input']!r}: {message}") from error
 
 
 def _unknown(key: str) -> str:
+    """The error for a key that is not in `schemas`."""
     names = difflib.get_close_matches(key, dict(schemas()), n=3, cutoff=0)
     return f"{key}: unknown parameter; the nearest are {', '.join(names)}"
 
 
-def _merge(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in overlay.items():
-        nested = isinstance(value, dict) and isinstance(base.get(key), dict)
-        merged[key] = _merge(base[key], value) if nested else value
-    return merged
-
-
-def _check_overlay(
-    base: dict[str, Any], table: dict[str, Any], overlay: Any, where: str, key: str = ""
-) -> None:
+def _check_overlay(base: Params, overlay: dict[str, Any], where: str) -> None:
     """Reject an overlay that hides a changed base value: one that differs from Table 1."""
-    if not isinstance(overlay, dict):
-        raise ConfigError(f"{where}{key}: must be `key: value` lines")
-    for name, value in overlay.items():
-        path = f"{key}.{name}"
-        if path in (".profile", ".model.neighborhood", ".model.stride"):
-            raise ConfigError(f"{where}{path}: set {path[1:]} at the top level, not in a profile")
-        if name not in base:
-            raise ConfigError(f"{where}: {_unknown(path[1:])}")
-        if isinstance(base[name], dict):
-            _check_overlay(base[name], table[name], value or {}, where, path)
-        elif base[name] != table[name] and base[name] != value:
-            profile = where.rsplit("profiles.", 1)[1]
+    values, table = flatten(base.model_dump()), flatten(Params().model_dump())
+    for key, value in overlay.items():
+        if key in ("profile", "model.neighborhood", "model.stride"):
+            raise ConfigError(f"{where}.{key}: set {key} at the top level, not in a profile")
+        if key in values and values[key] != table[key] and values[key] != value:
             raise ConfigError(
-                f"{path[1:]}={base[name]} would be hidden by profile {profile!r}: "
-                f"set profiles.{profile}{path} instead, or profile=paper"
+                f"{key}={values[key]} would be hidden by profile {base.profile!r}: "
+                f"set profiles.{base.profile}.{key} instead, or profile=paper"
             )
 
 

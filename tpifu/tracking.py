@@ -2,7 +2,7 @@
 
 Tracking never stops the work that it records: after the first error it prints one warning and
 records nothing more. The store is MLFLOW_TRACKING_URI, by default `root`/mlflow.db with artifacts
-in `root`/mlruns. TPIFU_TRACKING=off records nothing; =system also records the machine's load.
+in `root`/mlruns.
 """
 
 import fcntl
@@ -13,151 +13,65 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
-from functools import partial
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from tpifu.config import flatten
-from tpifu.errors import ConfigError, Stopped
-from tpifu.files import lock_file
+from tpifu.errors import Stopped
+from tpifu.files import locked
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
 
 EXPERIMENT = "tpifu"
-FLUSH_CALLS = 50
-"""Calls of `log_metrics` that are written together; one request costs the same for all of them."""
-FLUSH_SECONDS = 30.0
-"""Longest time between two writes while metrics are logged."""
-LOAD_SECONDS = 5.0
-"""Time between two readings of the machine's load."""
-_CHOICES = ("on", "off", "system")
-_REQUEST_METRICS, _REQUEST_PARAMS = 1000, 100
-"""MLflow's limits for one request."""
+FLUSH_SECONDS = 10.0
+"""Time between two writes of metrics; one request costs the same for many metrics as for one."""
+_REQUEST_METRICS = 1000  # MLflow's limit for one request
 
 
-class NullRun:
-    """Records nothing."""
+class TrackedRun:
+    """A run in an MLflow store. Without a client it records nothing. Its methods never raise."""
 
-    id = None
-
-    def _ignore(self, *args: Any, **kwargs: Any) -> None:
-        pass
-
-    log_metrics = log_params = log_artifact = set_tags = close = _ignore
-
-
-class MlflowRun:
-    """A run in an MLflow store. Its methods never raise; after an error they do nothing."""
-
-    def __init__(self, client: "MlflowClient", run_id: str, load: "_Load | None" = None) -> None:
+    def __init__(self, client: "MlflowClient | None" = None, run_id: str = "") -> None:
         self.id = run_id
         self._client = client
-        self._load = load
-        self._step = 0
-        self._working = True
-        self._calls = 0
-        self._flushed = time.monotonic()
         self._metrics: list[tuple[str, float, int, int]] = []
+        self._flushed = time.monotonic()
 
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        self._step = step or 0
-        self._buffer(metrics)
-        if self._load and self._load.due:
-            self._buffer(self._load.read())
-        self._calls += 1
-        late = time.monotonic() - self._flushed > FLUSH_SECONDS
-        if late or self._calls >= FLUSH_CALLS:
+    def log_metrics(self, metrics: dict[str, float], step: int = 0) -> None:
+        if self._client is None:
+            return
+        now = int(time.time() * 1000)
+        self._metrics += [(key, float(value), now, step) for key, value in metrics.items()]
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self._attempt(self._flush)
-
-    def log_params(self, params: dict[str, Any]) -> None:
-        """Log parameters under dotted names, such as model.mlp."""
-        from mlflow.entities import Param
-
-        rows = [Param(key, str(value)) for key, value in flatten(params).items()]
-        for batch in _batches(rows, _REQUEST_PARAMS):
-            self._attempt(partial(self._client.log_batch, self.id, params=batch))
 
     def log_artifact(self, path: Path) -> None:
         """Copy a file or a folder to the store."""
-        self._attempt(partial(self._client.log_artifact, self.id, str(path)))
-
-    def set_tags(self, tags: dict[str, str]) -> None:
-        from mlflow.entities import RunTag
-
-        rows = [RunTag(key, value) for key, value in tags.items()]
-        self._attempt(partial(self._client.log_batch, self.id, tags=rows))
+        self._attempt(lambda client: client.log_artifact(self.id, str(path)))
 
     def close(self, status: str) -> None:
         """Write buffered metrics and set the run's status."""
-        if self._load:
-            self._buffer(self._load.read())
         self._attempt(self._flush)
-        self._attempt(partial(self._client.set_terminated, self.id, status))
+        self._attempt(lambda client: client.set_terminated(self.id, status))
 
-    def _buffer(self, metrics: dict[str, float]) -> None:
-        now = int(time.time() * 1000)
-        self._metrics += [(key, float(value), now, self._step) for key, value in metrics.items()]
-
-    def _flush(self) -> None:
+    def _flush(self, client: "MlflowClient") -> None:
         from mlflow.entities import Metric
 
         rows = [Metric(*row) for row in self._metrics]
-        self._metrics, self._calls, self._flushed = [], 0, time.monotonic()
-        for batch in _batches(rows, _REQUEST_METRICS):
-            self._client.log_batch(self.id, metrics=batch)
+        self._metrics, self._flushed = [], time.monotonic()
+        for first in range(0, len(rows), _REQUEST_METRICS):
+            client.log_batch(self.id, metrics=rows[first : first + _REQUEST_METRICS])
 
-    def _attempt(self, action: Callable[[], Any]) -> None:
-        if not self._working:
-            self._metrics = []
+    def _attempt(self, action: Callable[["MlflowClient"], None]) -> None:
+        if self._client is None:
             return
         try:
-            action()
+            action(self._client)
         except Exception as error:  # databases, servers and disks raise many kinds
-            self._working = False
-            _warn("nothing", error)
-
-
-class _Load:
-    """Load of CPU, memory, disk, network and GPUs, measured by MLflow's own monitor.
-
-    The monitor's thread would delay the end of a run, so readings are taken between steps.
-    """
-
-    def __init__(self, run_id: str, uri: str) -> None:
-        self._monitor: SystemMetricsMonitor | None = None
-        self._run = {"run_id": run_id, "tracking_uri": uri}
-        self._working = True
-        self.read()  # CPU load is a mean since the previous reading
-
-    @property
-    def due(self) -> bool:
-        return time.monotonic() - self._last >= LOAD_SECONDS
-
-    def read(self) -> dict[str, float]:
-        """Metrics named as MLflow's pages expect. After an error: one warning, then always {}."""
-        self._last = time.monotonic()
-        if not self._working:
-            return {}
-        try:
-            return {f"system/{name}": value for name, value in self._measure().items()}
-        except Exception as error:  # psutil and GPU libraries raise many kinds
-            self._working = False
-            _warn("no system metrics", error)
-            return {}
-
-    def _measure(self) -> dict[str, float]:
-        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-        self._monitor = self._monitor or SystemMetricsMonitor(**self._run)
-        self._monitor.collect_metrics()
-        found = self._monitor.aggregate_metrics()
-        for part in self._monitor.monitors:
-            part.clear_metrics()
-        return found
+            self._client = None
+            _warn(error)
 
 
 @contextmanager
@@ -169,30 +83,26 @@ def start_run(
     tags: dict[str, str],
     memory: Path | None = None,
     recorded: bool = True,
-) -> Iterator[MlflowRun | NullRun]:
+) -> Iterator[TrackedRun]:
     """Record the block as an MLflow run, unless `recorded` is False.
 
-    The run ends as FINISHED, as KILLED after Ctrl-C or SIGTERM, or as FAILED. `params` may be
-    nested. Tags of the git commit of `root` and of the DVC stage and experiment are added.
-    `memory` is a folder for the run's id: a call with the same folder resumes the run. Raises
-    ConfigError for an unknown TPIFU_TRACKING.
+    The run ends as FINISHED, as KILLED after Ctrl-C or SIGTERM, or as FAILED. Nested `params` get
+    dotted names. Tags of the git commit of `root` and of the DVC stage and experiment are added. A
+    call with the same folder `memory`, which holds the run's id, resumes the run.
     """
-    choice = os.environ.get("TPIFU_TRACKING", "on")
-    if choice not in _CHOICES:
-        raise ConfigError(f"TPIFU_TRACKING is {choice!r}: use {', '.join(_CHOICES)}")
-    with ExitStack() as resources:
-        run: MlflowRun | NullRun = NullRun()
-        if recorded and choice != "off":
-            run = _open_run(name, root.resolve(), tags, memory, resources, load=choice == "system")
-        run.log_params(params)
-        status = "FINISHED"
+    with ExitStack() as locks:
+        run = TrackedRun()
+        if recorded:
+            try:
+                run = _open_run(name, root.resolve(), params, tags, memory, locks)
+            except Exception as error:  # as in TrackedRun; mlflow's import may fail, too
+                _warn(error)
+        status = "FAILED"
         try:
             yield run
+            status = "FINISHED"
         except (KeyboardInterrupt, Stopped):
             status = "KILLED"
-            raise
-        except BaseException:
-            status = "FAILED"
             raise
         finally:
             run.close(status)
@@ -201,51 +111,41 @@ def start_run(
 def _open_run(
     name: str,
     root: Path,
+    params: dict[str, Any],
     tags: dict[str, str],
     memory: Path | None,
-    resources: ExitStack,
-    *,
-    load: bool,
-) -> MlflowRun | NullRun:
-    if chosen := os.environ.get("MLFLOW_TRACKING_URI"):
-        uri, artifacts = chosen, None  # a server chooses the place of artifacts
+    locks: ExitStack,
+) -> TrackedRun:
+    client, experiment = _connect(root)
+    from mlflow.entities import Param, RunTag
+
+    run_id = ""
+    if memory:
+        # A second trainer of the same run must not end the first trainer's MLflow run.
+        folder = memory / "mlflow"
+        folder.mkdir(parents=True, exist_ok=True)
+        locks.enter_context(locked(folder, "records this run"))
+        note = folder / "run"
+        run_id = note.read_text() if note.exists() else ""
+    if run_id and client.search_runs([experiment], f"attributes.run_id = '{run_id}'"):
+        client.update_run(run_id, status="RUNNING")
     else:
-        uri, artifacts = f"sqlite:///{root / 'mlflow.db'}", (root / "mlruns").as_uri()
-    try:
-        client, experiment = _connect(uri, artifacts)
-        id_file = resources.enter_context(_open_id_file(memory)) if memory else None
-        previous = id_file.read() if id_file else ""
-        run_id = _reopen(client, previous) if previous else None
-        if run_id is None:
-            run_id = client.create_run(experiment, run_name=name).info.run_id
-            if id_file:
-                id_file.truncate(0)
-                id_file.write(run_id)
-                id_file.flush()
-        run = MlflowRun(client, run_id, _Load(run_id, uri) if load else None)
-        run.set_tags(_origin(root) | tags)
-        return run
-    except Exception as error:  # as in MlflowRun._attempt; mlflow's import may fail, too
-        _warn("nothing", error)
-        return NullRun()
+        run_id = client.create_run(experiment, run_name=name).info.run_id
+        if memory:
+            note.write_text(run_id)
+    client.log_batch(
+        run_id,
+        params=[Param(key, str(value)) for key, value in flatten(params).items()],
+        tags=[RunTag(key, value) for key, value in (_origin(root) | tags).items()],
+    )
+    return TrackedRun(client, run_id)
 
 
-@contextmanager
-def _open_id_file(folder: Path) -> Iterator[TextIO]:
-    """The locked file with the run's id. A second trainer of the same run, which will be refused,
-    must not end the first trainer's MLflow run."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "mlflow-run").open("a+") as file:
-        try:
-            lock_file(file)
-        except BlockingIOError as error:
-            raise BlockingIOError(f"{folder}: another process records this run") from error
-        file.seek(0)
-        yield file
-
-
-def _connect(uri: str, artifacts: str | None) -> tuple["MlflowClient", str]:
+def _connect(root: Path) -> tuple["MlflowClient", str]:
     """A client, and the id of the experiment, which is created on first use."""
+    own = f"sqlite:///{root / 'mlflow.db'}"
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or own
+    artifacts = (root / "mlruns").as_uri() if uri == own else None  # a server chooses the place
     for key, value in {
         # By default mlflow retries for minutes. These settings limit the wait to 20 s, less than
         # other ranks wait for the main process (tpifu.train.distributed.TIMEOUT).
@@ -254,7 +154,6 @@ def _connect(uri: str, artifacts: str | None) -> tuple["MlflowClient", str]:
         "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "GIT_PYTHON_REFRESH": "quiet",
     }.items():
         os.environ.setdefault(key, value)
     with _store_lock(uri):
@@ -263,8 +162,7 @@ def _connect(uri: str, artifacts: str | None) -> tuple["MlflowClient", str]:
         for logger in ("mlflow", "alembic"):
             logging.getLogger(logger).setLevel(logging.CRITICAL)
         client = MlflowClient(uri)
-        experiment = client.get_experiment_by_name(EXPERIMENT)
-        if experiment:
+        if experiment := client.get_experiment_by_name(EXPERIMENT):
             return client, experiment.experiment_id
         return client, client.create_experiment(EXPERIMENT, artifact_location=artifacts)
 
@@ -285,47 +183,17 @@ def _store_lock(uri: str) -> Iterator[None]:
         yield
 
 
-def _reopen(client: "MlflowClient", run_id: str) -> str | None:
-    """Set a run's status to running; None if the store does not have the run."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.update_run(run_id, status="RUNNING")
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        raise
-    return run_id
-
-
 def _origin(root: Path) -> dict[str, str]:
     """Tags that identify the code, the stage and the experiment of a run."""
     tags = {"dvc.stage": os.environ.get("DVC_STAGE"), "dvc.exp": os.environ.get("DVC_EXP_NAME")}
-    tags["git.commit"] = _git(root, "rev-parse", "HEAD")
-    changes = _git(root, "status", "--porcelain")
-    if tags["git.commit"] and changes is not None:
-        tags["git.dirty"] = str(bool(changes)).lower()
+    status = ["git", "-C", str(root), "status", "--porcelain=v2", "--branch"]
+    with suppress(OSError, subprocess.CalledProcessError):  # no git, or no repository
+        output = subprocess.run(status, capture_output=True, text=True, check=True).stdout
+        first, *others = output.splitlines()
+        tags["git.commit"] = first.removeprefix("# branch.oid ")
+        tags["git.dirty"] = str(any(not line.startswith("#") for line in others)).lower()
     return {key: value for key, value in tags.items() if value}
 
 
-def _git(root: Path, *command: str) -> str | None:
-    """Output of git in `root`; None if there is no repository or no git."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *command], capture_output=True, text=True, check=False
-        )
-    except OSError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-def _batches(rows: list[Any], size: int) -> Iterator[list[Any]]:
-    return (rows[first : first + size] for first in range(0, len(rows), size))
-
-
-def _warn(recorded: str, error: Exception) -> None:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    sys.stderr.write(
-        f"warning: MLflow records {recorded} from here on ({lines[0][:200]}); results do not "
-        "depend on it, and TPIFU_TRACKING=off turns it off\n"
-    )
+def _warn(error: Exception) -> None:
+    sys.stderr.write(f"warning: MLflow records nothing from here on: {error!r:.200}\n")

@@ -7,6 +7,13 @@ from helpers.clip import EVALUATE, FRAMES, RECONSTRUCT, RENDER, TINY, body
 from helpers.command import done, settings
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_process():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TPIFU_JOBS", "1")
+        yield
+
+
 @pytest.fixture(scope="session")
 def bodies(tmp_path_factory) -> list[Path]:
     folder = tmp_path_factory.mktemp("bodies")

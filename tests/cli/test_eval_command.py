@@ -49,13 +49,14 @@ def test_different_light_is_a_warning(trip, bodies, tmp_path):
 
 def test_eval_draws_no_more_points_than_are_stored(trip, untouched):
     line = refused("eval", trip.model, trip.shards, "-o", untouched)
-    assert "evaluate.points is 5000, but" in line
-    assert line.endswith("points holds 200 points a mesh")
+    assert line.startswith("error: 5000 points a mesh are too many: ")
+    assert line.endswith("points has 200")
 
 
 def test_missing_shards(trip, untouched, tmp_path_factory):
     empty = tmp_path_factory.mktemp("empty")
     (empty / "points").mkdir()
+    (empty / "views").mkdir()
     for folder, words in ((empty, "no *.parquet"), (empty / "nowhere", "no such folder")):
         assert words in refused("train", folder, "-o", untouched)
         assert words in refused("eval", trip.model, folder, "-o", untouched)

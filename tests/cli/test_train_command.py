@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import pytest
 from helpers.command import done, refused, settings, tpifu
 from ruamel.yaml import YAML
 
-from tpifu.tracking import NullRun
+from tpifu.tracking import TrackedRun
 
 TINY_NETWORK = settings(
     *("model.hourglass.stacks=1", "model.hourglass.depth=1", "model.hourglass.dim=8"),
@@ -18,15 +19,14 @@ TINY_NETWORK = settings(
 def test_train_uses_the_profile_of_the_params_file(trip):
     lines = (trip.model / "loss.csv").read_text().splitlines()
     assert len(lines) == 1 + 40
-    assert "40 steps, last loss " in trip.trained
-    assert f"{float(lines[-1].split(',')[1]):.4g}" in trip.trained
+    assert trip.trained.endswith("model.pt: 40 steps\n")
     assert not (trip.model.parent / ".tpifu-train").exists()  # nothing is left to resume
 
 
 def test_settings_override_the_params_file(trip, tmp_path):
     command = ["train", trip.shards, "-o", tmp_path, "--params", trip.root / "tiny.yaml"]
-    changed = settings("model.stride=2", "train.steps=2", "seed=7")
-    done(*command, "--device", "cpu", "--neighborhood", 1, *changed)
+    changed = settings("model.neighborhood=1", "model.stride=2", "train.steps=2", "seed=7")
+    done(*command, "--device", "cpu", *changed)
     text = (tmp_path / "config.yaml").read_text()
     for line in ("neighborhood: 1", "stride: 2", "steps: 2", "seed: 7", "batch_size: 4"):
         assert line in text
@@ -48,7 +48,7 @@ def test_an_interrupted_training_resumes(trip, tmp_path, monkeypatch):
 
     monkeypatch.setattr("tpifu.train.trainer.training_step", interrupt_fifth)
     result = tpifu(*command, "-o", tmp_path / "resumed")
-    assert (result.exit_code, result.stderr.splitlines()[-1]) == (130, "interrupted")
+    assert result.exit_code == 130
     assert not (tmp_path / "resumed" / "model.pt").exists()
     assert (tmp_path / ".tpifu-train").is_dir()
     done(*command, "-o", tmp_path / "resumed")
@@ -60,7 +60,7 @@ def test_an_interrupted_training_resumes(trip, tmp_path, monkeypatch):
 def test_training_is_tracked_only_with_the_option(trip, tmp_path, monkeypatch):
     runs, steps = [], []
 
-    class Recorder(NullRun):
+    class Recorder(TrackedRun):
         def log_metrics(self, metrics, step=None):
             steps.append(step)
 
@@ -68,7 +68,7 @@ def test_training_is_tracked_only_with_the_option(trip, tmp_path, monkeypatch):
     def start_run(name, *, root, params, tags, memory, recorded):
         if recorded:
             runs.append((name, params, tags, memory))
-        yield Recorder() if recorded else NullRun()
+        yield Recorder() if recorded else TrackedRun()
 
     monkeypatch.setattr("tpifu.tracking.start_run", start_run)
     command = ["train", trip.shards, "--params", trip.root / "tiny.yaml", "--device", "cpu"]
@@ -105,19 +105,15 @@ def test_training_starts_from_a_model_and_takes_its_network(trip, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--neighborhood", 4], "model.neighborhood: is 4: must be odd"),
-        (["--neighborhood", 7], "the longest train clip has 5 frames"),
+        (settings("model.neighborhood=7"), "the longest train clip has 5 frames"),
         (settings("model.stride=3"), "the longest train clip has 5 frames"),
         (settings("train.batch_size=9"), "the data has 5 meshes"),
         (settings("model.hourglass.dim=6"), "model.hourglass.dim: is 6"),
-        (settings("train.points=202"), "train.points is 202, but"),
-        (settings("train.schedule=linear"), "train.schedule: is 'linear'"),
         (["--device", "abacus"], "device 'abacus' is unknown"),
-        (["--precision", "float8"], "--precision is 'float8': use float32, bfloat16, fastest"),
     ],
 )
 def test_wrong_options_of_train(options, words, trip, untouched):
-    command = ["train", trip.shards, "-o", untouched / "model", "--scratch", untouched]
+    command = ["train", trip.shards, "-o", untouched]
     assert words in refused(*command, "--device", "cpu", *TINY_NETWORK, *options)
 
 
@@ -138,15 +134,16 @@ finally:
 @pytest.mark.slow
 def test_compiled_steps_are_whole_graphs_with_the_same_losses(tiny, tmp_path):
     losses = []
-    for name, flags in {"eager": [], "compiled": ["--compile"]}.items():
+    for number, name in enumerate(("eager", "compiled")):
         # A separate process: the compiler cannot follow the shape checks of the tests.
         command = [sys.executable, "-c", COMPILED, "train", tiny, "-o", tmp_path / name]
-        command += ["--device", "cpu", *TINY_NETWORK, *flags]
-        process = subprocess.run(command, check=True, capture_output=True)
+        command += ["--device", "cpu", *TINY_NETWORK]
+        environment = {**os.environ, "TPIFU_COMPILE": str(number)}
+        process = subprocess.run(command, check=True, capture_output=True, env=environment)
         graphs, breaks = map(int, process.stdout.split()[-2:])
         rows = (tmp_path / name / "loss.csv").read_text().splitlines()[1:]
         losses.append([float(row.split(",")[1]) for row in rows])
-        assert graphs == len(flags)  # one for any number of images
+        assert graphs == number  # one for any number of images
         assert breaks == 0
         done("eval", tmp_path / name, tiny, *settings("evaluate.points=20"))  # a usual model file
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)

@@ -7,18 +7,22 @@ from helpers.training import windows
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tpifu.dataset.augment import Augmentation
-from tpifu.dataset.steps import Share, TrainingSteps
-from tpifu.dataset.windows import Windows, balanced_draw, window_frames
+from benchmarks.winding import winding_number
+from tpifu.config import Train
+from tpifu.dataset.steps import TrainingSteps
+from tpifu.dataset.windows import balanced_draw, window_frames
 from tpifu.errors import ConfigError, DataError
 from tpifu.geometry.camera import calibration, project
-from tpifu.geometry.inside import winding_number
 from tpifu.shards.coding import dequantise, unpack_bits, unpack_codes
 from tpifu.shards.meshes import MeshReader
 from tpifu.shards.reader import Shards
 
-UNCHANGED = Augmentation()
-CHANGED = Augmentation(flip=0.5, scale=0.3, shift=1.0)
+CHANGED = {"flip": 0.5, "scale": 0.3, "shift": 1.0}
+
+
+def steps_of(found, batch_size, points, seed=0, shares=1, **changes) -> TrainingSteps:
+    train = Train(batch_size=batch_size, points=points, **changes)
+    return TrainingSteps(found, train, seed, shares)
 
 
 @given(length=st.integers(1, 12), reach=st.integers(0, 4), stride=st.integers(1, 3))
@@ -35,10 +39,10 @@ def test_a_stride_changes_the_frames_of_windows_and_nothing_else(tiny):
     assert apart.frames.tolist() == [[0, 0, 2], [0, 1, 3], [0, 2, 4], [1, 3, 4], [2, 4, 4]]
     assert torch.equal(whole.images, apart.images)
     assert torch.equal(whole.points, apart.points)
-    steps = TrainingSteps(far, 8, 10, seed=0, windows_per_clip=8)
+    steps = steps_of(far, 8, 10, windows_per_clip=8)
     batch = steps[0]
     assert len(batch.images) == 5 + 3
-    alone = TrainingSteps(near, 8, 10, seed=0, windows_per_clip=8)[0]
+    alone = steps_of(near, 8, 10, windows_per_clip=8)[0]
     assert torch.equal(batch.images, alone.images)
     assert torch.equal(batch.frames[:, 1], alone.frames[:, 1])
     assert (batch.frames[:, 2] - batch.frames[:, 0]).max() == 4
@@ -85,21 +89,20 @@ def test_points_images_and_camera_belong_to_the_frame(tiny):
                 assert mask[v, u].mean() > 0.9  # edge pixels may miss
 
 
-@pytest.mark.parametrize("augmentation", [UNCHANGED, CHANGED])
-def test_a_batch_depends_only_on_seed_and_step(tiny, augmentation):
-    one = TrainingSteps(windows(tiny), 4, 20, seed=0, augmentation=augmentation)
-    other = TrainingSteps(windows(tiny), 4, 20, seed=0, augmentation=augmentation)
+@pytest.mark.parametrize("changes", [{}, CHANGED])
+def test_a_batch_depends_only_on_seed_and_step(tiny, changes):
+    one, other = (steps_of(windows(tiny), 4, 20, **changes) for _ in range(2))
     late = other[7]  # out of order, as for a reader or a resumed run
     for step in range(8):
         batch = one[step]
     for name, value in vars(batch).items():
         assert torch.equal(value, getattr(late, name))
-    assert not torch.equal(batch.points, TrainingSteps(windows(tiny), 4, 20, seed=1)[7].points)
+    assert not torch.equal(batch.points, steps_of(windows(tiny), 4, 20, seed=1)[7].points)
     assert not torch.equal(batch.points, one[6].points)
 
 
 def test_every_epoch_visits_every_centre_once_in_another_order(tiny):
-    steps = TrainingSteps(windows(tiny), 2, 4, seed=0)
+    steps = steps_of(windows(tiny), 2, 4)
     visits = [steps._centre(position)[0] for position in range(16)]
     assert sorted(visits[:8]) == sorted(visits[8:]) == list(range(8))
     assert visits[:8] != visits[8:]
@@ -108,7 +111,7 @@ def test_every_epoch_visits_every_centre_once_in_another_order(tiny):
 @pytest.mark.parametrize("width", [2, 3, 4, 9])
 def test_runs_of_neighbouring_windows_share_their_images(tiny, width):
     found = windows(tiny)  # clips of 5 and 3 frames
-    steps = TrainingSteps(found, 8, 20, seed=0, windows_per_clip=width)
+    steps = steps_of(found, 8, 20, windows_per_clip=width)
     starts = set()
     for epoch in range(4):
         visits = [steps._centre(8 * epoch + place) for place in range(8)]
@@ -135,7 +138,7 @@ def test_runs_of_neighbouring_windows_share_their_images(tiny, width):
 @pytest.mark.parametrize("width", [1, 3])
 def test_a_batch_equals_windows_read_one_by_one(tiny, width):
     found = windows(tiny)
-    steps = TrainingSteps(found, 4, 20, seed=3, windows_per_clip=width)
+    steps = steps_of(found, 4, 20, seed=3, windows_per_clip=width)
     stored = Shards(tiny / "points", "points")
     for position in range(20):
         centre, start = steps._centre(position)
@@ -159,18 +162,14 @@ def test_a_batch_equals_windows_read_one_by_one(tiny, width):
 
 
 @pytest.mark.parametrize(
-    "setting", [{}, {"windows_per_clip": 3}, {"windows_per_clip": 3, "augmentation": CHANGED}]
+    "setting", [{}, {"windows_per_clip": 3}, {"windows_per_clip": 3, **CHANGED}]
 )
-@pytest.mark.parametrize(("world_size", "parts"), [(2, 1), (1, 2), (2, 2), (4, 1)])
-def test_the_shares_of_all_ranks_are_the_batch(tiny, world_size, parts, setting):
-    whole = TrainingSteps(windows(tiny), 4, 20, seed=0, **setting)
+@pytest.mark.parametrize("shares", [2, 4])
+def test_the_shares_of_a_step_are_its_batch(tiny, shares, setting):
+    whole = steps_of(windows(tiny), 4, 20, **setting)
+    shared = steps_of(windows(tiny), 4, 20, shares=shares, **setting)
     for step in range(3):
-        pieces = []
-        for part in range(parts):
-            for rank in range(world_size):
-                share = Share(rank=rank, world_size=world_size, parts=parts)
-                own = TrainingSteps(windows(tiny), 4, 20, seed=0, share=share, **setting)
-                pieces.append(own[step * parts + part])
+        pieces = [shared[step * shares + share] for share in range(shares)]
         for name in ("points", "labels", "calib"):
             together = torch.cat([getattr(piece, name) for piece in pieces])
             assert torch.equal(together, getattr(whole[step], name))
@@ -178,13 +177,11 @@ def test_the_shares_of_all_ranks_are_the_batch(tiny, world_size, parts, setting)
         assert torch.equal(seen, whole[step].images[whole[step].frames])
 
 
-@pytest.mark.parametrize(
-    "setting", [{}, {"augmentation": CHANGED}, {"augmentation": CHANGED, "windows_per_clip": 2}]
-)
+@pytest.mark.parametrize("setting", [{}, CHANGED, {**CHANGED, "windows_per_clip": 2}])
 @pytest.mark.parametrize("neighborhood", [3, 5])
 def test_all_models_train_on_the_same_centres_views_and_points(tiny, neighborhood, setting):
-    single = TrainingSteps(windows(tiny, neighborhood=1), 4, 20, seed=5, **setting)
-    temporal = TrainingSteps(windows(tiny, neighborhood=neighborhood), 4, 20, seed=5, **setting)
+    single = steps_of(windows(tiny, neighborhood=1), 4, 20, seed=5, **setting)
+    temporal = steps_of(windows(tiny, neighborhood=neighborhood), 4, 20, seed=5, **setting)
     for step in range(4):
         one, many = single[step], temporal[step]
         assert torch.equal(one.points, many.points)
@@ -196,8 +193,8 @@ def test_all_models_train_on_the_same_centres_views_and_points(tiny, neighborhoo
 
 def test_augmented_cameras_project_the_same_points_onto_the_body(tiny):
     found = windows(tiny)
-    plain = TrainingSteps(found, 8, 100, seed=0, windows_per_clip=2)
-    steps = TrainingSteps(found, 8, 100, seed=0, windows_per_clip=2, augmentation=CHANGED)
+    plain = steps_of(found, 8, 100, windows_per_clip=2)
+    steps = steps_of(found, 8, 100, windows_per_clip=2, **CHANGED)
     cameras = set()
     for step in range(3):
         batch, before = steps[step], plain[step]
@@ -222,7 +219,7 @@ def test_the_repeated_image_at_a_clip_end_is_stored_once(tiny):
     batch = windows(tiny).clip_batch(1, 0, 4, seed=0)
     assert batch.frames.tolist() == [[0, 0, 1], [0, 1, 2], [1, 2, 2]]
     assert len(batch.images) == 3
-    steps = TrainingSteps(windows(tiny), 8, 4, seed=0)  # a whole epoch
+    steps = steps_of(windows(tiny), 8, 4)  # a whole epoch
     batch = steps[0]
     distinct = [len(set(row)) for row in batch.frames.tolist()]
     assert sum(distinct) == len(batch.images)
@@ -243,18 +240,16 @@ def test_unsuitable_data_is_rejected(tiny, tmp_path):
     with pytest.raises(ConfigError, match=message):
         windows(tiny, stride=3)
     with pytest.raises(ConfigError, match=r"batch_size is 9, but the data has 8 meshes"):
-        TrainingSteps(windows(tiny), 9, 4, seed=0)
+        steps_of(windows(tiny), 9, 4)
     with pytest.raises(ConfigError, match="batch_size is 4; it must be divisible by 3"):
-        TrainingSteps(windows(tiny), 4, 4, seed=0, share=Share(world_size=3))
-    with pytest.raises(ConfigError, match=r"500 points a mesh are too many: .* has 400"):
-        TrainingSteps(windows(tiny), 1, 500, seed=0)[0]
+        steps_of(windows(tiny), 4, 4, shares=3)
     with pytest.raises(DataError, match="no rows of split 'val'"):
         windows(tiny, split="val")
     with pytest.raises(DataError, match="views: no such folder"):
-        Windows(tmp_path / "views", tiny / "points", "train", 3)
+        windows(tmp_path)
     # Views of other meshes than the points.
-    fewer = tmp_path / "fewer"
-    shutil.copytree(tiny / "views", fewer)
-    (fewer / "train-00000.parquet").unlink()
+    for kind in ("views", "points"):
+        shutil.copytree(tiny / kind, tmp_path / kind)
+    (tmp_path / "views" / "train-00000.parquet").unlink()
     with pytest.raises(DataError, match="differ in clip run0/a_walk_c0001"):
-        Windows(fewer, tiny / "points", "train", 3)
+        windows(tmp_path)

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from helpers import training
 
+from tpifu.config import Model, Train
 from tpifu.dataset.resident import ResidentSteps, balanced_choice, read_resident
-from tpifu.dataset.windows import Windows, window_frames
-from tpifu.errors import ConfigError
+from tpifu.dataset.windows import window_frames
 from tpifu.geometry.camera import project
 from tpifu.shards.coding import POINT_STEP, unpack_bits, unpack_codes
 
@@ -13,7 +14,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def windows(tiny):
-    return Windows(tiny / "views", tiny / "points", "train", 3)
+    return training.windows(tiny)
 
 
 @pytest.fixture(scope="module")
@@ -21,19 +22,12 @@ def resident(windows):
     return read_resident(windows, CPU, jobs=1)
 
 
-def steps(resident, batch=4, points=40, seed=0, neighborhood=3, width=2, **how):
-    return ResidentSteps(
-        resident,
-        batch,
-        points,
-        seed,
-        neighborhood=neighborhood,
-        windows_per_clip=width,
-        **how,
-    )
+def steps(resident, batch=4, points=40, neighborhood=3, stride=1, width=2, flip=0.0):
+    train = Train(batch_size=batch, points=points, windows_per_clip=width, flip=flip)
+    return ResidentSteps(resident, train, Model(neighborhood=neighborhood, stride=stride), seed=0)
 
 
-def test_holds_what_the_shards_hold(windows, resident):
+def test_a_resident_split_equals_the_shards(windows, resident):
     for clip, (_, rows) in enumerate(windows.clips):
         first, length = int(resident.first[clip]), int(resident.length[clip])
         assert length == len(rows)
@@ -51,14 +45,14 @@ def test_holds_what_the_shards_hold(windows, resident):
     assert resident.inside_share == pytest.approx(windows.inside_share)
 
 
-def test_two_processes_read_the_same(windows, resident):
+def test_two_processes_read_the_same_data(windows, resident):
     again = read_resident(windows, CPU, jobs=2)
     for name, value in vars(resident).items():
         assert torch.equal(getattr(again, name), value), name
 
 
 @pytest.mark.parametrize(("neighborhood", "stride", "width"), [(1, 1, 1), (3, 1, 2), (3, 2, 3)])
-def test_a_step_is_windows_of_the_clips(resident, neighborhood, stride, width):
+def test_a_step_consists_of_windows_of_the_clips(resident, neighborhood, stride, width):
     """Every image, camera and point of a batch matches the one that TrainingSteps takes."""
     drawn = steps(resident, batch=6, neighborhood=neighborhood, width=width, stride=stride)
     runs = 6 // width
@@ -101,15 +95,8 @@ def view_of(resident, batch, window, clip):
     return view
 
 
-def test_points_are_distinct_and_half_of_them_inside(resident):
-    (batch,) = steps(resident, points=100).draw()
-    assert (batch.labels.sum(dim=1) == 50).all()
-    for points in batch.points:
-        assert len(points.unique(dim=0)) == 100
-
-
 @pytest.mark.parametrize(("inside", "expected"), [(3, 3), (10, 5), (28, 8), (0, 0), (30, 10)])
-def test_where_one_kind_of_points_is_too_few_the_other_fills_up(inside, expected):
+def test_if_one_half_has_too_few_points_the_other_replaces_them(inside, expected):
     labels = torch.zeros(2, 30, dtype=torch.bool)
     labels[:, torch.randperm(30)[:inside]] = True
     chosen = balanced_choice(labels, 10, torch.Generator().manual_seed(1))
@@ -117,7 +104,7 @@ def test_where_one_kind_of_points_is_too_few_the_other_fills_up(inside, expected
     assert all(len(row.unique()) == 10 for row in chosen)
 
 
-def test_every_point_is_drawn_as_often():
+def test_all_points_of_one_kind_are_equally_likely():
     labels = torch.arange(12)[None].expand(4000, -1) < 4
     chosen = balanced_choice(labels, 4, torch.Generator().manual_seed(0))
     counts = torch.bincount(chosen.flatten(), minlength=12) / 4000
@@ -125,7 +112,7 @@ def test_every_point_is_drawn_as_often():
     assert counts[4:].numpy() == pytest.approx(2 / 8, abs=0.04)
 
 
-def test_a_mirrored_window_shows_its_points_where_the_camera_takes_them(tiny, resident):
+def test_a_mirrored_camera_projects_points_onto_the_mirrored_image(tiny, resident):
     plain, mirrored = (steps(resident, flip=flip).draw()[0] for flip in (0.0, 1.0))
     assert torch.equal(mirrored.images, plain.images.flip(2))
     assert torch.equal(mirrored.points, plain.points)
@@ -134,7 +121,7 @@ def test_a_mirrored_window_shows_its_points_where_the_camera_takes_them(tiny, re
     assert torch.equal(other[..., 1:], seen[..., 1:])
 
 
-def test_inside_points_fall_on_the_body_in_the_image(resident):
+def test_inside_points_project_onto_the_body(resident):
     (batch,) = steps(resident, flip=0.5, batch=8, points=200).draw()
     centre = batch.frames.shape[1] // 2
     for window in range(8):
@@ -155,7 +142,7 @@ def test_both_models_see_the_same_steps(resident):
         assert torch.equal(first.images[first.frames[:, 0]], second.images[second.frames[:, 1]])
 
 
-def test_parts_are_the_same_step(resident):
+def test_the_parts_of_a_step_are_its_batch(resident):
     whole, halves = (steps(resident).draw(parts) for parts in (1, 2))
     assert len(halves) == 2
     seen = torch.cat([part.images[part.frames] for part in halves])
@@ -167,12 +154,6 @@ def test_parts_are_the_same_step(resident):
 def test_an_epoch_visits_every_frame_once(resident):
     drawn = steps(resident, batch=int(resident.length.sum()), width=1, points=20)
     (batch,) = drawn.draw()
-    places = sorted(place_of(resident, batch, window) for window in range(drawn.batch_size))
+    places = sorted(place_of(resident, batch, window) for window in range(len(batch.points)))
     clips = enumerate(resident.length.tolist())
     assert places == [(clip, frame) for clip, length in clips for frame in range(length)]
-
-
-def test_what_the_data_cannot_give_is_refused(resident):
-    for how in ({"points": 10_000}, {"batch": 5}, {"width": 50, "batch": 50}):
-        with pytest.raises(ConfigError):
-            steps(resident, **how)

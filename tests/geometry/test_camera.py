@@ -11,18 +11,11 @@ from tpifu.geometry.camera import (
     ndc_to_pixel,
     pixel_centres,
     project,
-    unproject,
 )
 
 YAWS = st.floats(-360, 360)
 WINDOWS = st.floats(0.5, 5.12)
 POINTS = arrays(np.float64, (7, 3), elements=st.floats(-3, 3))
-
-
-@given(yaw=YAWS, window=WINDOWS, points=POINTS)
-def test_unprojecting_a_projection_gives_the_point(yaw, window, points):
-    calib = calibration(yaw, window)
-    np.testing.assert_allclose(unproject(calib, project(calib, points)), points, atol=1e-5)
 
 
 @given(yaw=YAWS, window=WINDOWS, points=POINTS)

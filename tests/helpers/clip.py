@@ -7,12 +7,11 @@ from helpers.command import settings
 
 FRAMES, VIEWS, SIZE = 5, 2, 32
 
-RENDER = ["--size", SIZE, "--jobs", 1]
-RENDER += settings(f"render.views={VIEWS}", "render.backend=embree")
+RENDER = settings(f"render.size={SIZE}", f"render.views={VIEWS}", "render.backend=embree")
 RENDER += settings("sample.near_surface=150", "sample.uniform=50", "sample.grid=8")
 
 EVALUATE = ["--device", "cpu", *settings("evaluate.points=100", "evaluate.resolution=16")]
-RECONSTRUCT = ["--device", "cpu", "--resolution", 16]
+RECONSTRUCT = ["--device", "cpu", *settings("evaluate.resolution=16")]
 
 TINY = """
 profile: tiny

@@ -4,14 +4,13 @@ import csv
 
 import torch
 
-from tpifu.config import Train
+from tpifu.config import Model, Train
 from tpifu.dataset.windows import Windows
 from tpifu.shards.folder import DataFolder
 from tpifu.train.fit import fit
 from tpifu.train.run import Machine, Run
 
 CPU = Machine(device=torch.device("cpu"))
-
 
 SHORT = Train(
     batch_size=3,
@@ -54,7 +53,7 @@ def train(settings, out, machine=CPU, log=ignore) -> list[int]:
 
 
 def windows(tiny, split="train", neighborhood=3, stride=1) -> Windows:
-    return Windows(tiny / "views", tiny / "points", split, neighborhood, stride)
+    return Windows(DataFolder(tiny), split, Model(neighborhood=neighborhood, stride=stride))
 
 
 def losses(folder):

@@ -50,7 +50,7 @@ class Malicious:
 def test_a_foreign_file_is_rejected_and_its_code_does_not_run(content, tmp_path):
     path = tmp_path / "model.pt"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"model\.pt: not a model") as caught:
+    with pytest.raises(DataError, match=r"model\.pt: not a model file") as caught:
         load_model(path, CPU)
     assert "\n" not in str(caught.value)
     assert not os.path.exists("/tmp/tpifu-was-here")
@@ -58,16 +58,14 @@ def test_a_foreign_file_is_rejected_and_its_code_does_not_run(content, tmp_path)
 
 def test_missing_damaged_and_foreign_torch_files_are_rejected(tmp_path, trained):
     torch.save({"weights": torch.zeros(3)}, tmp_path / "foreign.pt")
-    with pytest.raises(DataError, match=rf"not a model of this project \({FORMAT}\)"):
-        load_model(tmp_path / "foreign.pt", CPU)
     torch.save([1, 2], tmp_path / "list.pt")
-    with pytest.raises(DataError, match="not a model file of this project"):
-        load_model(tmp_path / "list.pt", CPU)
+    for name in ("foreign.pt", "list.pt"):
+        with pytest.raises(DataError, match=rf"not a model of this project \({FORMAT}\)"):
+            load_model(tmp_path / name, CPU)
     with pytest.raises(DataError, match=r"nowhere\.pt: no such model file"):
         load_model(tmp_path / "nowhere.pt", CPU)
     save_model(tmp_path, trained)
-    whole = (tmp_path / MODEL_NAME).read_bytes()
-    (tmp_path / MODEL_NAME).write_bytes(whole[: len(whole) // 2])
+    os.truncate(tmp_path / MODEL_NAME, 1000)
     with pytest.raises(DataError, match="or damaged"):
         load_model(tmp_path, CPU)
 

@@ -121,28 +121,6 @@ def test_both_models_start_from_the_same_filter(tiny_model):
     assert all(torch.equal(one[name], three[name]) for name in one)
 
 
-def test_equal_frames_match_one_frame_with_summed_weights(tiny_model):
-    single, temporal = network(tiny_model, 1), network(tiny_model, 3)
-    single.image_filter.load_state_dict(temporal.image_filter.state_dict())
-    dim = tiny_model.hourglass.dim
-    with torch.no_grad():
-        for one, many in zip(single.classifier.layers, temporal.classifier.layers, strict=True):
-            before = many.in_features - (3 * dim + 1)
-            folded = many.weight[:, before:-1].reshape(len(many.weight), 3, dim).sum(1)
-            one.weight.copy_(
-                torch.cat([many.weight[:, :before], folded, many.weight[:, -1:]], dim=1)
-            )
-            one.bias.copy_(many.bias)
-    images, _, points, calib = some_input()
-    same = torch.tensor([[3, 3, 3], [1, 1, 1]])
-    torch.testing.assert_close(
-        temporal(images, same, points, calib),
-        single(images, same[:, :1], points, calib),
-        atol=1e-6,
-        rtol=1e-5,
-    )
-
-
 def test_the_order_of_frames_matters(tiny_model):
     net = network(tiny_model, 3)
     with torch.no_grad():

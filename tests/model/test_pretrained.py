@@ -6,11 +6,11 @@ import torch
 from helpers.command import Payload, done, refused
 from torch.nn import functional as F
 
-from tpifu.config import Hourglass, Lighting, Model
+from tpifu.config import Hourglass, Lighting
 from tpifu.errors import ConfigError, DataError
 from tpifu.geometry.camera import calibration
 from tpifu.import_pifu import import_pifu
-from tpifu.model.folder import TrainedModel, load_model, save_model
+from tpifu.model.folder import TrainedModel, load_model
 from tpifu.model.pifu import PIFu, network_input
 from tpifu.model.widen import widen
 
@@ -190,12 +190,8 @@ def test_an_imported_network_matches_pifu(shape, window, written):
     model = import_pifu(written(state), window=window, size=64)
     assert model.config.hourglass == Hourglass(stacks=stacks, depth=depth, dim=256)
     assert (model.config.mlp, model.config.last_activation) == (hidden, "sigmoid")
-    assert (model.window, model.size, model.level, model.config.neighborhood) == (
-        window,
-        64,
-        0.5,
-        1,
-    )
+    assert (model.window, model.size, model.level) == (window, 64, 0.5)
+    assert model.config.neighborhood == 1
     assert model.lighting.light == "environment"
     images, points, calib = some_input(window)
     whole = torch.cat([calib, torch.tensor([0.0, 0, 0, 1]).expand(2, 1, 4)], dim=1)
@@ -210,21 +206,6 @@ def test_an_imported_network_matches_pifu(shape, window, written):
     assert (expected[expected != 0].view(stacks, -1).std(dim=1) > 0.02).all()  # outputs must vary
 
 
-def test_aligned_corners_put_image_edges_at_the_outermost_cell_centres(tiny_model):
-    """Bilinear lookup is exact for maps that are linear in column and row."""
-    config = tiny_model.model_copy(update={"align_corners": True, "neighborhood": 1})
-    net = PIFu(config, 2.0)
-    seen = []
-    net.classifier.forward = lambda x: seen.append(x) or x[..., 0]
-    columns = torch.arange(8.0).expand(8, 8)
-    features = torch.stack([columns, columns.T] + [torch.zeros(8, 8)] * 6)[None]
-    points = torch.tensor([[[-1.0, 1.0, 0.0], [1.0, -1.0, 0.0], [0.0, 0.5, 0.0]]])
-    calib = torch.from_numpy(calibration(0.0, 2.0))[None]
-    net.query(features, torch.tensor([[0]]), points, calib)
-    expected = torch.tensor([[0.0, 0.0], [7.0, 7.0], [3.5, 1.75]])
-    torch.testing.assert_close(seen[0][0, :, :2], expected)
-
-
 def test_legacy_and_half_precision_files_are_read(written, small_state, small):
     legacy = written(small_state, _use_new_zipfile_serialization=False)
     assert equal_models(import_pifu(legacy, window=2.048, size=32), small)
@@ -233,119 +214,50 @@ def test_legacy_and_half_precision_files_are_read(written, small_state, small):
     assert {value.dtype for value in network.state_dict().values()} == {torch.float32}
 
 
-def test_an_imported_model_can_be_saved_and_loaded(small, tmp_path):
-    save_model(tmp_path, small)
-    assert equal_models(load_model(tmp_path, CPU), small)
+def without(state, name):
+    return {own: value for own, value in state.items() if own != name}
 
 
-def test_an_import_draws_no_random_numbers_and_is_trainable(written, small_state):
-    torch.manual_seed(0)
-    before = torch.get_rng_state()
-    model = import_pifu(written(small_state), window=2.048, size=32)
-    assert torch.equal(torch.get_rng_state(), before)
-    assert not model.network.training
-    assert all(parameter.requires_grad for parameter in model.network.parameters())
-
-
-def without(state, *names):
-    return {name: value for name, value in state.items() if name not in names}
-
-
-TWIN = "image_filter.conv4.bn4.bias"
-UNUSED = "image_filter.conv3.bn4.weight"
+WEIGHT = "image_filter.conv4.bn1.bias"
 
 
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (lambda s: without(s, "image_filter.conv1.bias"), "1 missing ('image_filter.conv1.bias')"),
-        (lambda s: without(s, UNUSED), f"1 missing ('{UNUSED}')"),
-        (lambda s: s | {"image_filter.down_conv2.bias": s[TWIN]}, "1 unknown ('image_filter.down"),
+        (lambda s: without(s, WEIGHT), f"1 of its entries are .* the first is '{WEIGHT}'"),
+        (
+            lambda s: s | {"image_filter.bn1.running_mean": s[WEIGHT]},
+            "first is .*running_mean'",
+        ),
+        (lambda s: s | {WEIGHT: torch.zeros(7)}, f"have another shape; the first is '{WEIGHT}'"),
+        (
+            lambda s: s | {"surface_classifier.conv0.bias": torch.zeros(0)},
+            "the first is 'surface_classifier.conv0.weight'",
+        ),
         (lambda s: {f"module.{name}": s[name] for name in s}, "the first 'module.image_filter."),
         (lambda s: without(s, "image_filter.m0.b1_1.conv1.weight"), "stacks of depth 0"),
         (lambda s: without(s, "surface_classifier.conv1.bias"), "1 classifier layers"),
-        (
-            lambda s: without(s, "surface_classifier.conv2.bias"),
-            "1 unknown ('surface_classifier.conv2.",
-        ),
         (lambda s: {}, "its 0 entries, the first None"),
-        # The filter of the colour network is a single nn.Sequential.
-        (
-            lambda s: {
-                "image_filter.model.1.weight": s[TWIN],
-                "surface_classifier.conv0.bias": s[TWIN],
-            },
-            "net_C is another network): 0 hourglass stacks",
-        ),
-        # PIFu's options that change the network: hourglass_dim, skip_hourglass, no_residual.
-        (
-            lambda s: s | {"image_filter.l0.weight": torch.zeros(128, 256, 1, 1)},
-            "'image_filter.l0.weight' is (128, 256, 1, 1), not (256, 256, 1, 1)",
-        ),
-        (
-            lambda s: s | {"surface_classifier.conv0.weight": torch.zeros(6, 321, 1)},
-            "'surface_classifier.conv0.weight' is (6, 321, 1), not (6, 257, 1)",
-        ),
-        (
-            lambda s: s | {"surface_classifier.conv1.weight": torch.zeros(5, 6, 1)},
-            "'surface_classifier.conv1.weight' is (5, 6, 1), not (5, 263, 1)",
-        ),
-        (lambda s: s | {UNUSED: torch.zeros(7)}, f"'{UNUSED}' is (7,), not (128,)"),
-        (
-            lambda s: s | {"surface_classifier.conv0.bias": torch.zeros(0)},
-            "is (6, 257, 1), not (1, 257, 1)",
-        ),
-        (
-            lambda s: s | {"surface_classifier.conv0.bias": torch.zeros(())},
-            "is (6, 257, 1), not (1, 257, 1)",
-        ),
-        (lambda s: s | {TWIN: s[TWIN] + 1}, f"'{TWIN}' store one weight, but differ"),
-        (lambda s: s | {TWIN: s[TWIN].int()}, f"entry '{TWIN}' is torch.int32"),
-        (
-            lambda s: s | {"image_filter.bn1.running_mean": s[TWIN]},
-            "has batch norm; PIFu's published",
-        ),
-        (lambda s: s | {TWIN: 3}, f"entry '{TWIN}' is int"),
-        (lambda s: s | {3: s[TWIN]}, "entry 3 is torch.float32"),
-        (lambda s: [s], "contains a list: PIFu's net_G is a bare state dict"),
+        (lambda s: s | {WEIGHT: s[WEIGHT].int()}, "a bare state dict of floating-point tensors"),
+        (lambda s: s | {WEIGHT: 3}, "a bare state dict of floating-point tensors"),
+        (lambda s: [s], "a bare state dict of floating-point tensors"),
         # PIFuHD's file.
         (
             lambda s: {"opt": argparse.Namespace(a=1), "model_state_dict": s},
-            "contains 'argparse.Namespace', which is not allowed: PIFu's net_G is a bare",
+            "not a model file, or damaged",
         ),
     ],
 )
 def test_other_state_dicts_are_rejected_in_one_line(edit, words, written, small_state):
     path = written(edit(small_state))
-    with pytest.raises(DataError) as caught:
-        import_pifu(path, window=2.048, size=32)
-    message = str(caught.value)
-    assert message.startswith(f"{path}: ")
-    assert words in message
-    assert "\n" not in message
-
-
-def test_models_of_this_project_are_rejected(small, tmp_path):
-    save_model(tmp_path, small)
-    with pytest.raises(DataError, match="already a model of this project"):
-        import_pifu(tmp_path / "model.pt", window=2.048, size=32)
-
-
-@pytest.mark.parametrize("content", [b"", b"hello", bytes(range(256)), None])
-def test_unreadable_files_are_rejected(content, tmp_path, written, small_state):
-    whole = written(small_state).read_bytes()
-    path = tmp_path / "net_G"
-    path.write_bytes(whole[: len(whole) // 2] if content is None else content)
-    with pytest.raises(DataError, match="net_G: not a torch file, or damaged") as caught:
+    with pytest.raises(DataError, match=rf"^{path}: .*{words}") as caught:
         import_pifu(path, window=2.048, size=32)
     assert "\n" not in str(caught.value)
-    with pytest.raises(DataError, match="nowhere: no such file"):
-        import_pifu(tmp_path / "nowhere", window=2.048, size=32)
 
 
 def test_a_file_with_code_is_rejected_and_runs_nothing(written, tmp_path):
     path = written({"image_filter.l0.weight": Payload(tmp_path / "executed")})
-    with pytest.raises(DataError, match=r"contains '\w+\.system', which is not allowed"):
+    with pytest.raises(DataError, match="not a model file, or damaged"):
         import_pifu(path, window=2.048, size=32)
     assert not list(tmp_path.iterdir())
 
@@ -398,23 +310,6 @@ def test_every_frame_has_the_same_influence(k, single):
         torch.testing.assert_close(answer, answers[0], atol=1e-5, rtol=0)
 
 
-def test_a_widened_model_shares_no_weights_and_can_be_saved(single, tmp_path):
-    wide = widen(single, 3)
-    save_model(tmp_path, wide)
-    with torch.no_grad():
-        for parameter in single.network.parameters():
-            parameter.zero_()
-    assert equal_models(load_model(tmp_path, CPU), wide)
-
-
-def test_invalid_widenings_are_rejected(single):
-    for k in (0, 2, -1):
-        with pytest.raises(ConfigError, match=f"neighborhood: is {k}: must be odd"):
-            widen(single, k)
-    with pytest.raises(ConfigError, match="already has 3 frames"):
-        widen(widen(single, 3), 5)
-
-
 def test_the_import_command_writes_a_model_but_replaces_none(written, small_state, tmp_path):
     path, out = written(small_state), tmp_path / "pifu"
     options = ["-o", out, "--neighborhood", 3, "--window", 2.56, "--size", 32]
@@ -431,13 +326,9 @@ def test_the_import_command_writes_a_model_but_replaces_none(written, small_stat
         (["--window", 0], "camera.window: is 0.0"),
         (["--window", 6], "camera.window: is 6.0"),
         (["--size", 40], "render.size: is 40: input should be a multiple of 16"),
-        ([], "no such file"),
+        ([], "no such model file"),
     ],
 )
 def test_invalid_import_options_are_rejected(options, words, tmp_path):
     assert words in refused("import", tmp_path / "net_G", "-o", tmp_path / "out", *options)
     assert not list(tmp_path.iterdir())
-
-
-def test_other_models_do_not_align_corners():
-    assert Model().align_corners is False

@@ -34,13 +34,6 @@ def test_exported_meshes_match_the_clips_joints_up_to_scale(synthetic_tree, tmp_
             )
 
 
-def test_the_bytes_do_not_depend_on_the_number_of_jobs(synthetic_tree, tmp_path):
-    for jobs in (1, 2):
-        export_meshes(synthetic_tree, tmp_path / str(jobs), SMALL, 0, jobs=jobs)
-    for path in (tmp_path / "1").iterdir():
-        assert path.read_bytes() == (tmp_path / "2" / path.name).read_bytes()
-
-
 def test_a_crouching_body_keeps_its_size():
     body = embedded_body("male")
     betas = np.zeros(10, np.float32)

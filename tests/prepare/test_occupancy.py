@@ -1,13 +1,15 @@
 import numpy as np
 import pytest
 import trimesh
+from helpers.geometry import grid_points
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tpifu.geometry.grid import grid_points
-from tpifu.geometry.inside import Inside, grid_occupancy, winding_number
+from benchmarks.winding import winding_number
+from tpifu.config import Sample
+from tpifu.geometry.inside import Inside
 from tpifu.geometry.mesh import Mesh
-from tpifu.geometry.sampling import area_samples, sample_near_surface, sample_uniform
+from tpifu.geometry.sampling import sample_near_surface
 from tpifu.prepare.points import sample_points
 from tpifu.shards.coding import dequantise, quantise
 from tpifu.shards.reader import Shards
@@ -38,14 +40,6 @@ def test_inside_matches_the_winding_number_of_a_self_intersecting_body(squatting
     assert (winding > 1.5).sum() > 10, "no points in an overlap"
     np.testing.assert_allclose(winding, np.rint(winding), atol=1e-6)
     np.testing.assert_array_equal(Inside(squatting)(points), winding > 0.5)
-
-
-def test_points_within_the_radius_are_inside_a_sphere(ball):
-    points = rng().uniform(-1, 1, (5000, 3)).astype(np.float32)
-    distance = np.linalg.norm(points, axis=1)
-    clear = abs(distance - 0.7) > 0.003  # facets lie up to 0.3 % inside the sphere
-    inside = Inside(ball(0.7))(points)
-    np.testing.assert_array_equal(inside[clear], distance[clear] < 0.7)
 
 
 def test_overlaps_are_inside_and_cavities_are_outside(ball):
@@ -118,7 +112,7 @@ def test_the_grid_equals_inside_point_by_point(squatting, turn):
     # Rotated, so that the rays of the grid run along each axis once.
     mesh = Mesh(np.roll(squatting.vertices, turn, axis=1), squatting.faces)
     points = grid_points(24, 0.9)
-    grid = grid_occupancy(mesh, 24, 0.9)
+    grid = Inside(mesh).grid(24, 0.9)
     assert grid.any()
     np.testing.assert_array_equal(grid.ravel(), Inside(mesh)(points))
 
@@ -127,20 +121,15 @@ def test_the_grid_equals_inside_on_the_surface():
     # Cell centres are at +-0.25 and +-0.75: faces, edges and corners of the box.
     mesh = box((-0.75, -0.75, -0.75), (0.75, 0.75, 0.25))
     points = grid_points(4, 1.0)
-    grid = grid_occupancy(mesh, 4, 1.0)
+    grid = Inside(mesh).grid(4, 1.0)
     np.testing.assert_array_equal(grid.ravel(), Inside(mesh)(points))
     np.testing.assert_allclose(points.reshape(4, 4, 4, 3)[3, 0, 1], [0.75, -0.75, -0.25])
 
 
-def test_the_grid_has_the_volume_of_the_sphere(ball):
-    share = grid_occupancy(ball(0.8), 40, 1.0).mean()
-    assert share * 8 == pytest.approx(4 / 3 * np.pi * 0.8**3, rel=0.01)
-
-
-def test_area_samples_are_uniform_by_area():
+def test_points_on_the_surface_are_uniform_by_area():
     # A box 4 x 2 x 1: faces of 8, 4 and 2 square metres, two of each, 28 in all.
     low, high = np.array([-2, -1, -0.5]), np.array([2, 1, 0.5])
-    points = area_samples(box(low, high), 28_000, rng())
+    points = sample_near_surface(box(low, high), 28_000, 0.0, rng())
     on = np.isclose(abs(points), high, atol=1e-9)
     assert on.any(axis=1).all()
     assert (abs(points) <= high + 1e-9).all()
@@ -161,26 +150,29 @@ def test_near_surface_points_have_standard_deviation_sigma():
     assert heights.std() == pytest.approx(0.05, rel=0.05)
 
 
-def test_uniform_points_fill_the_cube():
-    points = sample_uniform(20_000, 1.28, rng())
-    assert abs(points).max() <= 1.28
-    np.testing.assert_allclose(points.std(axis=0), 1.28 / np.sqrt(3), rtol=0.02)
-
-
 def test_labels_match_the_stored_points_in_random_order(walking):
-    samples = sample_points(walking, 4000, 1000, 0.05, 1.28, rng())
-    points = dequantise(samples.codes)
-    assert samples.codes.shape == (5000, 3)
-    np.testing.assert_array_equal(samples.labels, Inside(walking)(points))
-    assert 0.2 < samples.labels.mean() < 0.6
+    codes, labels = sample_points(walking, Sample(near_surface=4000, uniform=1000), 1.28, rng())
+    points = dequantise(codes)
+    assert codes.shape == (5000, 3)
+    np.testing.assert_array_equal(labels, Inside(walking)(points))
+    assert 0.2 < labels.mean() < 0.6
     # The first half contains about half of the inside points (binomial sd below 36).
-    assert abs(int(samples.labels[:2500].sum()) - samples.labels.sum() / 2) < 4 * 36
+    assert abs(int(labels[:2500].sum()) - labels.sum() / 2) < 4 * 36
+
+
+def test_uniform_points_fill_the_box(walking):
+    codes, _ = sample_points(walking, Sample(near_surface=1, uniform=20_000), 1.28, rng())
+    points = dequantise(codes)
+    assert abs(points).max() <= 1.28 + 1e-4  # quantisation
+    np.testing.assert_allclose(points.std(axis=0), 1.28 / np.sqrt(3), rtol=0.02)
 
 
 def test_samples_depend_on_the_generator_only(walking):
     def draw(seed):
-        samples = sample_points(walking, 300, 20, 0.05, 1.28, rng([0, seed]))
-        return samples.codes.tobytes() + samples.labels.tobytes()
+        codes, labels = sample_points(
+            walking, Sample(near_surface=300, uniform=20), 1.28, rng([0, seed])
+        )
+        return codes.tobytes() + labels.tobytes()
 
     first = draw(1)
     np.random.seed(7)  # noqa: NPY002, TID251 - a global seed must not matter
@@ -190,7 +182,7 @@ def test_samples_depend_on_the_generator_only(walking):
 
 def test_a_box_outside_the_codes_is_rejected(ball):
     with pytest.raises(AssertionError, match=r"codes only reach 2\.56 m"):
-        sample_points(ball(0.5), 10, 10, 0.05, 3.0, rng())
+        sample_points(ball(0.5), Sample(), 3.0, rng())
 
 
 def test_only_held_out_splits_have_a_grid(tiny):

@@ -5,7 +5,6 @@ from tpifu.config import Lighting, Render
 from tpifu.geometry.camera import calibration
 from tpifu.prepare.views import write_views
 from tpifu.render.light import (
-    AMBIENT,
     FIXED,
     draw_environment,
     harmonics,
@@ -115,14 +114,6 @@ def test_lights_are_fixed_relative_to_the_camera(ball):
     values = shade(sphere_mesh, calibs, [FIXED, FIXED])
     one, other = render(sphere_mesh, calibs, 64, "embree", values)[..., 0].astype(int)
     assert abs(one - other).max() <= 6  # the facets rotate
-
-
-def test_the_headlight_follows_its_formula(walking):
-    calib = calibration(75.0, 2.56)
-    towards_camera = calib[2, :3].astype(np.float64) * 1.28
-    n_z = np.maximum(0, walking.vertex_normals() @ towards_camera)
-    expected = render(walking, calib[None], 64, "embree", AMBIENT + (1 - AMBIENT) * n_z)
-    np.testing.assert_array_equal(render(walking, calib[None], 64, "embree"), expected)
 
 
 @pytest.mark.parametrize("kind", ["camera", "environment", "environment_clip", "fixed"])

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,15 +14,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tpifu.errors import DataError
 from tpifu.geometry.camera import calibration
 from tpifu.geometry.mesh import Mesh
+from tpifu.pictures.figures import Pictured
 from tpifu.pictures.tiles import COLOURS, FAR
 from tpifu.render.render import render
-from tpifu.report.page import Picture, Player, Section, Table, Track, write_page
+from tpifu.report.page import Picture, Player, Table, write_page
 
 WEB = Path(__file__).parents[2] / "tpifu" / "report" / "web"
 FRAMES = 3
+BLANK = np.zeros((8, 8, 2), np.uint8)
 
 
 def turned(mesh: Mesh, frame: int) -> Mesh:
@@ -29,32 +31,38 @@ def turned(mesh: Mesh, frame: int) -> Mesh:
     return Mesh(mesh.vertices * np.float32([1 - 0.2 * frame, 1, 1 - 0.2 * frame]), mesh.faces)
 
 
+def clip_of(pixels: list[np.ndarray], yaw: float = 0.0, name: str = "a", **tracks) -> Player:
+    """A clip whose meshes have the names of `tracks`: (mesh, errors) of every frame."""
+    frames = [
+        Pictured(name, frame, pixels[frame], yaw, 2.56, *map(list, zip(*own, strict=True)))
+        for frame, own in enumerate(zip(*tracks.values(), strict=True))
+    ]
+    return Player(list(tracks), frames)
+
+
+def true(*meshes: Mesh) -> list[tuple[Mesh, None]]:
+    return [(mesh, None) for mesh in meshes]
+
+
 @pytest.fixture
 def player(walking, ball) -> Player:
-    truth = [turned(walking, frame) for frame in range(FRAMES)]
-    found = [ball(0.5), None, ball(0.3)]
-    errors = [
-        None if mesh is None else np.linspace(0, 0.08, len(mesh.vertices)).astype(np.float32)
-        for mesh in found
-    ]
-    pixels = [np.full((8, 8, 2), 60 * frame + 60, np.uint8) for frame in range(FRAMES)]
-    return Player(
-        title="03_walk & more",
-        labels=[f"frame {frame}" for frame in range(FRAMES)],
-        inputs=pixels,
-        tracks=[
-            Track("ground truth", truth),
-            Track("baseline", found, errors),
-            Track("temporal", found[::-1], errors[::-1]),
-        ],
-        yaw=90.0,
-        half=1.28,
+    found = []
+    for mesh in (ball(0.5), None, ball(0.3)):
+        far = None if mesh is None else np.linspace(0, 0.08, len(mesh.vertices))
+        found.append((mesh, far))
+    return clip_of(
+        [np.full((8, 8, 2), 60 * frame + 60, np.uint8) for frame in range(FRAMES)],
+        90.0,
+        "03_walk & more",
+        truth=true(*(turned(walking, frame) for frame in range(FRAMES))),
+        baseline=found,
+        temporal=found[::-1],
     )
 
 
 def written(tmp_path: Path, *body) -> str:
     path = tmp_path / "index.html"
-    write_page(path, "A page", "What it shows.", [Section("One", body)])
+    write_page(path, "A page", "What it shows.", {"One": body})
     return path.read_text()
 
 
@@ -67,11 +75,10 @@ def data_of(page: str) -> tuple[dict, bytes]:
 def test_text_is_escaped_wherever_it_comes_from(tmp_path, player):
     evil = "<script>alert(1)</script> & \"'"
     Image.new("RGB", (4, 4)).save(tmp_path / "p.png")
-    track = Track(evil, player.tracks[0].meshes)
-    hostile = Player(evil, [evil] * FRAMES, player.inputs, [track], 0.0, 1.28)
+    hostile = Player([evil] * 3, [replace(frame, clip=evil) for frame in player.frames])
     path = tmp_path / "index.html"
     body = [evil, Table([evil], [[evil]], evil), Picture(tmp_path / "p.png", evil, evil), hostile]
-    write_page(path, evil, evil, [Section(evil, body)])
+    write_page(path, evil, evil, {evil: body})
     page = path.read_text()
     assert "alert(1)</script>" not in page
     assert "<script>alert" not in page
@@ -85,11 +92,9 @@ def test_text_is_escaped_wherever_it_comes_from(tmp_path, player):
     parser = Tags()
     parser.feed(page)
     assert parser.found.count("script") == 2  # the player's data and the viewer
-    data, _ = data_of(page)
-    assert data["labels"] == [evil] * FRAMES
 
 
-def test_a_page_is_whole_in_itself_and_the_same_every_time(tmp_path, player):
+def test_a_page_is_self_contained_and_reproducible(tmp_path, player):
     Image.new("RGB", (40, 30), (9, 9, 9)).save(tmp_path / "p.png")
     body = ["text", Table(["a"], [["1"]]), Picture(tmp_path / "p.png", "a plot"), player]
     page = written(tmp_path, *body)
@@ -97,6 +102,8 @@ def test_a_page_is_whole_in_itself_and_the_same_every_time(tmp_path, player):
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
     assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == []
     assert 'width="40" height="30"' in page
+    (stored,) = re.findall(r'<img src="data:image/png;base64,([^"]*)" alt="a plot"', page)
+    assert base64.b64decode(stored) == (tmp_path / "p.png").read_bytes()
     # Without a player there is no script.
     assert "<script" not in written(tmp_path, "text")
 
@@ -105,7 +112,8 @@ def test_meshes_are_stored_to_a_twentieth_of_a_millimetre_and_equal_faces_once(t
     data, binary = data_of(written(tmp_path, player))
     truth, baseline, _ = data["tracks"]
     faces = set()
-    for frame, mesh in zip(truth["frames"], player.tracks[0].meshes, strict=True):
+    for frame, shown in zip(truth["frames"], player.frames, strict=True):
+        mesh = shown.truth
         at, count = frame["vertices"]["offset"], frame["vertices"]["count"]
         codes = np.frombuffer(binary, "<u2", count, at).reshape(-1, 3)
         vertices = codes / 65535 * 2 * 1.28 - 1.28
@@ -120,57 +128,29 @@ def test_meshes_are_stored_to_a_twentieth_of_a_millimetre_and_equal_faces_once(t
     first, missing, _ = baseline["frames"]
     assert missing is None
     codes = np.frombuffer(binary, np.uint8, first["errors"]["count"], first["errors"]["offset"])
-    expected = np.clip(player.tracks[1].errors[0] / FAR, 0, 1) * 255
+    expected = np.clip(player.frames[0].errors[1] / FAR, 0, 1) * 255
     np.testing.assert_allclose(codes, expected, atol=0.51)
     for track in data["tracks"]:
         for frame in filter(None, track["frames"]):
             assert all(part["offset"] % 4 == 0 for part in frame.values())
 
 
-def test_a_picture_that_is_missing_or_none_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"gone\.png: not a picture"):
-        written(tmp_path, Picture(tmp_path / "gone.png", "gone"))
-    (tmp_path / "text.png").write_text("no picture")
-    (tmp_path / "sizeless.svg").write_text("<svg/>")
-    for name in ("text.png", "sizeless.svg"):
-        with pytest.raises(DataError, match=rf"{re.escape(name)}: not a picture"):
-            written(tmp_path, Picture(tmp_path / name, "text"))
-    assert not (tmp_path / "index.html").exists()
-
-
-def test_pictures_of_every_kind_keep_their_bytes_and_their_size(tmp_path):
-    picture = Image.new("RGB", (40, 30), (9, 9, 9))
-    picture.save(tmp_path / "a.png")
-    picture.save(tmp_path / "a.webp", lossless=True)
-    (tmp_path / "a.svg").write_text(
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40.2 30"><path d="M0 0h9"/></svg>'
-    )
-    for name, kind in (("a.png", "png"), ("a.webp", "webp"), ("a.svg", "svg+xml")):
-        page = written(tmp_path, Picture(tmp_path / name, "a plot"))
-        (found,) = re.findall(rf'src="data:image/{re.escape(kind)};base64,([^"]*)"', page)
-        assert base64.b64decode(found) == (tmp_path / name).read_bytes()
-        assert 'width="40" height="30"' in page
-
-
-def test_panes_hold_every_body_from_all_around_and_ignore_crumbs(tmp_path, ball, walking):
-    def view(*meshes: Mesh | None) -> dict:
-        tracks = [Track("a", list(meshes))]
-        pixels = [np.zeros((4, 4, 2), np.uint8)] * len(meshes)
-        clip = Player("a", [""] * len(meshes), pixels, tracks, 0.0, 1.28)
+def test_panes_hold_every_body_from_all_around_and_ignore_fragments(tmp_path, ball, walking):
+    def view(mesh: Mesh) -> dict:
+        clip = clip_of([BLANK], truth=true(mesh), found=[(None, None)])
         return data_of(written(tmp_path, clip))[0]["view"]
 
-    slim = view(walking, None)
+    slim = view(walking)
     inside = np.abs(walking.vertices[:, 1] - slim["centre"]) < slim["y"]
     assert (inside & (np.hypot(*walking.vertices.T[::2]) < slim["x"])).mean() > 0.99
     assert slim["x"] < slim["y"] < 1.28  # upright, as the body is
     body = ball(0.5)
-    crumb = np.float32([[1.2, -1.2, 1.2], [1.2, -1.19, 1.2], [1.19, -1.2, 1.2]])
-    both = Mesh(np.concatenate([body.vertices, crumb]), body.faces)
+    fragment = np.float32([[1.2, -1.2, 1.2], [1.2, -1.19, 1.2], [1.19, -1.2, 1.2]])
+    both = Mesh(np.concatenate([body.vertices, fragment]), body.faces)
     assert view(both) == pytest.approx(view(body), abs=0.02)
-    assert view(None) == {"x": 1.28, "y": 1.28, "centre": 0.0}
 
 
-def test_the_built_viewer_is_that_of_the_present_source():
+def test_the_viewer_is_built_from_the_current_source():
     source = hashlib.sha256((WEB / "viewer.js").read_bytes()).hexdigest()
     built = (WEB / "viewer.min.js").read_text()
     assert source in built[:200], "run tools/viewer/build.sh"
@@ -311,11 +291,10 @@ def test_the_player_shows_every_track_and_the_slider_moves_them(opened, player, 
 
 
 @needs_browser
-def test_input_and_truth_cover_each_other_however_near_the_camera_is(opened, player, walking):
+def test_input_and_truth_cover_each_other_at_any_zoom(opened, walking):
     yaw = 35.0
-    pixels = render(walking, calibration(yaw, 2 * player.half)[None], 512, "embree")[0]
-    truth = Track("ground truth", [walking])
-    page = opened(player=Player("walk", ["0"], [pixels], [truth], yaw, player.half))
+    pixels = render(walking, calibration(yaw, 2.56)[None], 512, "embree")[0]
+    page = opened(player=clip_of([pixels], yaw, truth=true(walking)))
     seen, body = panes(page, ".pane")
     assert overlap(seen, body) > 0.95
     assert overlap(seen, seen[:, ::-1]) < 0.8  # so a mirrored or otherwise turned one would not
@@ -335,12 +314,11 @@ def test_input_and_truth_cover_each_other_however_near_the_camera_is(opened, pla
 
 
 @needs_browser
-def test_errors_have_the_legends_colours_when_asked_for(opened, player, ball, walking):
+def test_errors_are_coloured_as_in_the_legend(opened, ball, walking):
     sphere = ball(0.5)
     errors = [np.full(len(sphere.vertices), far, np.float32) for far in (0.0125, 0.03)]
-    tracks = [Track("ground truth", [walking])]
-    tracks += [Track(str(number), [sphere], [own]) for number, own in enumerate(errors)]
-    page = opened(player=Player("a", ["0"], player.inputs[:1], tracks, 0.0, 1.28))
+    near, far = ([(sphere, own)] for own in errors)
+    page = opened(player=clip_of([BLANK], truth=true(walking), near=near, far=far))
     grey = panes(page)
     page.check(".by-error")
     coloured = panes(page)
@@ -371,16 +349,14 @@ def test_one_camera_turns_all(opened):
 
 
 @needs_browser
-def test_a_body_dragged_to_the_right_turns_to_the_right(opened, player, walking):
+def test_a_body_dragged_to_the_right_turns_to_the_right(opened, walking):
     yaw = 20.0
-    truth = Track("ground truth", [walking])
-    size = 2 * player.half
-    page = opened(player=Player("a", ["0"], player.inputs[:1], [truth], yaw, player.half))
+    page = opened(player=clip_of([BLANK], yaw, truth=true(walking)))
     width = page.locator(".track").bounding_box()["width"]
     drag(page, 1, width / 4, 0)  # half a turn across a pane: 45 degrees
     (turned_body,) = panes(page)
-    pixels = render(walking, calibration(yaw + 45, size)[None], 512, "embree")[0]
-    other = opened(player=Player("a", ["0"], [pixels], [truth], yaw, player.half))
+    pixels = render(walking, calibration(yaw + 45, 2.56)[None], 512, "embree")[0]
+    other = opened(player=clip_of([pixels], yaw, truth=true(walking)))
     assert overlap(panes(other, ".input")[0], turned_body) > 0.95
 
 
@@ -442,7 +418,7 @@ def test_every_control_is_reached_by_tab_and_has_a_name(opened):
 
 
 @needs_browser
-def test_it_plays_when_seen_unless_motion_is_unwelcome(opened):
+def test_it_plays_when_visible_unless_the_user_prefers_reduced_motion(opened):
     page = opened(motion="no-preference")
     page.wait_for_selector("section.player[data-frame='2']")
     page.get_by_role("button", name="Pause").click()
@@ -471,7 +447,7 @@ def test_a_narrow_screen_does_not_scroll_sideways(opened):
         ("delete window.DecompressionStream", "too old to unpack"),
     ],
 )
-def test_a_browser_that_cannot_is_told(chromium, tmp_path, player, missing, reason):
+def test_an_unsupported_browser_shows_the_reason(chromium, tmp_path, player, missing, reason):
     written(tmp_path, player)
     page = chromium.new_page()
     page.add_init_script(missing)

@@ -8,15 +8,15 @@ from tpifu.errors import DataError
 from tpifu.measures.names import COMPARED, MEASURES, PAPER, words
 from tpifu.report.tables import (
     by_mesh,
-    by_motion,
     confusion_rows,
-    csv_text,
     differences,
     long_rows,
     motion_of,
     paired,
+    paired_by,
     part_rows,
     table2,
+    write_csv,
 )
 
 NAMES = ("baseline", "temporal")
@@ -31,7 +31,7 @@ def row(split="test", clip="a", frame=0, view=0, sequence="21_walk", **values):
 def test_differences_are_paired_per_mesh():
     first = [row(frame=t, iou=0.5 + 0.1 * t) for t in range(4)]
     second = [row(frame=t, iou=0.6 + 0.1 * t) for t in range(4)]
-    found = paired(*by_mesh(first, second), ["iou", "mse"], seed=0)
+    found = paired(by_mesh(first, second), ["iou", "mse"], seed=0)
     one = found["iou"]
     assert (one.first, one.second) == pytest.approx((0.65, 0.75))
     assert (one.difference, one.low, one.high) == pytest.approx((0.1, 0.1, 0.1))
@@ -42,33 +42,33 @@ def test_differences_are_paired_per_mesh():
 def test_meshes_that_one_model_lacks_are_left_out_of_both():
     first = [row(frame=0, chamfer_cm=1.0), row(frame=1, chamfer_cm=9.0), row(frame=2, genus=None)]
     second = [row(frame=0, chamfer_cm=2.0), row(frame=1, chamfer_cm=None), row(frame=2, genus=None)]
-    found = paired(*by_mesh(first, second), ["chamfer_cm", "genus", "flicker"], seed=0)
+    found = paired(by_mesh(first, second), ["chamfer_cm", "genus", "flicker"], seed=0)
     assert (found["chamfer_cm"].first, found["chamfer_cm"].second) == (0.75, 1.25)
     assert found["chamfer_cm"].meshes == 2
     assert found["genus"].meshes == 2
     nowhere = [row(flicker=None)]
-    assert paired(*by_mesh(nowhere, nowhere), ["flicker"], seed=0) == {}
+    assert paired(by_mesh(nowhere, nowhere), ["flicker"], seed=0) == {}
 
 
 def test_the_interval_resamples_clips_and_holds_the_mean():
     rng = np.random.default_rng(0)
     first = [row(clip=str(c), frame=t) for c in range(10) for t in range(5)]
     second = [{**r, "iou": 0.5 + rng.normal(0.02, 0.01)} for r in first]
-    found = paired(*by_mesh(first, second), ["iou"], seed=0)["iou"]
+    found = paired(by_mesh(first, second), ["iou"], seed=0)["iou"]
     assert found.low < found.difference < found.high
     assert found.low > 0
-    assert found == paired(*by_mesh(first, second), ["iou"], seed=0)["iou"]
+    assert found == paired(by_mesh(first, second), ["iou"], seed=0)["iou"]
 
 
 def test_evaluations_of_other_meshes_are_refused():
-    with pytest.raises(DataError, match="of different meshes; evaluate both models anew"):
+    with pytest.raises(DataError, match="of different meshes; evaluate both models again"):
         by_mesh([row(frame=0)], [row(frame=1)])
 
 
 def test_the_metrics_file_has_chosen_measures_with_four_digits():
-    rows = [row(iou=0.123456, genus=3.0)]
     found = {
-        split: paired(rows, [row(iou=0.2, genus=1.0)], MEASURES, 0) for split in ("test", "unseen")
+        split: paired([(row(iou=0.123456, genus=3.0), row(iou=0.2, genus=1.0))], MEASURES, 0)
+        for split in ("test", "unseen")
     }
     written = differences(found)
     assert written["iou"] == {"difference": 0.0765, "low": 0.0765, "high": 0.0765}
@@ -80,8 +80,8 @@ def test_the_metrics_file_has_chosen_measures_with_four_digits():
 
 
 def test_the_table_has_ours_the_papers_and_the_difference():
-    first, second = [row(iou=0.7), row(frame=1, iou=0.7)], [row(iou=0.7), row(frame=1, iou=0.72)]
-    found = {"test": paired(first, second, MEASURES, 0)}
+    pairs = [(row(iou=0.7), row(iou=0.7)), (row(frame=1, iou=0.7), row(frame=1, iou=0.72))]
+    found = {"test": paired(pairs, MEASURES, 0)}
     found["unseen_motion"] = found["test"]
     text = table2(NAMES, found, "laptop", 3, SOURCE)
     lines = text.splitlines()
@@ -106,17 +106,24 @@ def test_motions_are_sequences_without_the_subject():
     assert motion_of("07_broad_lie_back_12") == "broad_lie_back"
     assert motion_of("10_01") == "10_01"  # CMU's sequence numbers do not encode a motion
     assert motion_of("ung_104_02") == "ung_104_02"
-    sequences = {"a": "21_walk", "b": "22_walk", "c": "21_run"}
-    first = [row(clip=clip, sequence=sequence) for clip, sequence in sequences.items()]
-    second = [{**r, "iou": r["iou"] + (0.1 if "run" in r["sequence"] else 0)} for r in first]
-    found = by_motion(first, second, ["iou"], seed=0)
-    assert list(found) == ["run", "walk"]
+
+
+def test_meshes_are_paired_in_groups():
+    clips = {"a": "walk", "b": "walk", "c": "run"}
+    first = [row(clip=clip, sequence=name) for clip, name in clips.items()]
+    second = [
+        row(clip="a", sequence="walk"),
+        *(row(clip=c, sequence=clips[c], iou=0.6) for c in "bc"),
+    ]
+    found = paired_by(lambda own: own["sequence"], by_mesh(first, second), ["iou"], seed=0)
+    assert list(found) == ["walk", "run"]
     assert found["run"]["iou"].difference == pytest.approx(0.1)
+    assert found["walk"]["iou"].difference == pytest.approx(0.05)
     assert found["walk"]["iou"].meshes == 2
 
 
-def test_rows_for_plots_have_every_part_motion_and_model():
-    found = paired([row(iou_arms=0.4)], [row(iou_arms=0.6)], MEASURES, 0)
+def test_rows_for_plots_have_every_part_motion_and_model(tmp_path):
+    found = paired([(row(iou_arms=0.4), row(iou_arms=0.6))], MEASURES, 0)
     parts = part_rows(NAMES, found)
     assert len(parts) == 2 * len(PARTS)
     assert {r["part"]: r["iou"] for r in parts}["arms (temporal)"] == 0.6
@@ -126,8 +133,9 @@ def test_rows_for_plots_have_every_part_motion_and_model():
         ("baseline", "inside_found"),
         ("temporal", "outside_missed"),
     }
-    assert csv_text(parts).splitlines()[0] == "part,iou,p2s_cm,completeness_cm"
-    assert csv_text([]) == ""
+    for rows, head in ((parts, "part,iou,p2s_cm,completeness_cm\n"), ([], "")):
+        write_csv(tmp_path / "rows.csv", rows)
+        assert (tmp_path / "rows.csv").read_text().partition("\n")[0] == head.strip()
 
 
 def test_every_measure_has_a_name_in_words():

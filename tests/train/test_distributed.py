@@ -15,7 +15,7 @@ import torch
 
 from tpifu.errors import DataError
 from tpifu.model.folder import LOSS_NAME, load_model
-from tpifu.train.distributed import Processes, start_distributed
+from tpifu.train.distributed import start_distributed
 
 # One rank; its arguments are the data, the output and the number of steps.
 PROGRAM = """
@@ -126,16 +126,6 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step(tiny, tmp_path):
     assert [status for status, _ in found] == [128 + signal.SIGTERM] * 2
     (message,) = {errors.splitlines()[-1] for _, errors in found}
     assert message.startswith("stopped by SIGTERM after step ")
-
-
-def test_one_process_needs_no_communication():
-    network, value = torch.nn.Linear(2, 2), torch.tensor(3.0)
-    alone = Processes()
-    assert alone.is_main
-    assert alone.wrap(network) is network
-    assert alone.mean(value) is value
-    assert alone.any(True, torch.device("cpu"))
-    assert alone.broadcast("x") == "x"
 
 
 @pytest.fixture

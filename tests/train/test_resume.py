@@ -16,7 +16,6 @@ from ruamel.yaml import YAML
 
 from tpifu.errors import DataError, Stopped
 from tpifu.files import PACKAGE
-from tpifu.measures.points import point_metrics
 
 
 @pytest.fixture(autouse=True)
@@ -27,11 +26,6 @@ def _one_thread():
 @pytest.fixture
 def settings(tiny, tiny_model):
     return run(tiny, tiny_model)
-
-
-def terminate(metrics, step):
-    if step == 2:  # no checkpoint is due
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
@@ -80,36 +74,17 @@ def test_sigterm_saves_even_if_readers_get_it_too(settings, tmp_path, readers):
     train(settings, tmp_path / "whole")
 
     def terminate_all(metrics, step):
-        if step == 2:
+        if step == 2:  # a validation is due, but no checkpoint
             for process in multiprocessing.active_children():
                 process.terminate()
-        terminate(metrics, step)
+            os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(Stopped, match="stopped by SIGTERM after step 3 of 6; repeat"):
         train(settings, tmp_path / "out", replace(CPU, readers=readers), terminate_all)
     resumed = train(settings, tmp_path / "out", replace(CPU, readers=readers))
-    assert resumed == [2, 3, 4, 5, 5]  # starts with the validation after step 2
+    assert resumed == [3, 4, 5, 5]  # the last one is a validation
     assert outputs(tmp_path / "out") == outputs(tmp_path / "whole")
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-
-
-def test_sigterm_interrupts_a_validation_which_is_repeated_later(settings, tmp_path, monkeypatch):
-    train(settings, tmp_path / "whole")
-    measured = []
-
-    def measure(*arguments):
-        measured.append(arguments)
-        if len(measured) == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return point_metrics(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("tpifu.train.validation.point_metrics", measure)
-        with pytest.raises(Stopped, match="stopped by SIGTERM after step 3 of 6"):
-            train(settings, tmp_path / "out")
-    assert len(measured) == 2
-    assert train(settings, tmp_path / "out") == [2, 3, 4, 5, 5]
-    assert outputs(tmp_path / "out") == outputs(tmp_path / "whole")
 
 
 def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(settings, tmp_path):
@@ -133,10 +108,16 @@ def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(settings, tmp_pat
     assert outputs(tmp_path / "out") == outputs(tmp_path / "whole")
 
 
-def test_a_run_with_other_settings_does_not_resume(tiny, tiny_model, settings, tmp_path):
+def test_a_run_with_other_settings_does_not_resume_but_can_start_from_the_checkpoint(
+    tiny, tiny_model, settings, tmp_path
+):
     with pytest.raises(Interrupted):
         train(settings, tmp_path / "out", log=stop_at(4))
-    assert train(run(tiny, tiny_model, learning_rate=2e-2), tmp_path / "out")[0] == 0
+    other = run(tiny, tiny_model, learning_rate=2e-2)
+    assert train(other, tmp_path / "out")[0] == 0
+    (state,) = tmp_path.glob("scratch/*/state.pt")
+    assert train(replace(other, start=state), tmp_path / "started")[0] == 0
+    assert losses(tmp_path / "started")[0] != losses(tmp_path / "out")[0]
 
 
 def test_changed_code_does_not_resume_and_keeps_the_checkpoint_of_the_old_code(

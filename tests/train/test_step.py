@@ -3,9 +3,8 @@ import math
 
 import pytest
 import torch
-from helpers.training import CPU, windows
+from helpers.training import windows
 
-from tpifu.dataset.steps import TrainingSteps
 from tpifu.model.pifu import PIFu
 from tpifu.shards.coding import unpack_bits, unpack_codes
 from tpifu.train.clock import Clock
@@ -49,15 +48,15 @@ def test_the_faster_precision_is_chosen_if_it_is_clearly_faster(
 ):
     clock = [0.0]
 
-    def timed(network, parts, precision, **options):
+    def timed(network, parts, precision):
         clock[0] += factor if precision == "bfloat16" else 1.0
-        return add_gradients(network, parts, precision, **options)
+        return add_gradients(network, parts, precision)
 
     monkeypatch.setattr("tpifu.train.step.add_gradients", timed)
     monkeypatch.setattr("tpifu.train.step.time.perf_counter", lambda: clock[0])
     network = PIFu(tiny_model.with_window(1), 2.56)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    batch = TrainingSteps(windows(tiny, neighborhood=1), 2, 20, 0)[0]
+    batch = windows(tiny, neighborhood=1).clip_batch(0, 0, 20, 0)
     assert fastest_precision(network, [batch]) == chosen
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert all(value.grad is None for value in network.parameters())
@@ -67,12 +66,12 @@ def test_the_faster_precision_is_chosen_if_it_is_clearly_faster(
 def test_speeds_count_all_ranks_and_the_wait_for_data(tiny, monkeypatch, parts):
     # Each reading of the clock is one second later: a step waits for 1 s and computes for 1 s.
     monkeypatch.setattr("tpifu.train.clock.time.perf_counter", itertools.count().__next__)
-    batch = TrainingSteps(windows(tiny, neighborhood=1), 4, 20, 0)[0].to(CPU.device)
+    batch = windows(tiny, neighborhood=1).clip_batch(0, 0, 20, 0)
     clock = Clock(world_size=2)
     for _ in range(2):
         clock.data_arrived()
         assert clock.step_done([batch] * parts) == {
             "frames_per_s": 2 * parts * len(batch.images) / 2,
-            "points_per_s": 2 * parts * 4 * 20 / 2,
+            "points_per_s": 2 * parts * 5 * 20 / 2,
             "waiting_share": 0.5,
         }

@@ -26,18 +26,12 @@ _DISK_ERRORS = (
 
 
 class _Commands(TyperGroup):
-    """Prints one line and exits with 2 after a user's error, with 130 after an interruption.
-
-    Bugs keep their traceback.
-    """
+    """Prints one line and exits with 2 after a user's error. Bugs keep their traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             with exit_on_error():
                 return super().invoke(ctx)
-        except KeyboardInterrupt:
-            typer.echo("interrupted", err=True)
-            raise typer.Exit(130) from None
         except OSError as error:
             if error.errno not in _DISK_ERRORS:
                 raise

@@ -4,8 +4,6 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from tpifu.cli import options
 
 
@@ -14,25 +12,15 @@ def evaluate_model(
     shards: options.ShardFolder,
     out: Annotated[
         Path | None,
-        options.out_folder("DIR", "Folder for metrics.json, per_mesh.parquet and meshes/*.glb."),
+        options.out("DIR", "Folder for metrics.json, per_mesh.parquet and meshes/*.glb."),
     ] = None,
     params: options.ParamsFile = None,
-    profile: options.Profile = None,
     settings: options.Settings = None,
     device: options.Device = None,
-    jobs: options.Jobs = None,
-    dask: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST:PORT", help="Dask scheduler whose workers share the clips instead."
-        ),
-    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Measure a model at points (Table 2), on a grid, on surfaces, and from frame to frame."""
-    chosen = options.read_params(params, profile, settings)
-
-    import joblib
+    chosen = options.read_params(params, settings)
 
     from tpifu.config import Lighting
     from tpifu.evaluate.evaluate import evaluate
@@ -40,22 +28,15 @@ def evaluate_model(
     from tpifu.measures.names import HEADLINE
     from tpifu.model.folder import device_from, load_model
     from tpifu.parallel import cluster
+    from tpifu.params_file import environment
     from tpifu.shards.folder import DataFolder
     from tpifu.shards.reader import Shards
 
-    data = DataFolder(shards)
-    options.check_pool(data.points, "evaluate.points", chosen.evaluate.points)
+    data, host = DataFolder(shards), environment()
     trained = load_model(model, device_from(device))
     options.warn_of_light(data.views, trained, Lighting.of(Shards(data.views, "views").metadata))
-    with cluster(dask):
-        metrics = evaluate(
-            trained,
-            data,
-            chosen.evaluate,
-            chosen.seed,
-            out,
-            jobs=jobs or joblib.cpu_count(),
-        )
+    with cluster(host.dask):
+        metrics = evaluate(trained, data, chosen.evaluate, chosen.seed, out, jobs=host.jobs)
     if out:
         write_json(out / "metrics.json", metrics)
     if as_json:
@@ -65,7 +46,7 @@ def evaluate_model(
 
 
 def _print_table(metrics: dict[str, Any], measures: tuple[str, ...]) -> None:
-    """Print the result of `evaluate`: one row a measure, one column a split."""
+    """Print the result of `evaluate`: one row per measure, one column per split."""
     from rich.console import Console
     from rich.table import Table
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tpifu.cli.options import out_folder
+from tpifu.cli import options
 from tpifu.errors import DataError
 
 
@@ -14,10 +14,7 @@ def import_weights(
         Path,
         typer.Argument(metavar="NET_G", help="PIFu's published shape network (not net_C)."),
     ],
-    out: Annotated[
-        Path,
-        out_folder("MODEL_DIR", "Folder for model.pt."),
-    ],
+    out: Annotated[Path, options.out("MODEL_DIR", "Folder for model.pt.")],
     neighborhood: Annotated[
         int,
         typer.Option(help="Frames in a window, odd. 1: PIFu. More: the average over the frames."),

@@ -21,12 +21,8 @@ def inspect_shards(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="PICTURE.png",
-            dir_okay=False,
-            help="Also write a contact sheet: a few frames of each split.",
+        options.out(
+            "PICTURE.png", "Also write a contact sheet: a few frames of each split.", file=True
         ),
     ] = None,
     as_json: options.AsJson = False,
@@ -67,8 +63,7 @@ def _print_tables(description: dict[str, Any]) -> None:
         cells = [_text(values[name]) for values in splits.values()]
         counts.add_row(name.replace("_", " "), *cells)
     facts = Table.grid(padding=(0, 2))
-    described = {"sampled": description["sampled"], **description["metadata"]}
-    for name, value in flatten(described).items():
+    for name, value in flatten(description["metadata"]).items():
         if value != "":
             facts.add_row(name, _text(value))
     Console().print(counts, facts, "")

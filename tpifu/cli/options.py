@@ -23,77 +23,54 @@ ParamsFile = Annotated[
     Path | None,
     typer.Option("--params", metavar="FILE", help="A params.yaml.", show_default="tpifu's own"),
 ]
-Profile = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="Profile of the params.yaml.", show_default="the file's own"),
-]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Set a parameter, such as train.steps=100; repeatable. `tpifu params` lists all.",
+        help="Set a parameter, such as profile=paper or train.steps=100; repeatable. `tpifu "
+        "params` lists all.",
     ),
 ]
 Device = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="cpu, cuda or cuda:N.", show_default="CUDA if available"),
-]
-Jobs = Annotated[
-    int | None,
-    typer.Option(min=1, help="Processes that share the work.", show_default="one per core"),
+    typer.Option(
+        metavar="NAME",
+        envvar="TPIFU_DEVICE",
+        help="cpu, cuda or cuda:N.",
+        show_default="CUDA if available",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
-def out_folder(metavar: str, help: str) -> Any:
-    """The option --out for a folder."""
-    return typer.Option("--out", "-o", metavar=metavar, file_okay=False, help=help)
+def out(metavar: str, help: str, *, file: bool = False) -> Any:
+    """The option --out. It names a folder; with `file`, a file or a folder."""
+    return typer.Option("--out", "-o", metavar=metavar, file_okay=file, help=help)
 
 
 def read_params(
-    file: Path | None,
-    profile: str | None,
-    settings: list[str] | None,
-    options: dict[str, Any] | None = None,
-    *,
-    model: "Model | None" = None,
+    file: Path | None, settings: list[str] | None, model: "Model | None" = None
 ) -> "Params":
-    """Parameters of `file` under `profile`; then `model`, `options` and `settings` replace values.
-
-    `options` holds options that stand for a parameter, by dotted key; None is skipped. `settings`
-    are the KEY=VALUE of --set.
-    """
+    """Parameters of `file`; then `model` and `settings`, the KEY=VALUE of --set, replace values."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     from tpifu.params_file import default_file, load, override
 
-    params = load(file or default_file(), profile)
-    if model:
-        params = params.model_copy(update={"model": model})
-    values = {key: value for key, value in (options or {}).items() if value is not None}
+    values = {}
     for setting in settings or []:
         key, equals, text = setting.partition("=")
         if not equals:
             raise ConfigError(f"--set {setting}: write KEY=VALUE, such as train.steps=100")
-        if key == "profile":
-            raise ConfigError(f"--set {setting}: choose a profile with --profile {text}")
         try:
             values[key] = YAML(typ="safe", pure=True).load(text)
         except (YAMLError, ValueError) as error:
             raise ConfigError(f"--set {setting}: the value is not valid YAML") from error
+    params = load(file or default_file(), values.get("profile"))
+    if model:
+        params = params.model_copy(update={"model": model})
     return override(params, values, "command line")
-
-
-def check_pool(points: Path, name: str, wanted: int) -> None:
-    """ConfigError if `wanted` points a mesh, the parameter `name`, are more than are stored."""
-    from tpifu.shards.reader import Shards
-
-    metadata = Shards(points, "points").metadata
-    stored = metadata["near_surface"] + metadata["uniform"]
-    if wanted > stored:
-        raise ConfigError(f"{name} is {wanted}, but {points} holds {stored} points a mesh")
 
 
 def warn_of_light(folder: Path, model: "TrainedModel", images: "Lighting | None") -> None:

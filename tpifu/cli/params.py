@@ -16,14 +16,13 @@ _LIMITS = {
 
 def print_params(
     params: options.ParamsFile = None,
-    profile: options.Profile = None,
     settings: options.Settings = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Print every parameter: key, value, what is allowed, and meaning."""
     from tpifu.config import flatten, schemas
 
-    values = flatten(options.read_params(params, profile, settings).model_dump(mode="json"))
+    values = flatten(options.read_params(params, settings).model_dump(mode="json"))
     rows = [
         (key, values[key], _allowed(schema), " ".join(schema["description"].split()))
         for key, schema in schemas()

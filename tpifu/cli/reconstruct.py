@@ -23,13 +23,12 @@ def reconstruct(
     ],
     out: Annotated[
         Path,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="OUT",
-            help="A .glb, .obj, .ply or .stl file for the mesh of the middle frame, or a folder "
-            "for the meshes of all frames. Metres, y up; z towards the viewer for images, the "
-            "world's axes for shards.",
+        options.out(
+            "OUT",
+            "A .glb, .obj, .ply or .stl file for the mesh of the middle frame, or a folder for the "
+            "meshes of all frames. Metres, y up; z towards the viewer for images, the world's axes "
+            "for shards.",
+            file=True,
         ),
     ],
     clip: Annotated[
@@ -41,19 +40,8 @@ def reconstruct(
     view: Annotated[
         int | None, typer.Option(min=0, help="View of the shards.", show_default="0")
     ] = None,
-    resolution: Annotated[
-        int | None, typer.Option(help="Cells per side of the grid (evaluate.resolution).")
-    ] = None,
     params: options.ParamsFile = None,
-    profile: options.Profile = None,
     settings: options.Settings = None,
-    level: Annotated[
-        float | None,
-        typer.Option(
-            help="Occupancy at the surface, between 0 and 1; higher makes thinner bodies.",
-            show_default="the model's own",
-        ),
-    ] = None,
     largest: Annotated[
         bool, typer.Option("--largest", help="Keep only the largest connected part.")
     ] = False,
@@ -73,21 +61,15 @@ def reconstruct(
     device: options.Device = None,
 ) -> None:
     """Reconstruct the meshes of a clip. An interrupted run resumes: repeat the command."""
-    chosen = options.read_params(params, profile, settings, {"evaluate.resolution": resolution})
-    if level is not None and not 0 < level < 1:
-        raise ConfigError(f"--level: is {level:g}: must be above 0 and below 1")
+    chosen = options.read_params(params, settings)
 
-    from tpifu.geometry.mesh_files import SUFFIXES, save_mesh
+    from tpifu.geometry.mesh_files import save_mesh
     from tpifu.model.folder import device_from, load_model
     from tpifu.pictures.movies import write_pictures
     from tpifu.reconstruct.folder import Settings, exclusive, reconstruct_clip, reconstruct_frame
     from tpifu.reconstruct.inputs import holds_shards, read_pictures, read_shards
 
     single = bool(out.suffix) and not out.is_dir()
-    if single and out.suffix.lower() not in SUFFIXES:
-        raise DataError(f"{out}: cannot write a mesh as {out.suffix}: use {', '.join(SUFFIXES)}")
-    if not single and out.is_file():
-        raise DataError(f"{out}: is a file: name a folder, or a file with a mesh's suffix")
     from_shards = len(inputs) == 1 and holds_shards(inputs[0])
     if not from_shards and not (clip is None and view is None):
         raise ConfigError(
@@ -105,7 +87,7 @@ def reconstruct(
     meshing = Settings(
         resolution=chosen.evaluate.resolution,
         start=chosen.evaluate.start,
-        level=level or trained.level,
+        level=trained.level,
         largest=largest,
         suffix=out.suffix.lower() if single else f".{format}",
     )

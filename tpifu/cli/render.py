@@ -1,6 +1,5 @@
 """`tpifu render`: mesh files of a clip to meshes, views and points."""
 
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
 
 METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 ORIGINS = {"mass": "centre of mass at the origin", "file": "origin as in the files"}
-FOLDERS = ("meshes", "views", "points", "png")
-"""Folders that `tpifu render` writes."""
 
 
 def render_clip(
@@ -30,7 +27,7 @@ def render_clip(
     ],
     out: Annotated[
         Path,
-        options.out_folder("DIR", "Folder for meshes/, views/ and points/; names the clip."),
+        options.out("DIR", "New folder for meshes/, views/ and points/; names the clip."),
     ],
     unit: Annotated[
         Literal["m", "cm", "mm"], typer.Option(help="Unit of the mesh files' coordinates.")
@@ -43,29 +40,24 @@ def render_clip(
         ),
     ] = "mass",
     split: Annotated[Literal["train", "test"], typer.Option(help="Split of the clip.")] = "test",
-    size: Annotated[
-        int | None, typer.Option(help="Image width and height, pixels (render.size).")
-    ] = None,
     params: options.ParamsFile = None,
-    profile: options.Profile = None,
     settings: options.Settings = None,
-    jobs: options.Jobs = None,
     png: Annotated[
         bool, typer.Option("--png", help="Also write images: DIR/png/vVIEW/FRAME_MESH.png.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace the shards in DIR.")] = False,
 ) -> None:
     """Render the meshes of a clip and label points, for `tpifu eval` and `tpifu train`."""
-    chosen = options.read_params(params, profile, settings, {"render.size": size})
-    _check_replaceable(out, meshes, force)
-
-    import joblib
+    chosen = options.read_params(params, settings)
+    if out.exists():
+        raise DataError(f"{out}: exists already: choose another --out, or delete it")
 
     from tpifu.files import whole_folder
     from tpifu.geometry.mesh_files import load_mesh
+    from tpifu.parallel import cluster
+    from tpifu.params_file import environment
     from tpifu.prepare.points import write_points
     from tpifu.prepare.views import write_views
-    from tpifu.render.backend import choose_backend, explain
+    from tpifu.render.backend import choose_backend
     from tpifu.shards.folder import DataFolder
     from tpifu.shards.meshes import MeshFrame, write_meshes
 
@@ -80,13 +72,11 @@ def render_clip(
         "provenance": {"source": "files", "licence": "your own", "citation": ""},
         "units": f"metres, y up, {ORIGINS[origin]}",
     }
-    backend = choose_backend(chosen.render.backend)
-    if reason := explain(chosen.render.backend, backend):
-        print(reason, file=sys.stderr)
-    jobs = jobs or joblib.cpu_count()
-    # Older folders are replaced only after all new ones are complete.
-    fresh = out / ".fresh"
-    with whole_folder(fresh) as scratch:
+    backend, line = choose_backend(chosen.render.backend)
+    if line:
+        print(line, file=sys.stderr)
+    host = environment()
+    with cluster(host.dask), whole_folder(out) as scratch:
         data = DataFolder(scratch)
         write_meshes(data.meshes, [frames], metadata)
         write_views(
@@ -96,7 +86,7 @@ def render_clip(
             window=window,
             seed=chosen.seed,
             backend=backend,
-            jobs=jobs,
+            jobs=host.jobs,
         )
         write_points(
             data.meshes,
@@ -104,35 +94,16 @@ def render_clip(
             chosen.sample,
             half=window / 2,
             seed=chosen.seed,
-            jobs=jobs,
+            jobs=host.jobs,
         )
         if png:
             names = [f"{number:04d}_{path.stem}" for number, path in enumerate(meshes)]
             _write_images(data.views, scratch / "png", names)
-    for folder in FOLDERS:
-        shutil.rmtree(out / folder, ignore_errors=True)
-        if (fresh / folder).exists():
-            (fresh / folder).rename(out / folder)
-    fresh.rmdir()
     print(f"{out}: {len(meshes)} meshes of clip {clip} ({split}), {views} views each")
 
 
-def _check_replaceable(out: Path, meshes: list[Path], force: bool) -> None:
-    """DataError if `out` holds inputs, files of other programs, or, without `force`, shards."""
-    existing = [out / name for name in FOLDERS if (out / name).exists()]
-    for folder in existing:
-        for path in meshes:
-            if path.resolve().is_relative_to(folder.resolve()):
-                raise DataError(f"{path}: lies in an output folder: choose another --out")
-        shards = out / "views" if folder.name == "png" else folder
-        if not any(shards.glob("*.parquet")):
-            raise DataError(f"{folder}: not written by tpifu render: choose another --out")
-    if existing and not force:
-        raise DataError(f"{out}: holds shards already: choose another --out, or add --force")
-
-
 def _check_size(path: Path, mesh: "Mesh", views: int, window: float, origin: str) -> None:
-    """DataError if `mesh` does not fit the window in every view, or is no person's size."""
+    """Raise DataError if `mesh` does not fit the window in every view or has no person's size."""
     import numpy as np
 
     from tpifu.geometry.camera import calibration, project
@@ -155,7 +126,7 @@ def _check_size(path: Path, mesh: "Mesh", views: int, window: float, origin: str
 
 
 def _write_images(views: Path, out: Path, names: list[str]) -> None:
-    """Write the stored PNGs of one clip as files, one folder a view."""
+    """Write the stored PNGs of a clip as files, one folder per view."""
     from tpifu.shards.reader import Shards
 
     stored = Shards(views, "views")

@@ -6,42 +6,20 @@ those of `tpifu.geometry.camera`. A mirrored camera is left-handed.
 """
 
 from collections.abc import Callable
-from dataclasses import astuple, dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
-
-@dataclass(frozen=True, kw_only=True)
-class Augmentation:
-    """Augmentation strengths, see `config.Train`; 0 disables."""
-
-    flip: float = 0.0
-    scale: float = 0.0
-    shift: float = 0.0
+from tpifu.config import Train
 
 
-@dataclass(frozen=True, kw_only=True)
-class Margin:
-    """Pixels between the body and each edge of the image."""
-
-    left: int
-    right: int
-    above: int
-    below: int
-
-
-def margin_of(images: UInt8[np.ndarray, "m h w c"]) -> Margin:
-    """The smallest margin in any of the images; 0 on all sides if they show no body."""
-    mask = images[..., -1].max(axis=0)
-    columns, rows = mask.max(axis=0) > 0, mask.max(axis=1) > 0
-    return Margin(
-        left=int(columns.argmax()),
-        right=int(columns[::-1].argmax()),
-        above=int(rows.argmax()),
-        below=int(rows[::-1].argmax()),
-    )
+def margin_of(images: UInt8[np.ndarray, "m h w c"]) -> Int[np.ndarray, "4"]:
+    """Pixels between the body and the left, right, upper and lower edge, the smallest number in any
+    of the images; 0 if they show no body."""
+    mask = images[..., -1].max(axis=0) > 0
+    columns, rows = mask.any(axis=0), mask.any(axis=1)
+    return np.array([side.argmax() for side in (columns, columns[::-1], rows, rows[::-1])])
 
 
 def mirrored(
@@ -87,59 +65,39 @@ def shifted(
 def augmented(
     images: UInt8[np.ndarray, "m h w c"],
     calib: Float[np.ndarray, "3 4"],
-    margin: Callable[[], Margin],
-    how: Augmentation,
+    margin: Callable[[], Int[np.ndarray, "4"]],
+    train: Train,
     rng: np.random.Generator,
 ) -> tuple[UInt8[np.ndarray, "m h w c"], Float[np.ndarray, "3 4"]]:
     """Mirror, scale and shift all images alike, at random, and keep the body inside the image.
+    `train` gives the strengths; 0 disables.
 
-    `margin` returns the free margin of all images; it is called only to scale or shift. The drawn
-    values depend on the margin, not on the images.
+    `margin` returns `margin_of` all images of the view; it is called only to scale or shift. The
+    drawn values depend on it, not on `images`.
     """
     # Always draw all four, so that one setting does not change the effect of another.
     flip, size, x, y = rng.random(4).tolist()
-    if flip < how.flip:
+    if flip < train.flip:
         images, calib = mirrored(images, calib)
-    if not (how.scale or how.shift):
+    if not (train.scale or train.shift):
         return images, calib
     free = margin()
-    if flip < how.flip:
-        free = replace(free, left=free.right, right=free.left)
-    if 0 in astuple(free):
+    if flip < train.flip:
+        free = free[[1, 0, 2, 3]]
+    if 0 in free:
         # The image may crop the body here. Moved or smaller, it would end inside the image.
         return images, calib
-    if how.scale:
-        low, high = 1 - how.scale, min(1 + how.scale, _largest_factor(free, images.shape[1:3]))
+    if train.scale:
+        height, width = images.shape[1:3]
+        # Interpolation spreads a pixel by half a pixel; the image is sampled at pixel centres.
+        extent = np.array([width, width, height, height]) + 1
+        nearest = np.minimum(free, free[[1, 0, 3, 2]])  # of two opposite edges
+        largest = float((extent / (extent - 2 * nearest)).min())
+        low, high = 1 - train.scale, min(1 + train.scale, largest)
         factor = low + size * (high - low)
         images, calib = scaled(images, calib, factor)
-        free = _scaled_margin(free, images.shape[1:3], factor)
-    right = _integer(-int(how.shift * free.left), int(how.shift * free.right), x)
-    up = _integer(-int(how.shift * free.below), int(how.shift * free.above), y)
-    return shifted(images, calib, right, up)
-
-
-def _largest_factor(margin: Margin, size: tuple[int, ...]) -> float:
-    """The largest factor that keeps the body inside the image."""
-    height, width = size
-    sides = ((min(margin.left, margin.right), width), (min(margin.above, margin.below), height))
-    # Interpolation spreads a pixel by half a pixel; the image is sampled at pixel centres.
-    return min((length + 1) / (length - 2 * free + 1) for free, length in sides)
-
-
-def _scaled_margin(margin: Margin, size: tuple[int, ...], factor: float) -> Margin:
-    height, width = size
-
-    def scale(free: int, length: int) -> int:
-        return int((length + 1 - factor * (length - 2 * free + 1)) / 2)
-
-    return Margin(
-        left=scale(margin.left, width),
-        right=scale(margin.right, width),
-        above=scale(margin.above, height),
-        below=scale(margin.below, height),
-    )
-
-
-def _integer(lowest: int, highest: int, uniform: float) -> int:
-    """Map `uniform` in [0, 1) to an integer in lowest .. highest."""
-    return lowest + int(uniform * (highest - lowest + 1))
+        free = ((extent - factor * (extent - 2 * free)) / 2).astype(int)
+    left, right, above, below = (train.shift * free).astype(int).tolist()
+    shift_right = int(x * (left + right + 1)) - left
+    shift_up = int(y * (below + above + 1)) - below
+    return shifted(images, calib, shift_right, shift_up)

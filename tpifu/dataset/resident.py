@@ -5,7 +5,6 @@ second needs the whole split in its memory. Steps follow the rules of `TrainingS
 numbers drawn on the device.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,13 +13,10 @@ import torch
 from jaxtyping import Bool, Float, Int, Int16, UInt8
 from torch import Tensor
 
+from tpifu.config import Model, Train
 from tpifu.dataset.windows import Batch, Windows
-from tpifu.errors import ConfigError
 from tpifu.parallel import parallel_map
 from tpifu.shards.coding import POINT_STEP, unpack_bits, unpack_codes
-
-_CLIPS_A_TASK = 4
-"""Clips one process decodes at a time: about 25 MB of images at 256 px and four views."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +44,17 @@ def read_resident(windows: Windows, device: torch.device, *, jobs: int) -> Resid
     first = np.cumsum([0, *lengths])
     size, views = windows.views.metadata["size"], windows.view_count(0)
     pool = windows.points.metadata["near_surface"] + windows.points.metadata["uniform"]
-    numbers = list(range(len(lengths)))
-    tasks = [numbers[i : i + _CLIPS_A_TASK] for i in range(0, len(numbers), _CLIPS_A_TASK)]
     images = torch.zeros((first[-1], views, size, size, 2), dtype=torch.uint8, device=device)
     codes = torch.zeros((first[-1], pool, 3), dtype=torch.int16, device=device)
     inside = torch.zeros((first[-1], pool), dtype=torch.bool, device=device)
     calib = torch.zeros((len(lengths), views, 3, 4), device=device)
-    found = parallel_map(partial(_decoded, windows=windows), tasks, jobs=jobs, label="load")
-    for own, arrays in zip(tasks, found, strict=True):
-        meshes = slice(int(first[own[0]]), int(first[own[-1] + 1]))
-        for whole, part in zip((images, codes, inside), arrays[:3], strict=True):
-            whole[meshes] = torch.from_numpy(part).to(device)
-        calib[own] = torch.from_numpy(arrays[3]).to(device)
+    clips = range(len(lengths))
+    found = parallel_map(partial(_decoded, windows=windows), clips, jobs=jobs, label="load")
+    for clip, arrays in enumerate(found):
+        meshes = slice(first[clip], first[clip + 1])
+        own = images[meshes], codes[meshes], inside[meshes], calib[clip]
+        for whole, part in zip(own, arrays, strict=True):
+            whole.copy_(torch.from_numpy(part))
     return Resident(
         images=images,
         codes=codes,
@@ -70,27 +65,23 @@ def read_resident(windows: Windows, device: torch.device, *, jobs: int) -> Resid
     )
 
 
-def _decoded(clips: Sequence[int], *, windows: Windows) -> tuple[np.ndarray, ...]:
-    """Images, codes and labels of some clips' frames, and the clips' cameras."""
-    images, codes, inside, calibs = [], [], [], []
-    for clip in clips:
-        rows = windows.clips[clip][1]
-        frames = np.arange(len(rows))
-        seen = [windows.pixels(clip, view, frames) for view in range(windows.view_count(clip))]
-        images.append(np.stack([pixels for pixels, _ in seen], axis=1))
-        calibs.append(np.stack([calib for _, calib in seen]))
-        for stored in windows.points.read(rows.tolist(), ["points", "inside"]):
-            own = unpack_codes(stored["points"])
-            codes.append(own)
-            inside.append(unpack_bits(stored["inside"], len(own)))
-    return np.concatenate(images), np.stack(codes), np.stack(inside), np.stack(calibs)
+def _decoded(clip: int, *, windows: Windows) -> tuple[np.ndarray, ...]:
+    """Images, codes and labels of a clip's frames, and its cameras."""
+    rows = windows.clips[clip][1]
+    frames = np.arange(len(rows))
+    seen = [windows.pixels(clip, view, frames) for view in range(windows.view_count(clip))]
+    images, calibs = zip(*seen, strict=True)
+    stored = windows.points.read(rows.tolist(), ["points", "inside"])
+    codes = np.stack([unpack_codes(row["points"]) for row in stored])
+    inside = np.stack([unpack_bits(row["inside"], codes.shape[1]) for row in stored])
+    return np.stack(images, axis=1), codes, inside, np.stack(calibs)
 
 
 def balanced_choice(
     inside: Bool[Tensor, "b pool"], count: int, generator: torch.Generator
 ) -> Int[Tensor, "b n"]:
-    """`count` distinct point numbers a row, half of them inside; where one kind is too few, the
-    other fills up. As `balanced_draw`."""
+    """Indices of `count` distinct points per row, half of them inside. If one half has too few
+    points, the other replaces them, as in `balanced_draw`."""
     pool = inside.shape[1]
     keys = torch.rand(inside.shape, generator=generator, device=inside.device)
     order = (keys + ~inside).argsort(dim=1)  # inside points first, each kind in random order
@@ -103,65 +94,47 @@ def balanced_choice(
 class ResidentSteps:
     """The endless sequence of training batches of a resident split.
 
-    A step takes `batch_size` windows in runs of exactly `windows_per_clip` neighbours in one view.
+    A step takes windows in runs of exactly `train.windows_per_clip` neighbours in one view.
     An epoch visits each clip once, from a random first frame; frames that fill no whole run are
-    left out of it, so that every step has tensors of the same shape. Neither the runs nor their
-    views, mirroring and points depend on `neighborhood`: with one seed the baseline and the
+    left out, so that every step has tensors of the same shape. Neither the runs nor their
+    views, mirroring and points depend on the neighborhood: with one seed the baseline and the
     temporal model see the same steps.
     """
 
-    def __init__(
-        self,
-        data: Resident,
-        batch_size: int,
-        points: int,
-        seed: int,
-        *,
-        neighborhood: int,
-        stride: int = 1,
-        windows_per_clip: int = 1,
-        flip: float = 0.0,
-    ) -> None:
-        """`flip`: share of runs whose images and camera are mirrored left-right.
-
-        Raises ConfigError if the split cannot fill a step.
-        """
-        if batch_size % windows_per_clip:
-            raise ConfigError(
-                f"a batch of {batch_size} windows has no whole runs of {windows_per_clip}"
-            )
-        if points > data.codes.shape[1]:
-            raise ConfigError(f"{points} points a mesh asked for, stored are {data.codes.shape[1]}")
-        self.data, self.points, self.seed, self.flip = data, points, seed, flip
-        self.batch_size, self.windows_per_clip = batch_size, windows_per_clip
+    def __init__(self, data: Resident, train: Train, model: Model, seed: int) -> None:
+        """`train` gives the batch size, the runs, the points and the share of runs whose images and
+        camera are mirrored left-right; `model` gives the neighborhood and the stride."""
+        width = train.windows_per_clip
+        assert train.batch_size % width == 0, "a batch must consist of whole runs"
+        assert train.points <= data.codes.shape[1], "more points than stored"
+        assert (data.length >= width).any(), "no clip is as long as a run"
+        self.data, self.train, self.seed = data, train, seed
         device = data.images.device
-        reach = stride * (neighborhood // 2)
-        seen = np.arange(windows_per_clip)[:, None] + np.arange(-reach, reach + 1, stride)
+        reach = model.stride * (model.neighborhood // 2)
+        seen = np.arange(width)[:, None] + np.arange(-reach, reach + 1, model.stride)
         offsets, places = np.unique(seen, return_inverse=True)
         self._offsets = torch.from_numpy(offsets).to(device)
-        """Frames that a run sees, counted from its first centre."""
+        """Frames that the windows of a run contain, relative to its first centre."""
         self._places = torch.from_numpy(places.reshape(seen.shape)).to(device)
         self._generator = torch.Generator(device).manual_seed(seed)
         self._lengths = data.length.cpu().numpy()
         self._epoch = 0
         self._runs = torch.zeros((0, 2), dtype=torch.long, device=device)
-        if (self._lengths < windows_per_clip).all():
-            raise ConfigError(f"no clip has {windows_per_clip} frames")
 
     @property
     def images(self) -> int:
-        """Images that a step filters."""
-        return self.batch_size // self.windows_per_clip * len(self._offsets)
+        """Number of images that a step filters."""
+        return self.train.batch_size // self.train.windows_per_clip * len(self._offsets)
 
     def draw(self, parts: int = 1) -> list[Batch]:
         """The next step, in equal parts."""
-        data, generator, width = self.data, self._generator, self.windows_per_clip
-        device = data.images.device
-        runs = self.batch_size // width
-        assert runs % parts == 0, f"{runs} runs make no {parts} equal parts"
+        data, train, generator = self.data, self.train, self._generator
+        device, width = data.images.device, train.windows_per_clip
+        runs = train.batch_size // width
+        assert runs % parts == 0, f"{runs} runs cannot be split into {parts} equal parts"
         clip, centre = self._next(runs).T
         view = torch.randint(data.images.shape[1], (runs,), generator=generator, device=device)
-        mirrored = torch.rand(runs, generator=generator, device=device) < self.flip
+        mirrored = torch.rand(runs, generator=generator, device=device) < train.flip
 
         last = data.length[clip] - 1
         seen = torch.minimum((centre[:, None] + self._offsets).clamp(min=0), last[:, None])
@@ -174,23 +147,18 @@ class ResidentSteps:
         meshes = (data.first[clip] + centre)[:, None] + torch.arange(width, device=device)
         meshes = meshes.flatten()
         labels = data.inside[meshes]
-        chosen = balanced_choice(labels, self.points, generator)
+        chosen = balanced_choice(labels, train.points, generator)
         codes = data.codes[meshes[:, None], chosen]
         points = codes.float() * POINT_STEP
         labels = labels.gather(1, chosen).float()
 
-        together = runs // parts
-        slots = len(self._offsets) * torch.arange(together, device=device)
+        slots = len(self._offsets) * torch.arange(runs // parts, device=device)
         frames = (slots[:, None, None] + self._places).flatten(0, 1)
+        whole = images.flatten(0, 1), calib.repeat_interleave(width, 0), points, labels
+        chunks = [values.chunk(parts) for values in whole]
         return [
-            Batch(
-                images=images[part * together : (part + 1) * together].flatten(0, 1),
-                frames=frames,
-                calib=calib[part * together : (part + 1) * together].repeat_interleave(width, 0),
-                points=points[part * together * width : (part + 1) * together * width],
-                labels=labels[part * together * width : (part + 1) * together * width],
-            )
-            for part in range(parts)
+            Batch(images=images, frames=frames, calib=calib, points=points, labels=labels)
+            for images, calib, points, labels in zip(*chunks, strict=True)
         ]
 
     def _next(self, count: int) -> Int[Tensor, "runs 2"]:
@@ -203,7 +171,7 @@ class ResidentSteps:
 
     def _shuffled(self, epoch: int) -> Int[Tensor, "runs 2"]:
         rng = np.random.default_rng([self.seed, 0, epoch])
-        width = self.windows_per_clip
+        width = self.train.windows_per_clip
         start = rng.integers(width, size=len(self._lengths))
         counts = np.maximum(0, (self._lengths - start) // width)
         clip = np.repeat(np.arange(len(counts)), counts)

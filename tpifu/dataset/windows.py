@@ -7,16 +7,17 @@ ends of a clip the first or last frame repeats.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from tpifu.dataset.augment import Margin, margin_of
+from tpifu.config import Model
+from tpifu.dataset.augment import margin_of
 from tpifu.errors import ConfigError, DataError
 from tpifu.shards.coding import decode_png, dequantise, unpack_bits, unpack_codes
+from tpifu.shards.folder import DataFolder
 from tpifu.shards.reader import Shards
 from tpifu.shards.schema import item_seed
 
@@ -65,47 +66,35 @@ def balanced_draw(
 class Windows:
     """All windows of one split: every kept frame of every clip is a centre, in every view."""
 
-    def __init__(
-        self, views: Path, points: Path, split: str, neighborhood: int, stride: int = 1
-    ) -> None:
-        """Raises DataError if the folders are missing, empty or of different meshes, and
-        ConfigError if a window is longer than every clip."""
-        self.views, self.points = Shards(views, "views"), Shards(points, "points")
-        self.neighborhood, self.stride = neighborhood, stride
-        self._margins: dict[tuple[int, int], Margin] = {}
-        view_index, point_index = self.views.index, self.points.index
-        rows = np.flatnonzero(point_index["split"] == split)
-        if not len(rows):
-            raise DataError(f"{points}: no rows of split {split!r}")
-        self.clips: list[tuple[str, Int[np.ndarray, " t"]]] = []
+    def __init__(self, data: DataFolder, split: str, model: Model) -> None:
+        """The model gives the neighborhood and the stride. Raises DataError if the folders are
+        missing, empty or of different meshes, and ConfigError if a window is longer than every
+        clip."""
+        self.views, self.points = Shards(data.views, "views"), Shards(data.points, "points")
+        self.neighborhood, self.stride = model.neighborhood, model.stride
+        self._margins: dict[tuple[int, int], Int[np.ndarray, " 4"]] = {}
+        self.clips = [
+            (name, rows) for name, (rows,) in _rows_of_clips(self.points.index, split).items()
+        ]
         """Name of each clip, and the rows of its points, one per frame."""
-        starts = np.flatnonzero(point_index["frame"][rows] == 0)
-        for clip_rows in np.split(rows, starts[1:]):
-            self.clips.append((str(point_index["clip"][clip_rows[0]]), clip_rows))
+        if not self.clips:
+            raise DataError(f"{data.points}: no rows of split {split!r}")
         self.centres = [
-            (clip, t)
-            for clip, (_, clip_rows) in enumerate(self.clips)
-            for t in range(len(clip_rows))
+            (clip, t) for clip, (_, rows) in enumerate(self.clips) for t in range(len(rows))
         ]
         """Clip number and frame at the centre of each window."""
-        self._view_rows: dict[str, list[Int[np.ndarray, " t"]]] = {}
-        image_rows = np.flatnonzero(view_index["split"] == split)
-        starts = np.flatnonzero(view_index["frame"][image_rows] == 0)
-        for view_rows in np.split(image_rows, starts[1:]):
-            if len(view_rows):
-                name = str(view_index["clip"][view_rows[0]])
-                self._view_rows.setdefault(name, []).append(view_rows)
-        for name, clip_rows in self.clips:
-            if any(len(view) != len(clip_rows) for view in self._view_rows.get(name, [rows[:0]])):
+        self._view_rows = _rows_of_clips(self.views.index, split)
+        for name, rows in self.clips:
+            if {len(view) for view in self._view_rows.get(name, [])} != {len(rows)}:
                 raise DataError(
-                    f"{views} and {points} differ in clip {name} ({split}): "
+                    f"{data.views} and {data.points} differ in clip {name} ({split}): "
                     "write both from the same meshes"
                 )
-        longest = max(len(clip_rows) for _, clip_rows in self.clips)
-        if (span := (neighborhood - 1) * stride + 1) > longest:
+        longest = max(len(rows) for _, rows in self.clips)
+        if (span := (self.neighborhood - 1) * self.stride + 1) > longest:
             raise ConfigError(
-                f"model.neighborhood is {neighborhood}, but the longest {split} clip has {longest} "
-                f"frames, and a window spans {span} (model.stride is {stride})"
+                f"model.neighborhood is {self.neighborhood}, but the longest {split} clip has "
+                f"{longest} frames, and a window spans {span} (model.stride is {self.stride})"
             )
 
     def __len__(self) -> int:
@@ -127,8 +116,8 @@ class Windows:
         images = np.stack([decode_png(row["image"]) for row in stored])
         return images, stored[0]["calib"].reshape(3, 4)
 
-    def margin(self, clip: int, view: int) -> Margin:
-        """The smallest margin around the body in all frames of one view."""
+    def margin(self, clip: int, view: int) -> Int[np.ndarray, "4"]:
+        """`margin_of` all frames of one view."""
         if (clip, view) not in self._margins:
             images, _ = self.pixels(clip, view, np.arange(len(self.clips[clip][1])))
             self._margins[clip, view] = margin_of(images)
@@ -148,17 +137,13 @@ class Windows:
         self, clip: int, frames: Sequence[int], count: int, rngs: Sequence[np.random.Generator]
     ) -> tuple[Float[np.ndarray, "k n 3"], Float[np.ndarray, "k n"]]:
         """`count` points of each frame by `balanced_draw`, with one generator a frame, and their
-        labels, 0 or 1. Raises ConfigError if fewer points are stored."""
+        labels, 0 or 1."""
         rows = self.clips[clip][1][list(frames)]
         codes, labels = [], []
         for stored, rng in zip(
             self.points.read(rows.tolist(), ["points", "inside"]), rngs, strict=True
         ):
             pool = unpack_codes(stored["points"])
-            if count > len(pool):
-                raise ConfigError(
-                    f"{count} points a mesh are too many: {self.points.folder} has {len(pool)}"
-                )
             inside = unpack_bits(stored["inside"], len(pool))
             chosen = balanced_draw(inside, count, rng)
             codes.append(pool[chosen])
@@ -180,3 +165,14 @@ class Windows:
             points=torch.from_numpy(drawn),
             labels=torch.from_numpy(labels),
         )
+
+
+def _rows_of_clips(
+    index: dict[str, np.ndarray], split: str
+) -> dict[str, list[Int[np.ndarray, " t"]]]:
+    """Rows of each clip of a split, one per frame; for views, one array per view."""
+    rows = np.flatnonzero(index["split"] == split)
+    found: dict[str, list[Int[np.ndarray, " t"]]] = {}
+    for own in np.split(rows, np.flatnonzero(index["frame"][rows] == 0))[1:]:
+        found.setdefault(index["clip"][own[0]], []).append(own)
+    return found

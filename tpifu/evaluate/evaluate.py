@@ -1,8 +1,8 @@
 """Evaluates a model on held-out clips: measures of every mesh, their means, reconstructed meshes.
 
 Occupancy at points is measured in every view of a frame. Grids, surfaces and motion need a
-reconstruction of each frame; they are measured in one view of each clip, another one from clip to
-clip.
+reconstruction of each frame; they are measured in one view of each clip, which alternates between
+clips.
 """
 
 import sys
@@ -29,9 +29,7 @@ MESHES_NAME = "meshes"
 
 def open_windows(model: TrainedModel, data: DataFolder, split: str) -> Windows:
     """Windows of one split for `model`. Raises DataError if the model cannot read the images."""
-    windows = Windows(
-        data.views, data.points, split, model.config.neighborhood, model.config.stride
-    )
+    windows = Windows(data, split, model.config)
     require_camera(data.views, windows.views, model.size, model.window)
     return windows
 
@@ -63,7 +61,7 @@ def evaluate(
             rows += measured.rows
             empty += measured.meshes.count(None)
             total += len(measured.meshes)
-            for item in own if out else []:
+            for item in own:
                 mesh = measured.meshes[item.frame] if item.clip == name else None
                 if out and mesh is not None:
                     save_mesh(mesh, out / MESHES_NAME / f"{item.stem}.glb")
@@ -72,7 +70,6 @@ def evaluate(
             tqdm.tqdm.write(message, file=sys.stderr)
         shown += own
     if out:
-        out.mkdir(parents=True, exist_ok=True)
         write_shown(out, shown)
         pq.write_table(table(rows), out / PER_MESH_NAME)
     return summary(rows)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 from tpifu.body.skeleton import PART_OF_JOINT
 from tpifu.config import Evaluate
-from tpifu.dataset.windows import Windows
+from tpifu.dataset.windows import Batch, Windows
 from tpifu.geometry.mesh import Mesh
 from tpifu.geometry.nearest import Surface
 from tpifu.geometry.sampling import follow, stratified_samples
@@ -50,117 +49,119 @@ def measured_view(windows: Windows, clip: int) -> int:
     return clip % windows.view_count(clip)
 
 
-def measure_clip(
-    model: TrainedModel,
-    windows: Windows,
-    clip: int,
-    truth: Sequence[MeshFrame],
-    config: Evaluate,
-    seed: int,
-) -> MeasuredClip:
-    """All measures of one clip. `truth`: the true meshes of its frames.
+@dataclass(frozen=True)
+class ClipMeasurer:
+    """Measures the clips of one split.
 
-    Half of the points are inside; they are drawn once a mesh and are the same for every view and
+    Half of the points are inside; they are drawn once per mesh and are the same for every view and
     model. Surfaces are compared at `config.surface_points` points on each, without alignment.
     """
-    name, _ = windows.clips[clip]
-    view = measured_view(windows, clip)
-    shapes, meshes, parts = _measure_shapes(model, windows, clip, view, truth, config, seed)
-    rows = []
-    for each in range(windows.view_count(clip)):
-        batch = windows.clip_batch(clip, each, config.points, seed)
-        fields = window_fields(model.network, batch.images, batch.frames, batch.calib)
+
+    model: TrainedModel
+    windows: Windows
+    meshes: MeshReader
+    split: str
+    config: Evaluate
+    seed: int
+
+    def __call__(self, clip: int) -> MeasuredClip:
+        name, _ = self.windows.clips[clip]
+        truth = self.meshes.read(self.meshes.clip(self.split, name))
+        view = measured_view(self.windows, clip)
+        shapes, meshes, parts = self._measure_shapes(clip, view, truth)
+        rows = []
+        for each in range(self.windows.view_count(clip)):
+            batch, fields = self._fields(clip, each)
+            for t, (frame, field) in enumerate(zip(truth, fields, strict=True)):
+                inside = batch.labels[t].numpy() > THRESHOLD
+                occupancy = field(batch.points[t]).cpu().numpy()
+                rows.append(
+                    {
+                        **frame.key(),
+                        "view": each,
+                        **dict.fromkeys(MEASURES),
+                        **point_metrics(occupancy, inside),
+                        **confusion(occupancy, inside),
+                        **(part_iou(occupancy, inside, parts[t]) if parts else {}),
+                        **(shapes[t] if each == view else {}),
+                    }
+                )
+        return MeasuredClip(rows, meshes)
+
+    def _fields(self, clip: int, view: int) -> tuple[Batch, Iterator[Field]]:
+        """The windows of a clip in one view, and the predicted field of each frame."""
+        batch = self.windows.clip_batch(clip, view, self.config.points, self.seed)
+        fields = window_fields(self.model.network, batch.images, batch.frames, batch.calib)
+        return batch, fields
+
+    def _measure_shapes(
+        self, clip: int, view: int, truth: Sequence[MeshFrame]
+    ) -> tuple[list[Row], list[Mesh | None], list[Int[np.ndarray, " n"]]]:
+        """Measures of each frame's reconstruction in one view, the reconstructions, and the body
+        part of each of the frame's points (an empty list if the meshes have no skeleton)."""
+        name, point_rows = self.windows.clips[clip]
+        count = self.config.surface_points
+        batch, fields = self._fields(clip, view)
+        # Points fixed to the body can be followed only if all frames have the same faces.
+        fixed = all(np.array_equal(frame.mesh.faces, truth[0].mesh.faces) for frame in truth)
+        rng = np.random.default_rng([*item_seed(self.seed, name, 0), 2])
+        marks = stratified_samples(truth[0].mesh, count, rng)
+        rows: list[Row] = []
+        meshes: list[Mesh | None] = []
+        parts: list[Int[np.ndarray, " n"]] = []
+        grids: list[tuple[Grid, Grid]] = []
+        paths = np.full((2, len(truth), count, 3), np.nan, np.float32)
         for t, (frame, field) in enumerate(zip(truth, fields, strict=True)):
-            inside = batch.labels[t].numpy() > THRESHOLD
-            occupancy = field(batch.points[t]).cpu().numpy()
-            rows.append(
-                {
-                    "split": frame.split,
-                    "sequence": frame.sequence,
-                    "clip": name,
-                    "frame": t,
-                    "view": each,
-                    **dict.fromkeys(MEASURES),
-                    **point_metrics(occupancy, inside),
-                    **confusion(occupancy, inside),
-                    **(part_iou(occupancy, inside, parts[t]) if parts else {}),
-                    **(shapes[t] if each == view else {}),
-                }
-            )
-    return MeasuredClip(rows, meshes)
-
-
-def _measure_shapes(
-    model: TrainedModel,
-    windows: Windows,
-    clip: int,
-    view: int,
-    truth: Sequence[MeshFrame],
-    config: Evaluate,
-    seed: int,
-) -> tuple[list[Row], list[Mesh | None], list[Int[np.ndarray, " n"]]]:
-    """Measures of each frame's reconstruction in one view, the reconstructions, and the body part
-    of each of the frame's points (an empty list if the meshes have no skeleton)."""
-    name, point_rows = windows.clips[clip]
-    half, level = model.window / 2, model.level
-    batch = windows.clip_batch(clip, view, config.points, seed)
-    fields = window_fields(model.network, batch.images, batch.frames, batch.calib)
-    # Points fixed to the body can be followed only where all frames have the same faces.
-    fixed = all(np.array_equal(frame.mesh.faces, truth[0].mesh.faces) for frame in truth)
-    rng = np.random.default_rng([*item_seed(seed, name, 0), 2])
-    marks = stratified_samples(truth[0].mesh, config.surface_points, rng)
-    rows: list[Row] = []
-    meshes: list[Mesh | None] = []
-    parts: list[Int[np.ndarray, " n"]] = []
-    grids: list[tuple[Grid, Grid]] = []
-    paths = np.full((2, len(truth), config.surface_points, 3), np.nan, np.float32)
-    for t, (frame, field) in enumerate(zip(truth, fields, strict=True)):
-        row: Row = {}
-        surface = Surface(frame.mesh)
-        part_of_vertex = None if frame.joints is None else PART_OF_JOINT[frame.joints]
-        if part_of_vertex is not None:
-            parts.append(part_of_points(batch.points[t].numpy(), surface, part_of_vertex))
-        mesh = _reconstruct(field, config, half, level)
-        if mesh is not None:
-            rng = np.random.default_rng([*item_seed(seed, name, t), 1])
-            ours = stratified_samples(mesh, config.surface_points, rng)
-            if fixed:
-                true = follow(marks, frame.mesh)
-            else:
-                true = stratified_samples(frame.mesh, config.surface_points, rng)
-            comparison = compare(Surface(mesh), surface, ours, true)
-            row |= surface_metrics(comparison) | topology(mesh)
+            row: Row = {}
+            surface = Surface(frame.mesh)
+            part_of_vertex = None if frame.joints is None else PART_OF_JOINT[frame.joints]
             if part_of_vertex is not None:
-                row |= part_metrics(comparison, part_of_vertex)
-            if fixed:
-                paths[:, t] = comparison.to_predicted.points, true.points
-        grid = _grid(windows, field, int(point_rows[t]), half, level, config.start)
-        if grid is not None:
-            row["volumetric_iou"] = volumetric_iou(*grid)
-            grids.append(grid)
-        rows.append(row)
-        meshes.append(mesh)
-    _add_motion(rows, meshes, truth, grids, paths)
-    return rows, meshes, parts
+                parts.append(part_of_points(batch.points[t].numpy(), surface, part_of_vertex))
+            mesh = self._reconstruct(field)
+            if mesh is not None:
+                rng = np.random.default_rng([*item_seed(self.seed, name, t), 1])
+                ours = stratified_samples(mesh, count, rng)
+                if fixed:
+                    true = follow(marks, frame.mesh)
+                else:
+                    true = stratified_samples(frame.mesh, count, rng)
+                comparison = compare(Surface(mesh), surface, ours, true)
+                row |= surface_metrics(comparison) | topology(mesh)
+                if part_of_vertex is not None:
+                    row |= part_metrics(comparison, part_of_vertex)
+                if fixed:
+                    paths[:, t] = comparison.to_predicted.points, true.points
+            grid = self._grid(field, int(point_rows[t]))
+            if grid is not None:
+                row["volumetric_iou"] = volumetric_iou(*grid)
+                grids.append(grid)
+            rows.append(row)
+            meshes.append(mesh)
+        _add_motion(rows, meshes, truth, grids, paths)
+        return rows, meshes, parts
 
+    def _reconstruct(self, field: Field) -> Mesh | None:
+        """The predicted surface; None if the field has none."""
+        model, config = self.model, self.config
+        try:
+            return reconstruct_mesh(
+                field, config.resolution, model.window / 2, model.level, config.start
+            )
+        except EmptyField:
+            return None
 
-def _reconstruct(field: Field, config: Evaluate, half: float, level: float) -> Mesh | None:
-    try:
-        return reconstruct_mesh(field, config.resolution, half, level, config.start)
-    except EmptyField:
-        return None
-
-
-def _grid(
-    windows: Windows, field: Field, row: int, half: float, level: float, start: int
-) -> tuple[Grid, Grid] | None:
-    """Predicted and true occupancy on the stored uniform grid; None if none is stored."""
-    (stored,) = windows.points.read([row], ["grid"])
-    if stored["grid"] is None:
-        return None
-    resolution = windows.points.metadata["grid"]
-    truth = unpack_bits(stored["grid"], resolution**3).reshape((resolution,) * 3)
-    return evaluate_grid(field, resolution, half, level=level, start=start) > level, truth
+    def _grid(self, field: Field, row: int) -> tuple[Grid, Grid] | None:
+        """Predicted and true occupancy on the stored uniform grid; None if none is stored."""
+        model, points = self.model, self.windows.points
+        (stored,) = points.read([row], ["grid"])
+        if stored["grid"] is None:
+            return None
+        resolution = points.metadata["grid"]
+        truth = unpack_bits(stored["grid"], resolution**3).reshape((resolution,) * 3)
+        values = evaluate_grid(
+            field, resolution, model.window / 2, level=model.level, start=self.config.start
+        )
+        return values > model.level, truth
 
 
 def _add_motion(
@@ -201,30 +202,7 @@ def measure(
 
     `jobs` processes share the clips if the model is on the CPU; the numbers do not change.
     """
-    task = partial(
-        _measure_numbered,
-        model=model,
-        windows=windows,
-        reader=MeshReader(meshes),
-        split=split,
-        config=config,
-        seed=seed,
-    )
+    measurer = ClipMeasurer(model, windows, MeshReader(meshes), split, config, seed)
     on_cpu = next(model.network.parameters()).device.type == "cpu"
     clips = range(len(windows.clips))
-    return parallel_map(task, clips, jobs=jobs if on_cpu else 1, label=f"evaluate {split}")
-
-
-def _measure_numbered(
-    clip: int,
-    *,
-    model: TrainedModel,
-    windows: Windows,
-    reader: MeshReader,
-    split: str,
-    config: Evaluate,
-    seed: int,
-) -> MeasuredClip:
-    name, _ = windows.clips[clip]
-    truth = reader.read(reader.clip(split, name))
-    return measure_clip(model, windows, clip, truth, config, seed)
+    return parallel_map(measurer, clips, jobs=jobs if on_cpu else 1, label=f"evaluate {split}")

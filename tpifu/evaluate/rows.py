@@ -29,9 +29,9 @@ def over_views(rows: Sequence[Row]) -> list[Row]:
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
-    """Contents of the metrics file: means of HEADLINE with four digits, the test split's at the top
-    level, other splits' under their names. Measures that no mesh has are omitted."""
-    result: dict[str, Any] = {}
+    """Contents of a model's metrics file: means of HEADLINE with four digits. Measures that no mesh
+    has are omitted."""
+    found: dict[str, dict[str, Any]] = {}
     by_mesh = over_views(rows)
     for split in dict.fromkeys(row["split"] for row in by_mesh):
         own = [row for row in by_mesh if row["split"] == split]
@@ -40,12 +40,15 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
             values = np.array([row[measure] for row in own])
             if (known := np.isfinite(values)).any():
                 means[measure] = round(float(values[known].mean()), 4)
-        means["meshes"] = len(own)
-        if split == HELD_OUT[0]:
-            result |= means
-        else:
-            result[split] = means
-    return result
+        found[split] = {**means, "meshes": len(own)}
+    return metrics(found)
+
+
+def metrics(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Contents of a metrics file: the test split's values at the top level, those of other splits
+    under their names."""
+    main = found.get(HELD_OUT[0], {})
+    return main | {split: own for split, own in found.items() if split != HELD_OUT[0]}
 
 
 def table(rows: Sequence[Row]) -> pa.Table:

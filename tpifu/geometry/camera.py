@@ -25,13 +25,6 @@ def project(calib: Float[Any, "*b 3 4"], points: Float[Any, "*b n 3"]) -> Float[
     return points @ calib[..., :3].mT + calib[..., None, :, 3]
 
 
-def unproject(
-    calib: Float[np.ndarray, "3 4"], ndc: Float[np.ndarray, "n 3"]
-) -> Float[np.ndarray, "n 3"]:
-    """Inverse of `project`."""
-    return np.linalg.solve(calib[:, :3], (ndc - calib[:, 3]).T).T
-
-
 def ndc_to_pixel(
     ndc: Float[np.ndarray, "n 3"], width: int, height: int
 ) -> Float[np.ndarray, "n 2"]:

@@ -1,7 +1,5 @@
 """Inside tests by winding number, because posed bodies intersect themselves."""
 
-from collections.abc import Iterator
-
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -72,16 +70,17 @@ class Inside:
 
     def __call__(self, points: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
         inside = np.zeros(len(points), dtype=bool)
-        for part in _chunks(len(points), 65536):
+        for start in range(0, len(points), 65536):
+            part = slice(start, start + 65536)
             h, x, y = np.roll(points[part].astype(np.float64), -self._axis, axis=1).T.copy()
             ray, _, sign = self._crossings(x, y, above=h)
             inside[part] = np.bincount(ray, sign, minlength=len(h)) > 0.5
         return inside
 
-    def grid(self, centres: Float[np.ndarray, " r"]) -> Bool[np.ndarray, "r r r"]:
-        """The inside test at all (x, y, z) of ascending `centres`, with one ray per column."""
-        r = len(centres)
-        heights = centres.astype(np.float64)
+    def grid(self, resolution: int, half: float) -> Bool[np.ndarray, "{resolution} r r"]:
+        """The inside test at all `cell_centres` of the box, with one ray per column."""
+        r = resolution
+        heights = cell_centres(r, half).astype(np.float32).astype(np.float64)
         x, y = (axis.ravel() for axis in np.meshgrid(heights, heights, indexing="ij"))
         ray, height, sign = self._crossings(x, y, above=np.full(r * r, -np.inf))
         # A crossing counts for the points strictly below it: those before index `below`.
@@ -122,38 +121,6 @@ class Inside:
         hit = np.flatnonzero((under_long != under_short) & (height > above[ray]))
         sign = cyclic[hit] * np.where(under_long[hit], 1.0, -1.0)
         return ray[hit], height[hit], sign
-
-
-def winding_number(mesh: Mesh, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
-    """Winding number as the sum of solid angles / 4 pi: the slow reference for `Inside`.
-
-    Van Oosterom and Strackee, "The solid angle of a plane triangle", 1983.
-    """
-    vertices = mesh.vertices.astype(np.float64)
-    result = np.zeros(len(points))
-    for part in _chunks(len(points), max(1, 100_000 // len(mesh.faces))):
-        to_vertex = vertices - points[part, None].astype(np.float64)
-        distance = np.linalg.norm(to_vertex, axis=2)
-        a, b, c = (to_vertex[:, mesh.faces[:, corner]] for corner in range(3))
-        la, lb, lc = (distance[:, mesh.faces[:, corner]] for corner in range(3))
-        triple = (a * np.cross(b, c)).sum(axis=2)
-        cosine = (
-            la * lb * lc
-            + (a * b).sum(axis=2) * lc
-            + (b * c).sum(axis=2) * la
-            + (c * a).sum(axis=2) * lb
-        )
-        result[part] = np.arctan2(triple, cosine).sum(axis=1) / (2 * np.pi)
-    return result
-
-
-def grid_occupancy(mesh: Mesh, resolution: int, half: float) -> Bool[np.ndarray, "r r r"]:
-    """The inside test at all `grid_points`, by resolution^2 rays."""
-    return Inside(mesh).grid(cell_centres(resolution, half).astype(np.float32))
-
-
-def _chunks(count: int, size: int) -> Iterator[slice]:
-    return (slice(start, start + size) for start in range(0, count, size))
 
 
 def _ranges(counts: Int[np.ndarray, " n"]) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]:

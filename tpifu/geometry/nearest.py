@@ -62,23 +62,22 @@ class Surface:
         A nearest point on an edge or at a vertex belongs to several faces; the result names the
         face whose plane is farthest from the query point, so it does not depend on face order.
         """
-        points = points.astype(np.float64)
-        faces = np.zeros(len(points), dtype=np.int64)
-        distance, weights = np.zeros(len(points)), np.zeros((len(points), 3))
-        starts = range(0, len(points), _CHUNK)
-        queue = [(start, min(start + _CHUNK, len(points))) for start in starts]
-        while queue:
-            start, stop = queue.pop()
-            candidates = self._candidates(points[start:stop])
-            if candidates is None:
-                middle = (start + stop) // 2
-                queue += [(start, middle), (middle, stop)]
-                continue
-            best = self._best(points[start:stop], *candidates)
-            distance[start:stop], faces[start:stop], weights[start:stop] = best
+        distance, faces, weights = self._nearest(points.astype(np.float64))
         return Nearest(
             point_on(self.mesh, faces, weights), self._normals[faces], faces, weights, distance
         )
+
+    def _nearest(
+        self, points: Float[np.ndarray, "n 3"]
+    ) -> tuple[Float[np.ndarray, " n"], Int[np.ndarray, " n"], Float[np.ndarray, "n 3"]]:
+        """Distance, face and weights of the nearest point, in batches that fit in memory."""
+        candidates = self._candidates(points) if len(points) <= _CHUNK else None
+        if candidates is not None:
+            return self._best(points, *candidates)
+        middle = len(points) // 2
+        first, second = self._nearest(points[:middle]), self._nearest(points[middle:])
+        distance, faces, weights = map(np.concatenate, zip(first, second, strict=True))
+        return distance, faces, weights
 
     def _candidates(
         self, points: Float[np.ndarray, "n 3"]

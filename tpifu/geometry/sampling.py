@@ -11,12 +11,8 @@ from tpifu.geometry.mesh import Mesh, safe_divide
 def sample_near_surface(
     mesh: Mesh, count: int, sigma: float, rng: np.random.Generator
 ) -> Float[np.ndarray, "count 3"]:
-    """Surface points plus Gaussian noise of standard deviation `sigma` metres per coordinate."""
-    return area_samples(mesh, count, rng) + rng.normal(0, sigma, (count, 3))
-
-
-def area_samples(mesh: Mesh, count: int, rng: np.random.Generator) -> Float[np.ndarray, "count 3"]:
-    """Independent surface points, uniform by area."""
+    """Independent surface points, uniform by area, plus Gaussian noise of standard deviation
+    `sigma` metres per coordinate."""
     # Coordinates first: gathering and crossing rows of 3 is slow.
     vertices = mesh.vertices.T.astype(np.float64)
     a, b, c = (vertices.take(corner, axis=1) for corner in mesh.faces.T)
@@ -27,14 +23,7 @@ def area_samples(mesh: Mesh, count: int, rng: np.random.Generator) -> Float[np.n
     u, v = rng.random((2, count))
     u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)  # fold the parallelogram
     a, b, c = (corner.take(face, axis=1) for corner in (a, b, c))
-    return (a + u * (b - a) + v * (c - a)).T
-
-
-def sample_uniform(
-    count: int, half: float, rng: np.random.Generator
-) -> Float[np.ndarray, "count 3"]:
-    """Points uniform in [-half, half]^3."""
-    return rng.uniform(-half, half, (count, 3))
+    return (a + u * (b - a) + v * (c - a)).T + rng.normal(0, sigma, (count, 3))
 
 
 @dataclass(frozen=True)

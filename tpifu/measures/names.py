@@ -42,10 +42,10 @@ WORDS = {
     "components": "connected parts",
     "genus": "handles (genus)",
     "closed": "closed surfaces",
-    "flicker": "flicker, share of the body a frame",
-    "volume_jitter": "jitter of volume a frame",
-    "speed_error_cm": "error of surface speed, cm a frame",
-    "acceleration_error_cm": "error of acceleration, cm a frame²",
+    "flicker": "flicker, share of the body per frame",
+    "volume_jitter": "jitter of volume per frame",
+    "speed_error_cm": "error of surface speed, cm per frame",
+    "acceleration_error_cm": "error of acceleration, cm per frame²",
 }
 """Labels of measures whose names are not clear enough."""
 

@@ -19,6 +19,7 @@ CPU_POINTS, GPU_POINTS = 2**12, 2**16
 to 2 times as fast as 65,536 points."""
 
 
+@torch.no_grad()
 def window_fields(
     network: PIFu,
     images: UInt8[Tensor, "m h w c"],
@@ -38,16 +39,9 @@ def window_fields(
     for window, camera in zip(windows, calib.to(device), strict=True):
         while not maps.keys() >= set(window):
             numbers, pending = pending[:IMAGES], pending[IMAGES:]
-            maps |= zip(numbers, _last_maps(network, images[numbers].to(device)), strict=True)
+            maps |= zip(numbers, network.filter(images[numbers].to(device))[-1], strict=True)
         yield partial(_query, network, torch.stack([maps[number] for number in window]), camera)
         maps = {number: maps[number] for number in maps if number >= min(window)}
-
-
-@torch.no_grad()
-def _last_maps(
-    network: PIFu, images: UInt8[Tensor, "m h w c"]
-) -> tuple[Float[Tensor, "d h4 w4"], ...]:
-    return network.filter(images)[-1].unbind()
 
 
 @torch.no_grad()

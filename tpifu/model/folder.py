@@ -1,7 +1,6 @@
 """Model folders and model files: written atomically, read with `weights_only` and without training
 code."""
 
-import hashlib
 import os
 import warnings
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from tpifu.config import Lighting, Model
 from tpifu.errors import ConfigError, DataError
+from tpifu.files import whole_file
 from tpifu.model.pifu import PIFu
 
 FORMAT = "tpifu-5"
@@ -62,16 +62,15 @@ def network_of(config: Model, window: float, weights: dict[str, Tensor]) -> PIFu
     return network.eval()
 
 
+def model_file(path: Path) -> Path:
+    """A model file itself, or the model.pt of a folder."""
+    return path / MODEL_NAME if path.is_dir() else path
+
+
 def load_model(path: Path, device: torch.device) -> TrainedModel:
     """Read a model file, a checkpoint, or the model.pt of a folder. Raises DataError for any other
     file."""
-    if path.is_dir():
-        path = path / MODEL_NAME
-    state = read_state(path)
-    if state.get("format") != FORMAT:
-        raise DataError(
-            f"{path}: not a model of this project ({FORMAT}); train one with tpifu train"
-        )
+    state = read_state(model_file(path))
     config = Model.model_validate(state["config"])
     return TrainedModel(
         network=network_of(config, state["window"], state["network"]).to(device),
@@ -85,16 +84,7 @@ def load_model(path: Path, device: torch.device) -> TrainedModel:
 
 def save_model(folder: Path, model: TrainedModel) -> None:
     """Write `folder`/model.pt."""
-    folder.mkdir(parents=True, exist_ok=True)
     write_state(folder / MODEL_NAME, model_state(model))
-
-
-def model_digest(path: Path) -> str:
-    """SHA-256 of a model file or of the model.pt of a folder. Raises DataError if it is missing."""
-    path = path / MODEL_NAME if path.is_dir() else path
-    if not path.is_file():
-        raise DataError(f"{path}: no such model file")
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def model_state(model: TrainedModel) -> dict[str, Any]:
@@ -112,13 +102,11 @@ def model_state(model: TrainedModel) -> dict[str, Any]:
 
 def write_state(path: Path, state: dict[str, Any]) -> None:
     """Replace a file. If writing fails, the old file remains and DataError is raised."""
-    part = path.with_suffix(".part")
     try:
-        with part.open("wb") as file:
+        with whole_file(path) as part, part.open("wb") as file:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())  # the content must reach the disk before the name
-        os.replace(part, path)
     except (OSError, RuntimeError) as error:
         # torch may raise a second error when it closes its archive; the first one has the reason.
         cause = error if isinstance(error, OSError) else error.__context__
@@ -127,20 +115,26 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
         raise DataError(
             f"{path}: cannot be written ({cause.strerror}); the file written before is kept"
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def read_state(path: Path) -> dict[str, Any]:
     """The content of a file that `write_state` wrote. Raises DataError for any other file."""
+    state = read_tensors(path)
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise DataError(
+            f"{path}: not a model of this project ({FORMAT}); train one with tpifu train"
+        )
+    return state
+
+
+def read_tensors(path: Path) -> Any:
+    """The content of a file that torch wrote: tensors, numbers and strings in dicts and lists. Runs
+    no code from the file. Raises DataError if it is missing, damaged, or contains anything else."""
     if not path.is_file():
         raise DataError(f"{path}: no such model file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the error below is enough
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # errors of zipfile, pickle and torch
-        raise DataError(f"{path}: not a model file of this project, or damaged") from error
-    if not isinstance(state, dict):
-        raise DataError(f"{path}: not a model file of this project")
-    return state
+        raise DataError(f"{path}: not a model file, or damaged") from error

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import torch
 
-from tpifu.errors import ConfigError
 from tpifu.model.folder import TrainedModel, network_of
 
 
@@ -15,15 +14,7 @@ def widen(model: TrainedModel, neighborhood: int) -> TrainedModel:
     The last columns of each classifier layer belong to the classifier's input: features, then
     depth. The weights of the features are divided equally among the frames.
     """
-    if model.config.neighborhood != 1:
-        raise ConfigError(
-            f"neighborhood: this model already has {model.config.neighborhood} frames; "
-            "only a model with 1 frame can be widened"
-        )
-    if neighborhood < 1 or neighborhood % 2 == 0:
-        raise ConfigError(
-            f"neighborhood: is {neighborhood}: must be odd, because windows are centred on a frame"
-        )
+    assert model.config.neighborhood == 1
     config = model.config.with_window(neighborhood)
     inputs = config.hourglass.dim + 1
     weights = model.network.state_dict()

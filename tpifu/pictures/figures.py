@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
 from jaxtyping import Float, Real, UInt8
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from tpifu.geometry.mesh import Mesh
@@ -20,12 +20,16 @@ from tpifu.pictures.tiles import ANGLES, TILE, Tile, draw_mesh, on_white
 
 matplotlib.use("Agg")  # draws without a display
 
+Curve = tuple[Real[np.ndarray, " _"], Float[np.ndarray, " _"]]
+"""Steps and values."""
+
 
 @dataclass(frozen=True)
 class Pictured:
-    """One frame: the network's input and meshes of it."""
+    """One frame: the network's input, the true mesh and the reconstructions."""
 
-    label: str
+    clip: str
+    frame: int
     pixels: UInt8[np.ndarray, "h w c"]
     yaw: float
     """View of the input, degrees."""
@@ -35,6 +39,10 @@ class Pictured:
     """The truth, then each model's reconstruction; None where the field had no surface."""
     errors: Sequence[Float[np.ndarray, " _"] | None]
     """Distance of each mesh's vertices to the true surface, metres; None for the truth."""
+
+    @property
+    def label(self) -> str:
+        return f"{self.clip}\nframe {self.frame}"
 
     @property
     def truth(self) -> Mesh:
@@ -59,39 +67,38 @@ def error_tiles(item: Pictured) -> list[Tile]:
 
 
 def sheet(
-    rows: Sequence[Sequence[Tile]], columns: Sequence[str], labels: Sequence[str], path: Path
-) -> None:
-    """Write tiles as a table with column headings and row labels."""
-    left, top = 130, 40
-    size = left + TILE * len(columns), top + TILE * len(rows)
-    picture = Image.new("RGB", size, (255, 255, 255))
+    rows: Sequence[Sequence[Tile]],
+    columns: Sequence[str],
+    labels: Sequence[str],
+    *,
+    size: int = TILE,
+    left: int = 130,
+) -> Image.Image:
+    """Tiles as a table with column headings and row labels; `size` of a tile and width `left` of
+    the labels in pixels."""
+    top = 40
+    area = left + size * len(columns), top + size * len(rows)
+    picture = Image.new("RGB", area, (255, 255, 255))
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(13)
     for number, text in enumerate(columns):
-        draw.multiline_text((left + TILE * number + 8, 4), text, fill=0, font=font)
+        draw.multiline_text((left + size * number + 8, 4), text, fill=0, font=font)
     for number, (tiles, text) in enumerate(zip(rows, labels, strict=True)):
-        draw.multiline_text((6, top + TILE * number + TILE // 2 - 14), text, fill=0, font=font)
+        draw.multiline_text((6, top + size * number + size // 2 - 14), text, fill=0, font=font)
         for place, tile in enumerate(tiles):
-            image = Image.fromarray(tile).resize((TILE, TILE), Image.Resampling.LANCZOS)
-            picture.paste(image, (left + TILE * place, top + TILE * number))
-    picture.save(path)
+            image = Image.fromarray(tile).resize((size, size), Image.Resampling.LANCZOS)
+            picture.paste(image, (left + size * place, top + size * number))
+    return picture
 
 
-def plot_curves(
-    curves: dict[str, tuple[Real[np.ndarray, " _"], Float[np.ndarray, " _"]]],
-    title: str,
-    y_label: str,
-    path: Path,
-) -> None:
-    """Write curves over training steps, (steps, values) by name."""
+def plot_curves(curves: Mapping[str, Curve], title: str, y_label: str, path: Path) -> None:
+    """Write curves over training steps."""
     figure, axes = plt.subplots(figsize=(7, 4), dpi=120)
     for name, (steps, values) in curves.items():
         axes.plot(steps, values, label=name)
     axes.set_xlabel("step")
     axes.set_ylabel(y_label)
-    axes.set_title(title)
     axes.grid(alpha=0.3)
-    axes.legend()
-    _save(figure, path)
+    _save(figure, title, path)
 
 
 def plot_bars(
@@ -108,17 +115,20 @@ def plot_bars(
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.set_xlabel(label)
-    axes.set_title(title)
     axes.grid(axis="x", alpha=0.3)
+    _save(figure, title, path)
+
+
+def moving_mean(values: Float[np.ndarray, " n"], width: int) -> Curve:
+    """A curve of means over `width` steps, each at its last step."""
+    means = np.convolve(values, np.full(width, 1 / width), mode="valid")
+    return np.arange(len(means)) + width, means
+
+
+def _save(figure: Figure, title: str, path: Path) -> None:
+    (axes,) = figure.axes
+    axes.set_title(title)
     axes.legend()
-    _save(figure, path)
-
-
-def moving_mean(values: Float[np.ndarray, " n"], width: int) -> Float[np.ndarray, " m"]:
-    return np.convolve(values, np.full(width, 1 / width), mode="valid")
-
-
-def _save(figure: Any, path: Path) -> None:
     figure.tight_layout()
     # Matplotlib's version in the metadata would change the bytes.
     figure.savefig(path, metadata={"Software": None})

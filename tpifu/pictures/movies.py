@@ -1,16 +1,16 @@
 """WebP animations of a reconstructed clip: a turntable, and input beside meshes."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from tpifu.files import whole_file
 from tpifu.geometry.mesh_files import read_mesh
+from tpifu.pictures.figures import sheet
 from tpifu.pictures.gltf import write_animation
 from tpifu.pictures.tiles import ANGLES, draw_mesh, on_white
 from tpifu.reconstruct.inputs import InputFrames
@@ -22,8 +22,8 @@ TURNS = 36
 def write_pictures(
     clip: InputFrames, paths: Sequence[Path | None], out: Path, window: float, fps: float
 ) -> None:
-    """Write turntable.webp (the middle frame turning), side_by_side.webp (input and mesh from three
-    angles) and clip.glb (all meshes as one animation) to `out`. Meshes are read one at a time.
+    """Write turntable.webp (the middle frame, rotating), side_by_side.webp (input and mesh from
+    three angles) and clip.glb (all meshes as one animation) to `out`. Reads one mesh at a time.
 
     Raises DataError if the clip is too large for one .glb file; the other two are written first.
     """
@@ -45,16 +45,9 @@ def _side_by_side(
     pixels: UInt8[np.ndarray, "h w c"], path: Path | None, yaw: float, window: float
 ) -> Image.Image:
     """The input, then the mesh from the input's view and two more."""
-    source = Image.fromarray(on_white(pixels)).resize((TILE, TILE), Image.Resampling.LANCZOS)
     mesh = None if path is None else read_mesh(path)
     views = draw_mesh(mesh, [yaw + angle for angle in ANGLES.values()], window, TILE)
-    sheet = Image.new("RGB", (TILE * (1 + len(views)), TILE + 24), (255, 255, 255))
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
-    tiles = chain([source], map(Image.fromarray, views))
-    for place, (tile, text) in enumerate(zip(tiles, ["input", *ANGLES], strict=True)):
-        sheet.paste(tile, (TILE * place, 24))
-        draw.text((TILE * place + 8, 4), text, fill=0, font=font)
-    return sheet
+    return sheet([[on_white(pixels), *views]], ["input", *ANGLES], [""], size=TILE, left=0)
 
 
 class _Film:
@@ -75,7 +68,7 @@ class _Film:
 
 
 def write_webp(frames: Iterable[Image.Image], count: int, path: Path, ms: int) -> None:
-    """Write `count` frames as an animation of `ms` milliseconds a frame, holding few at a time."""
+    """Write `count` frames as an animation of `ms` milliseconds per frame, with few in memory."""
     rest = iter(frames)
     first = next(rest)
     with whole_file(path) as part:

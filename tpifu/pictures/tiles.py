@@ -23,7 +23,7 @@ Tile = UInt8[np.ndarray, "_ _ 3"]
 
 
 def on_white(pixels: UInt8[np.ndarray, "h w c"]) -> Tile:
-    """A rendered body on white. White parts are darkened a little, or they would vanish."""
+    """A rendered body on white. White parts are darkened slightly to stay visible."""
     body = 0.85 * pixels[..., :-1] * np.ones(3)
     return np.where(pixels[..., -1:] > 127, body, 255).astype(np.uint8)
 

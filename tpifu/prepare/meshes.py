@@ -62,17 +62,7 @@ def export_meshes(tree: Path, out: Path, data: Data, seed: int, *, jobs: int) ->
                 rows.writerow([clip.path.relative_to(tree).as_posix(), clip.reason, clip.detail])
 
     task = partial(_pose_clip, bodies=bodies, topologies=numbers, step=data.frame_step)
-    build(
-        out,
-        "meshes",
-        task,
-        clips,
-        metadata,
-        inputs,
-        jobs=jobs,
-        label="meshes",
-        write_extras=write_tables,
-    )
+    build(out, "meshes", task, clips, metadata, inputs, jobs=jobs, write_extras=write_tables)
     return choice
 
 

@@ -4,7 +4,6 @@ Inside means winding number > 0.5, so overlaps of body parts are inside. Points 
 are quantised to 16-bit codes before they are labelled, so that labels match the stored points.
 """
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -13,21 +12,13 @@ from jaxtyping import Bool, Int16
 
 from tpifu.config import Sample
 from tpifu.files import digest
-from tpifu.geometry.inside import Inside, grid_occupancy
+from tpifu.geometry.inside import Inside
 from tpifu.geometry.mesh import Mesh
-from tpifu.geometry.sampling import sample_near_surface, sample_uniform
+from tpifu.geometry.sampling import sample_near_surface
 from tpifu.resumable import build
 from tpifu.shards.coding import POINT_HALF, POINT_STEP, dequantise, pack_codes, quantise
 from tpifu.shards.meshes import MeshReader, StoredClip
 from tpifu.shards.schema import HELD_OUT, Group, item_seed
-
-
-@dataclass(frozen=True)
-class Samples:
-    codes: Int16[np.ndarray, "n 3"]
-    """Quantised coordinates, see `tpifu.shards.coding`."""
-    labels: Bool[np.ndarray, " n"]
-    """True inside."""
 
 
 def write_points(
@@ -44,45 +35,34 @@ def write_points(
         "meshes": reader.shards.metadata,
         "point_step": POINT_STEP,
         "half": half,
-        "sigma": config.sigma,
-        "near_surface": config.near_surface,
-        "uniform": config.uniform,
-        "grid": config.grid,
+        **config.model_dump(),
         "seed": seed,
         "units": "points: point_step metres; grid: cells over [-half, half]^3 metres, x slowest",
     }
     inputs = {"meshes": digest(meshes)}
-    build(out, "points", task, reader.clips(), metadata, inputs, jobs=jobs, label="points")
+    build(out, "points", task, reader.clips(), metadata, inputs, jobs=jobs)
 
 
 def _clip_points(clip: StoredClip, *, config: Sample, half: float, seed: int) -> list[Group]:
     groups: list[Group] = []
     for frame in clip.read():
         rng = np.random.default_rng(item_seed(seed, frame.clip, frame.frame))
-        samples = sample_points(
-            frame.mesh, config.near_surface, config.uniform, config.sigma, half, rng
-        )
+        codes, labels = sample_points(frame.mesh, config, half, rng)
         grid = None
         if frame.split in HELD_OUT:
-            grid = np.packbits(grid_occupancy(frame.mesh, config.grid, half)).tobytes()
-        row = {"points": pack_codes(samples.codes), "inside": np.packbits(samples.labels).tobytes()}
+            grid = np.packbits(Inside(frame.mesh).grid(config.grid, half)).tobytes()
+        row = {"points": pack_codes(codes), "inside": np.packbits(labels).tobytes()}
         groups.append([{**frame.key(), **row, "grid": grid}])
     return groups
 
 
 def sample_points(
-    mesh: Mesh,
-    near_surface: int,
-    uniform: int,
-    sigma: float,
-    half: float,
-    rng: np.random.Generator,
-) -> Samples:
-    """Labelled points in random order: `near_surface` points near the surface, with noise `sigma`
-    metres, and `uniform` points in [-half, half]^3."""
+    mesh: Mesh, config: Sample, half: float, rng: np.random.Generator
+) -> tuple[Int16[np.ndarray, "n 3"], Bool[np.ndarray, " n"]]:
+    """Codes of points in random order, near the surface and in [-half, half]^3, and whether each
+    point is inside."""
     assert half <= POINT_HALF, f"half is {half} m, but codes only reach {POINT_HALF} m"
-    points = np.concatenate(
-        [sample_near_surface(mesh, near_surface, sigma, rng), sample_uniform(uniform, half, rng)]
-    )
+    near = sample_near_surface(mesh, config.near_surface, config.sigma, rng)
+    points = np.concatenate([near, rng.uniform(-half, half, (config.uniform, 3))])
     codes = quantise(rng.permutation(points))
-    return Samples(codes, Inside(mesh)(dequantise(codes)))
+    return codes, Inside(mesh)(dequantise(codes))

@@ -36,17 +36,14 @@ def write_views(
     task = partial(_clip_views, config=config, window=window, seed=seed, backend=backend)
     metadata = {
         "meshes": reader.shards.metadata,
+        **config.model_dump(),
         "backend": backend,
-        "size": config.size,
-        "views": config.views,
         "window": window,
-        "light": config.light,
-        "occlusion": config.occlusion,
         "seed": seed,
         "units": "yaw: degrees about +y; calib: world metres -> ndc [-1, 1], z towards the viewer",
     }
     inputs = {"meshes": digest(meshes)}
-    build(out, "views", task, reader.clips(), metadata, inputs, jobs=jobs, label="views")
+    build(out, "views", task, reader.clips(), metadata, inputs, jobs=jobs)
 
 
 def _clip_views(

@@ -2,7 +2,7 @@
 
 A folder of results holds
 
-- `reconstruct.json`: digests of model, settings and images, and the frames without a surface;
+- `reconstruct.json`: digests of model, settings and images;
 - `meshes/NAME.glb` (or another format), written frame by frame; existing ones are skipped;
 - `clip.glb`, `turntable.webp`, `side_by_side.webp`: see `tpifu.pictures.movies`.
 """
@@ -74,15 +74,9 @@ def reconstruct_clip(
     Raises DataError if `out` holds meshes of another model, other settings, other images or of
     unknown origin.
     """
-    manifest = _manifest(model, clip, settings)
-    empty = _open_manifest(out / MANIFEST_NAME, manifest)
-    folder = out / MESHES_NAME
-    paths = [folder / f"{name}{settings.suffix}" for name in clip.names]
-    missing = [
-        frame
-        for frame, (name, path) in enumerate(zip(clip.names, paths, strict=True))
-        if name not in empty and not path.exists()
-    ]
+    _open_manifest(out, _manifest(model, clip, settings))
+    paths = [out / MESHES_NAME / f"{name}{settings.suffix}" for name in clip.names]
+    missing = [frame for frame, path in enumerate(paths) if not path.exists()]
     fields = _fields(model, clip, missing)
     progress = tqdm.tqdm(
         missing,
@@ -92,25 +86,23 @@ def reconstruct_clip(
         total=len(paths),
         disable=None,
     )
+    empty = {}
     for frame, field in zip(progress, fields, strict=True):
         try:
             save_mesh(_mesh(field, model.window / 2, settings), paths[frame])
         except EmptyField as error:
-            empty[clip.names[frame]] = str(error)
-            write_json(out / MANIFEST_NAME, {**manifest, "empty": empty})
-    found: list[Path | None] = [
-        None if name in empty else path for name, path in zip(clip.names, paths, strict=True)
-    ]
-    return found, [f"{name}: {why}" for name, why in empty.items()]
+            empty[frame] = f"{clip.names[frame]}: {error}"
+    found = [None if frame in empty else path for frame, path in enumerate(paths)]
+    return found, list(empty.values())
 
 
 def _fields(model: TrainedModel, clip: InputFrames, frames: Sequence[int]) -> Iterator[Field]:
-    sees = model.config
-    windows = window_frames(len(clip.images), sees.neighborhood, sees.stride)[list(frames)]
-    camera = torch.from_numpy(calibration(clip.yaw, model.window))
-    cameras = camera.expand(len(windows), -1, -1)
+    """The predicted fields of some frames, in this order."""
+    config = model.config
+    windows = window_frames(len(clip.images), config.neighborhood, config.stride)[list(frames)]
+    camera = torch.from_numpy(calibration(clip.yaw, model.window)).expand(len(windows), -1, -1)
     images = torch.from_numpy(clip.images)
-    return window_fields(model.network, images, torch.from_numpy(windows), cameras)
+    return window_fields(model.network, images, torch.from_numpy(windows), camera)
 
 
 def _mesh(field: Field, half: float, settings: Settings) -> Mesh:
@@ -125,34 +117,21 @@ def _manifest(model: TrainedModel, clip: InputFrames, settings: Settings) -> dic
     pictures = digest(clip.images.tobytes(), json.dumps([list(clip.names), clip.yaw]).encode())
     return {
         "model": network[:16],
-        "neighborhood": model.config.neighborhood,
-        "stride": model.config.stride,
         "pictures": pictures[:16],
-        "frames": len(clip.names),
         **asdict(settings),
     }
 
 
-def _open_manifest(path: Path, manifest: dict[str, Any]) -> dict[str, str]:
-    """Frames known to have no surface, with the reason. Writes the manifest of a new folder."""
-    if path.exists():
-        try:
-            found = dict(json.loads(path.read_text()))
-        except (TypeError, ValueError) as error:
-            raise DataError(
-                f"{path}: damaged, or written by another program; choose another folder or delete "
-                "this one"
-            ) from error
-        empty = found.pop("empty", {})
-        changed = [key for key in manifest if found.get(key) != manifest[key]]
-        if changed and any((path.parent / MESHES_NAME).glob("*")):
-            raise DataError(
-                f"{path.parent}: holds meshes of another run ({', '.join(changed)} differ); choose "
-                "another folder or delete this one"
-            )
-        if not changed:
-            return empty
-    elif (path.parent / MESHES_NAME).exists():
-        raise DataError(f"{path.parent}: already holds {MESHES_NAME}/; choose another folder")
+def _open_manifest(out: Path, manifest: dict[str, Any]) -> None:
+    """Write the manifest. Raises DataError if `out` has meshes with another one."""
+    path = out / MANIFEST_NAME
+    try:
+        known = json.loads(path.read_text())
+    except (OSError, ValueError):
+        known = None
+    if known != manifest and any((out / MESHES_NAME).glob("*")):
+        raise DataError(
+            f"{out}: holds meshes of another model, other settings or other images; choose another "
+            "folder or delete this one"
+        )
     write_json(path, manifest)
-    return {}

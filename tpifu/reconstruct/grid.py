@@ -12,24 +12,12 @@ from tpifu.geometry.grid import cell_centres
 from tpifu.model.field import Field
 
 LEVEL = 0.5
-
-
-def evaluate_dense(
-    field: Field, resolution: int, half: float, *, chunk: int = 65536
-) -> Float[np.ndarray, "r r r"]:
-    """The field at every grid point: the slow reference of `evaluate_grid`."""
-    values = _evaluate(field, cell_centres(resolution, half), np.arange(resolution**3), chunk)
-    return values.reshape(resolution, resolution, resolution)
+CHUNK = 65536
+"""Points per call of the field."""
 
 
 def evaluate_grid(
-    field: Field,
-    resolution: int,
-    half: float,
-    *,
-    level: float = LEVEL,
-    start: int = 32,
-    chunk: int = 65536,
+    field: Field, resolution: int, half: float, *, level: float = LEVEL, start: int = 32
 ) -> Float[np.ndarray, "r r r"]:
     """The field on the grid, evaluated around its surface and interpolated elsewhere.
 
@@ -38,13 +26,13 @@ def evaluate_grid(
     26) on the other side of `level` are evaluated, then those around any that turn out to lie on
     the other side than interpolated, until none is left.
 
-    So a connected part of the inside, or of the outside, is exactly that of `evaluate_dense`, mesh
-    included, once one evaluated point lies in it: a limb is followed from the body, however thin.
-    Only a detached part that falls between the points of the first lattice can be missed. Hence 32:
-    8 cm in a box of 2.56 m, where no ball of radius 7 cm and no long limb of radius 5.7 cm can hide
-    (0.87 and 0.71 intervals). From 16 it takes half the points, exactly, where a field is all of a
-    piece; but unsure networks leave crumbs around a body, and 16 overlooks so many of them that the
-    laptop models' Chamfer distance looked 7 % smaller than it is.
+    A connected part of the inside or the outside is therefore exact, including its mesh, if one
+    evaluated point lies in it: a limb is followed from the body, however thin. Only a detached part
+    between the points of the first lattice can be missed. If `start` is `resolution`, every point
+    is evaluated. The default, 32, is 8 cm in a box of 2.56 m, where no ball of radius 7 cm and no
+    long limb of radius 5.7 cm can hide (0.87 and 0.71 intervals). 16 takes half the points and is
+    exact for a field in one piece. But networks leave small fragments around a body, and 16 misses
+    so many of them that the laptop models' Chamfer distance looked 7 % smaller than it is.
     """
     centres = cell_centres(resolution, half)
     stride = 1
@@ -52,7 +40,7 @@ def evaluate_grid(
         stride *= 2
     lattice = _lattice(resolution, stride)
     axis = centres[lattice]
-    values = _evaluate(field, axis, np.arange(len(axis) ** 3), chunk).reshape((len(axis),) * 3)
+    values = _evaluate(field, axis, np.arange(len(axis) ** 3)).reshape((len(axis),) * 3)
     known = np.ones(values.shape, dtype=bool)
     while stride > 1:
         stride //= 2
@@ -61,25 +49,24 @@ def evaluate_grid(
         kept = np.searchsorted(lattice, coarse)
         coarse_known, known = known, np.zeros(values.shape, dtype=bool)
         known[np.ix_(kept, kept, kept)] = coarse_known
-        _refine(field, centres[lattice], values, known, level, chunk)
+        _refine(field, centres[lattice], values, known, level)
     return values
 
 
-@torch.no_grad()
 def _evaluate(
-    field: Field, axis: Float[np.ndarray, "n"], flat: Int[np.ndarray, "k"], chunk: int
+    field: Field, axis: Float[np.ndarray, "n"], flat: Int[np.ndarray, "k"]
 ) -> Float[np.ndarray, "k"]:
     """The field at the points numbered `flat` of the cubic lattice with coordinates `axis`."""
     values = np.zeros(len(flat), dtype=np.float32)
-    for first in range(0, len(flat), chunk):
-        index = np.unravel_index(flat[first : first + chunk], (len(axis),) * 3)
+    for first in range(0, len(flat), CHUNK):
+        index = np.unravel_index(flat[first : first + CHUNK], (len(axis),) * 3)
         points = torch.from_numpy(axis[np.stack(index, axis=-1)].astype(np.float32))
-        values[first : first + chunk] = field(points).float().cpu().numpy()
+        values[first : first + CHUNK] = field(points).float().cpu().numpy()
     return values
 
 
 def _lattice(resolution: int, stride: int) -> Int[np.ndarray, "n"]:
-    """Every stride-th index and the last: half the stride holds them all, at any resolution."""
+    """Every stride-th index and the last; contained in the lattice of half the stride."""
     return np.union1d(np.arange(0, resolution, stride), [resolution - 1])
 
 
@@ -102,19 +89,18 @@ def _refine(
     values: Float[np.ndarray, "n n n"],
     known: Bool[np.ndarray, "n n n"],
     level: float,
-    chunk: int,
 ) -> None:
     """Evaluate, in place, until every point with a neighbour on the other side is known."""
     size = len(axis)
     value, is_known = values.reshape(-1), known.reshape(-1)  # views
     inside = values > level
-    # The surroundings of the box are outside: marching cubes closes the mesh there.
+    # Everything beyond the box is outside: marching cubes closes the mesh there.
     front = _with_neighbours(inside, border=False) & _with_neighbours(~inside, border=True)
     pending = np.flatnonzero(front & ~known)
     is_inside = inside.reshape(-1)
     steps = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij"), axis=-1).reshape(27, 3)
     while len(pending):
-        value[pending] = _evaluate(field, axis, pending, chunk)
+        value[pending] = _evaluate(field, axis, pending)
         is_known[pending] = True
         flipped = pending[(value[pending] > level) != is_inside[pending]]
         is_inside[flipped] = ~is_inside[flipped]

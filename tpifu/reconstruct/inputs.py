@@ -1,4 +1,4 @@
-"""A clip to reconstruct: picture files or shards to frames and their camera."""
+"""Reads the input of a reconstruction, frames and their camera, from image files or shards."""
 
 import re
 from collections.abc import Sequence
@@ -16,8 +16,7 @@ from tpifu.shards.reader import Shards, require_camera
 from tpifu.shards.schema import HELD_OUT
 
 PICTURES = (".png", ".apng", ".webp", ".gif", ".tif", ".tiff", ".jpg", ".jpeg")
-"""Files taken from a folder. JPEG has no alpha channel and is refused with that reason."""
-VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
+"""Files taken from a folder. JPEG has no alpha channel and is rejected for this reason."""
 HELD_OUT_FIRST = (*HELD_OUT, "validation", "train")
 
 
@@ -32,7 +31,7 @@ class InputFrames:
     yaw: float
     """Degrees; 0 for pictures, whose meshes then lie in the camera's frame."""
     title: str = ""
-    """The clip and view of shards, for people."""
+    """Clip and view of the shards, to print."""
     lighting: Lighting | None = None
     """Light of the images in shards; None for pictures."""
 
@@ -50,31 +49,20 @@ def read_pictures(paths: Sequence[Path], size: int) -> InputFrames:
     """
     if len(paths) == 1 and paths[0].is_dir():
         paths = _pictures_in(paths[0])
-    for path in paths:
-        if path.is_dir():
-            raise DataError(f"{path}: is a folder among several inputs; give it alone")
-        if not path.is_file():
-            raise DataError(f"{path}: no such file or folder")
-        if path.suffix.lower() in VIDEOS:
-            raise DataError(
-                f"{path}: videos have no mask; extract frames "
-                f"(ffmpeg -i {path.name} frame_%04d.png), add the person's mask as alpha "
-                "channel and give those"
-            )
     films = [_frames_of(path, size) for path in paths]
     if len(films) == 1 and len(films[0]) > 1:
         return InputFrames(_numbered(len(films[0])), np.stack(films[0]), 0.0)
     for path, film in zip(paths, films, strict=True):
         if len(film) > 1:
             raise DataError(
-                f"{path}: has {len(film)} frames and is one of several files: give it alone, or "
-                "cut it into pictures"
+                f"{path}: is an animation of {len(film)} frames among several files; pass it alone "
+                "or split it into single images"
             )
     return InputFrames([path.stem for path in paths], np.stack([film[0] for film in films]), 0.0)
 
 
 def _pictures_in(folder: Path) -> list[Path]:
-    """Of a folder, which may hold other files: in natural order."""
+    """Pictures of a folder in natural order; other files are ignored."""
     found = [
         path
         for path in folder.iterdir()
@@ -89,7 +77,7 @@ def _pictures_in(folder: Path) -> list[Path]:
 
 def _natural(path: Path) -> tuple[list[str | int], str]:
     """Sort key that compares numbers in names by value."""
-    parts = re.split(r"(\d+)", path.stem.casefold())  # every other one is a number
+    parts = re.split(r"(\d+)", path.stem.casefold())  # odd parts are numbers
     return [int(part) if n % 2 else part for n, part in enumerate(parts)], path.name
 
 
@@ -131,28 +119,23 @@ def _frames_of(path: Path, size: int) -> list[UInt8[np.ndarray, "h w 4"]]:
     """All frames of an image file, checked."""
     try:
         with Image.open(path) as file:
-            frames = []
-            for frame in ImageSequence.Iterator(file):
-                has_alpha = "A" in frame.getbands() or "transparency" in frame.info
-                frames.append((np.array(frame.convert("RGBA")), has_alpha))
+            frames = [np.array(frame.convert("RGBA")) for frame in ImageSequence.Iterator(file)]
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: not an image that Pillow can read") from error
-    for pixels, has_alpha in frames:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(
+            f"{path}: not an image that Pillow can read ({reason}); give images, a folder of them, "
+            "or the frames of a video as PNG files with the person's mask as alpha channel"
+        ) from error
+    for pixels in frames:
         height, width = pixels.shape[:2]
-        if not has_alpha:
-            raise DataError(
-                f"{path}: has no alpha channel; store the person's mask there (255 on the person, "
-                "0 elsewhere)"
-            )
         if (width, height) != (size, size):
             raise DataError(
                 f"{path}: is {width} x {height} pixels, the model reads {size} x {size}; crop and "
                 "resize it"
             )
         if (mask := pixels[..., 3]).min() == mask.max():
-            state = "transparent" if mask.max() == 0 else "the same"
             raise DataError(
-                f"{path}: its alpha channel is {state} everywhere; store the person's mask there "
-                "(255 on the person, 0 elsewhere)"
+                f"{path}: its alpha channel is missing or the same everywhere; store the person's "
+                "mask there (255 on the person, 0 elsewhere)"
             )
-    return [pixels for pixels, _ in frames]
+    return frames

@@ -10,36 +10,36 @@ from tpifu.errors import ConfigError
 
 Backend = Literal["pyrender", "embree"]
 
+if sys.platform == "linux":
+    # EGL needs no display; Pyrender's default opens a window. PyOpenGL reads this at its import.
+    os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
+
 _SOFTWARE_RENDERERS = ("llvmpipe", "softpipe", "swiftshader", "swrast", "software")
 
 
-def choose_backend(requested: Literal["auto", "pyrender", "embree"]) -> Backend:
-    """The backend for a setting. `auto` selects Pyrender if OpenGL has a GPU, else Embree, which is
-    faster on a CPU (benchmarks/render.py).
+def choose_backend(
+    requested: Literal["auto", "pyrender", "embree"],
+) -> tuple[Backend, str | None]:
+    """The backend for a setting, and for `auto` a line that explains the choice. `auto` selects
+    Pyrender if OpenGL has a GPU, else Embree, which is faster on a CPU (benchmarks/render.py).
 
     Raises ConfigError if Pyrender is requested by name but OpenGL is unavailable.
     """
     if requested == "embree":
-        return "embree"
+        return "embree", None
     renderer = opengl_renderer()
-    if requested == "auto":
-        on_cpu = renderer is None or any(name in renderer.lower() for name in _SOFTWARE_RENDERERS)
-        return "embree" if on_cpu else "pyrender"
+    if requested == "pyrender":
+        if renderer is None:
+            raise ConfigError(
+                "render.backend is pyrender, but no OpenGL/EGL context can be created: "
+                "apt-get install libegl1 libgl1, or set render.backend=embree"
+            )
+        return "pyrender", None
     if renderer is None:
-        raise ConfigError(
-            "render.backend is pyrender, but no OpenGL/EGL context can be created: "
-            "apt-get install libegl1 libgl1, or set render.backend=embree"
-        )
-    return "pyrender"
-
-
-def explain(requested: Literal["auto", "pyrender", "embree"], chosen: Backend) -> str | None:
-    """The line to print if `auto` selected Embree; otherwise None."""
-    if requested != "auto" or chosen != "embree":
-        return None
-    renderer = opengl_renderer()
-    reason = f"OpenGL has no GPU ({renderer})" if renderer else "no usable OpenGL/EGL was found"
-    return f"rendering with Embree: {reason}"
+        return "embree", "rendering with Embree: no usable OpenGL/EGL was found"
+    if any(name in renderer.lower() for name in _SOFTWARE_RENDERERS):
+        return "embree", f"rendering with Embree: OpenGL has no GPU ({renderer})"
+    return "pyrender", f"rendering with OpenGL ({renderer})"
 
 
 @functools.cache
@@ -53,7 +53,6 @@ def opengl_renderer() -> str | None:
     try:
         done = subprocess.run(
             [sys.executable, "-c", probe],
-            env=opengl_platform() | os.environ,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -63,9 +62,3 @@ def opengl_renderer() -> str | None:
     except subprocess.TimeoutExpired:
         return None
     return done.stdout.strip() or "unknown" if done.returncode == 0 else None
-
-
-def opengl_platform() -> dict[str, str]:
-    """Environment variables that select EGL, which needs no display. Pyrender's default opens a
-    window."""
-    return {"PYOPENGL_PLATFORM": "egl"} if sys.platform == "linux" else {}

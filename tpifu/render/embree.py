@@ -10,9 +10,6 @@ from jaxtyping import Float64, Int, Shaped, UInt8
 from tpifu.geometry.camera import ndc_to_pixel, pixel_centres
 from tpifu.geometry.mesh import Mesh
 
-RAYS = 2**20
-"""Rays per call of Embree, about 100 MB with their results. Views are not split."""
-
 
 def embree_views(
     mesh: Mesh,
@@ -23,52 +20,29 @@ def embree_views(
 ) -> UInt8[np.ndarray, "n size size 2"]:
     """Grey and mask of each view. `ndc`: the vertices in each view; `greys`: 0..1."""
     scene = mesh_scene(mesh)
-    pixels = np.zeros((len(calibs), size * size, 2), dtype=np.uint8)
-    batch = max(1, RAYS // size**2)
-    for first in range(0, len(calibs), batch):
-        views = slice(first, first + batch)
-        _draw(scene, mesh.faces, size, calibs[views], ndc[views], greys[views], pixels[views])
-    return pixels.reshape(-1, size, size, 2)
-
-
-def _draw(
-    scene: EmbreeScene,
-    faces: Int[np.ndarray, "f 3"],
-    size: int,
-    calibs: Float64[np.ndarray, "n 3 4"],
-    ndc: Float64[np.ndarray, "n v 3"],
-    greys: Float64[np.ndarray, "n v"],
-    pixels: UInt8[np.ndarray, "n hw 2"],
-) -> None:
-    """Draw views into `pixels` with one call of Embree. The rays of all views go to one scene in
-    world coordinates."""
-    corners = np.ascontiguousarray(faces.T)
+    corners = np.ascontiguousarray(mesh.faces.T)
     x, y = pixel_centres(size, 1)[:, :1], pixel_centres(1, size)[:, 1:]
-    pixel, origins, directions = [], [], []
-    for calib, vertices in zip(calibs, ndc, strict=True):
+    pixels = np.zeros((len(calibs), size * size, 2), dtype=np.uint8)
+    for image, calib, vertices, grey in zip(pixels, calibs, ndc, greys, strict=True):
         rows, columns = _covered(ndc_to_pixel(vertices, size, size), corners, size)
+        if not len(rows):
+            continue
+        # Rays are in world coordinates, so that all views share a scene. They start in front of the
+        # body. The camera is linear, so an origin is the sum of a term for x and a term for y.
         inverse = np.linalg.inv(calib[:, :3])
-        # Origins are in front of the body. The camera is linear, so they are sums over axes.
         in_front = inverse @ ([0, 0, vertices[:, 2].max() + 0.1] - calib[:, 3])
         across, down = x * inverse[:, 0], y * inverse[:, 1] + in_front
-        pixel.append(rows * size + columns)
-        origin = across.take(columns, axis=0) + down.take(rows, axis=0)
-        origins.append(origin.astype(np.float32))
-        directions.append(-inverse[:, 2] / np.linalg.norm(inverse[:, 2]))
-    ends = np.cumsum([len(of_view) for of_view in pixel])
-    if not ends[-1]:
-        return
-    of_rays = np.repeat(np.array(directions, np.float32), np.diff(ends, prepend=0), axis=0)
-    hits = scene.run(np.concatenate(origins), of_rays, output=True)
-    found = [np.split(hits[name], ends[:-1]) for name in ("primID", "u", "v")]
-    # One view at a time, so that its data stay in the cache.
-    for image, places, grey, triangle, u, v in zip(pixels, pixel, greys, *found, strict=True):
-        hit = np.flatnonzero(triangle >= 0)
-        a, b, c = grey.take(corners).take(triangle.take(hit), axis=1)
-        value = a + u.take(hit) * (b - a) + v.take(hit) * (c - a)
-        at = places.take(hit)
-        image[at, 0] = np.rint(255 * value)
-        image[at, 1] = 255
+        origins = across.take(columns, axis=0) + down.take(rows, axis=0)
+        directions = np.zeros_like(origins, dtype=np.float32)
+        directions[:] = -inverse[:, 2] / np.linalg.norm(inverse[:, 2])
+        hits = scene.run(origins.astype(np.float32), directions, output=True)
+        hit = np.flatnonzero(hits["primID"] >= 0)
+        a, b, c = grey.take(corners).take(hits["primID"].take(hit), axis=1)
+        value = a + hits["u"].take(hit) * (b - a) + hits["v"].take(hit) * (c - a)
+        places = (rows * size + columns).take(hit)
+        image[places, 0] = np.rint(255 * value)
+        image[places, 1] = 255
+    return pixels.reshape(-1, size, size, 2)
 
 
 def _covered(
@@ -84,10 +58,6 @@ def _covered(
         end = np.floor(np.maximum(np.maximum(a, b), c) - 0.49) + 1
         spans.append([edge.clip(0, size).astype(np.int32) for edge in (first, end)])
     (left, right), (top, bottom) = spans
-    some = np.flatnonzero((left < right) & (top < bottom))
-    if not len(some):
-        return some, some
-    left, right, top, bottom = (edge[some] for edge in (left, right, top, bottom))
     x, y = left.min(), top.min()
     wide, high = right.max() - x + 1, bottom.max() - y + 1
     # Each box adds +1 and -1 at its four corners; sums over rows and columns count the boxes.
@@ -95,8 +65,8 @@ def _covered(
     more = np.bincount(np.concatenate([begins + left, ends + right]), minlength=high * wide)
     less = np.bincount(np.concatenate([begins + right, ends + left]), minlength=high * wide)
     count = np.subtract(more, less, dtype=np.int32, casting="unsafe").reshape(high, wide)
-    covering = count.cumsum(axis=0, dtype=np.int32).cumsum(axis=1, dtype=np.int32)
-    covered = np.flatnonzero(covering.ravel() > 0).astype(np.int32)
+    boxes = count.cumsum(axis=0, dtype=np.int32).cumsum(axis=1, dtype=np.int32)
+    covered = np.flatnonzero(boxes.ravel() > 0).astype(np.int32)
     rows = covered // wide
     return rows + y, covered - rows * wide + x
 

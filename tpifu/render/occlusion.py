@@ -9,9 +9,11 @@ import numpy as np
 from jaxtyping import Float64
 
 from tpifu.geometry.mesh import Mesh
-from tpifu.render.embree import RAYS, mesh_scene
+from tpifu.render.embree import mesh_scene
 from tpifu.render.light import hemisphere
 
+_RAYS = 2**20
+"""Rays per call of Embree, about 100 MB with their results."""
 _OFF_SURFACE = 1e-3
 """Metres from a vertex to the origin of its rays, along the normal: avoids hits at the vertex."""
 
@@ -32,7 +34,7 @@ def openness(mesh: Mesh, rays: int) -> Float64[np.ndarray, " v"]:
     origins = (mesh.vertices + _OFF_SURFACE * normals).astype(np.float32)
     scene = mesh_scene(mesh)
     free = np.zeros(cosines.shape, dtype=bool)
-    batch = max(1, RAYS // rays)
+    batch = max(1, _RAYS // rays)
     for first in range(0, count, batch):
         part = slice(first, first + batch)
         sides = np.copysign(np.float32(1), cosines[part, :, None], dtype=np.float32)

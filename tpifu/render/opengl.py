@@ -1,14 +1,12 @@
 """Rendering by OpenGL, through pyrender."""
 
 import functools
-import os
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, UInt8
 
 from tpifu.geometry.mesh import Mesh
-from tpifu.render.backend import opengl_platform
 
 
 def pyrender_views(
@@ -46,8 +44,6 @@ def pyrender_views(
 @functools.cache
 def _pyrender() -> tuple[Any, Any, Any]:
     """Pyrender, a renderer and a scene; each process has one OpenGL context for all images."""
-    for name, value in opengl_platform().items():
-        os.environ.setdefault(name, value)  # OpenGL reads it when it is imported
     # Imported here, because Embree must work where importing OpenGL fails.
     import pyrender
     from OpenGL import GL

@@ -14,8 +14,8 @@ from tpifu.config import Evaluate
 from tpifu.evaluate.rows import PER_MESH_NAME
 from tpifu.geometry.mesh_files import save_mesh
 from tpifu.measures.names import BY_PART, HEADLINE, MEASURES, SHARES, SURFACE, TIME
-from tpifu.report.frames import Frames, Side, draw_figure4, draw_figure5, player
-from tpifu.report.page import Section, write_page
+from tpifu.report.frames import Side, draw_figure4, draw_figure5, read_frames
+from tpifu.report.page import Item, Player, write_page
 from tpifu.report.sections import (
     draw_parts,
     draw_training,
@@ -26,19 +26,18 @@ from tpifu.report.sections import (
 )
 from tpifu.report.tables import (
     by_mesh,
-    by_motion,
     confusion_rows,
-    csv_text,
     differences,
     long_rows,
+    motion_of,
     notes,
-    of_split,
-    paired,
+    paired_by,
     part_rows,
     table2,
+    write_csv,
 )
 from tpifu.shards.folder import DataFolder
-from tpifu.shards.meshes import MeshReader
+from tpifu.shards.reader import Shards
 
 TABLE_NAME = "table2.md"
 PAGE_NAME = "index.html"
@@ -61,30 +60,25 @@ def compare(
     for folder in (pictures, numbers):
         folder.mkdir(parents=True, exist_ok=True)
     names = [side.name for side in sides]
-    rows = by_mesh(*(pq.read_table(s.report / PER_MESH_NAME).to_pylist() for s in sides))
-    found = {
-        split: paired(*of_split(rows, split), MEASURES, seed)
-        for split in dict.fromkeys(row["split"] for row in rows[0])
-    }
-    motions = by_motion(*rows, (*HEADLINE, *SHARES), seed)
-    reader = MeshReader(data.meshes)
-    provenance = reader.shards.metadata["provenance"]
-    (numbers / TABLE_NAME).write_text(table2(names, found, profile, seed, provenance))
-    for name, table in (
-        ("measures", long_rows("split", found)),
-        ("motions", long_rows("motion", motions)),
-        ("confusion", confusion_rows(names, motions)),
-        ("parts", part_rows(names, next(iter(found.values())))),
-    ):
-        (numbers / f"{name}.csv").write_text(csv_text(table))
-
-    frames = Frames(sides, reader, data)
-    figure4, errors = draw_figure4(frames, pictures)
-    figure5 = draw_figure5(frames, pictures)
-    for item in frames.shown:
-        save_mesh(frames[item].truth, out / "truth" / f"{item.stem}.glb")
-    curves = draw_training(sides, pictures)
+    pairs = by_mesh(*(pq.read_table(s.report / PER_MESH_NAME).to_pylist() for s in sides))
+    found = paired_by(lambda row: row["split"], pairs, MEASURES, seed)
+    pairs.sort(key=lambda pair: motion_of(pair[0]["sequence"]))
+    chosen = (*HEADLINE, *SHARES)
+    motions = paired_by(lambda row: motion_of(row["sequence"]), pairs, chosen, seed)
     main_split, main = next(iter(found.items()))
+    provenance = Shards(data.meshes, "meshes").metadata["provenance"]
+    (numbers / TABLE_NAME).write_text(table2(names, found, profile, seed, provenance))
+    write_csv(numbers / "measures.csv", long_rows("split", found))
+    write_csv(numbers / "motions.csv", long_rows("motion", motions))
+    write_csv(numbers / "confusion.csv", confusion_rows(names, motions))
+    write_csv(numbers / "parts.csv", part_rows(names, main))
+
+    frames = read_frames(sides, data)
+    for item, frame in frames.items():
+        save_mesh(frame.truth, out / "truth" / f"{item.stem}.glb")
+    mesh_names = ["ground truth", *names]
+    figure4, errors = draw_figure4(frames, mesh_names, pictures)
+    sequence = [frame for item, frame in frames.items() if item.figure == 5]
     bars = draw_parts(names, main, pictures)
 
     lead = (
@@ -92,42 +86,31 @@ def compare(
         f"data, order, steps and settings. Profile {profile}, seed {seed}, "
         f"{max(one.meshes for one in main.values())} {main_split} meshes."
     )
-    sections = [
-        Section("Table 2", [table2_section(names, main), *notes(profile, provenance)]),
-        *([Section("A clip in motion", [player(frames)])] if figure5 else []),
-        Section("Figure 4: single frames", figure4),
-        *([Section("Figure 5: a clip over time", figure5)] if figure5 else []),
-        Section(
-            "Shape",
-            [
-                f"Surfaces are compared at {config.surface_points} points on each, without "
-                f"alignment, on reconstructions of {config.resolution} cells a side, drawn with "
-                f"seed {seed}.",
-                paired_table(names, main, ("volumetric_iou", *SURFACE)),
-                *errors,
-            ],
-        ),
-        Section(
-            "Motion",
-            [
-                "Change between consecutive frames that the true body does not show; 0 is perfect. "
-                "Frames are every fifth of the source.",
-                paired_table(names, main, TIME),
-            ],
-        ),
-        *([Section("Body parts", [*bars, paired_table(names, main, BY_PART)])] if bars else []),
-        Section("By motion", [motion_table(names, motions)]),
-        *(
-            Section(f"Split {split}", [paired_table(names, other, HEADLINE)])
-            for split, other in found.items()
-            if split != main_split
-        ),
-        Section("Training", [*curves, table1(sides)]),
-    ]
-    write_page(
-        out / PAGE_NAME,
-        "Temporal PIFu: pixel-aligned occupancy of bodies in motion",
-        lead,
-        sections,
+    surfaces = (
+        f"Surfaces are compared at {config.surface_points} points on each, drawn with seed {seed}, "
+        f"without alignment. Reconstructions have {config.resolution} cells per side."
     )
+    changes = (
+        "Change between consecutive frames that the true body does not show; 0 is perfect. Frames "
+        "are every fifth of the source."
+    )
+    sections: dict[str, Sequence[Item]] = {
+        "Table 2": [table2_section(names, main), *notes(profile, provenance)]
+    }
+    if sequence:
+        sections["A clip in motion"] = [Player(mesh_names, sequence)]
+    sections["Figure 4: single frames"] = figure4
+    if sequence:
+        sections["Figure 5: a clip over time"] = [draw_figure5(sequence, mesh_names, pictures)]
+    shape = paired_table(names, main, ("volumetric_iou", *SURFACE))
+    sections["Shape"] = [surfaces, shape, *errors]
+    sections["Motion"] = [changes, paired_table(names, main, TIME)]
+    if bars:
+        sections["Body parts"] = [*bars, paired_table(names, main, BY_PART)]
+    sections["By motion"] = [motion_table(names, motions)]
+    for split in list(found)[1:]:
+        sections[f"Split {split}"] = [paired_table(names, found[split], HEADLINE)]
+    sections["Training"] = [*draw_training(sides, pictures), table1(sides)]
+    title = "Temporal PIFu: pixel-aligned occupancy of bodies in motion"
+    write_page(out / PAGE_NAME, title, lead, sections)
     return differences(found)

@@ -19,7 +19,7 @@ from tpifu.report.tables import Paired
 
 
 def table2_section(names: Sequence[str], found: dict[str, Paired]) -> Table:
-    """The measures that the paper prints beside ours."""
+    """Our measures and the paper's side by side."""
     rows = []
     for measure in (*POINTS, "volumetric_iou"):
         if measure in found:
@@ -53,7 +53,7 @@ def motion_table(names: Sequence[str], motions: dict[str, dict[str, Paired]]) ->
 
 
 def table1(sides: Sequence[Side]) -> Table:
-    """Table 1 as each model was run: its config.yaml."""
+    """All settings of each model, from its config.yaml."""
     settings = [
         flatten(YAML(typ="safe", pure=True).load((side.model / SETTINGS_NAME).read_text()))
         for side in sides
@@ -63,13 +63,12 @@ def table1(sides: Sequence[Side]) -> Table:
 
 
 def draw_training(sides: Sequence[Side], out: Path) -> list[Picture]:
-    """Loss curves, and IoU of the validation split where there is one."""
+    """Loss curves, and IoU of the validation split if there is one."""
     losses, validations = {}, {}
     for side in sides:
         loss = _column(side.model / LOSS_NAME, "loss")
         width = max(1, len(loss) // 50)
-        smoothed = moving_mean(loss, width)
-        losses[side.name] = np.arange(len(smoothed)) + width, smoothed
+        losses[side.name] = moving_mean(loss, width)
         if (path := side.model / VALIDATION_NAME).exists():
             validations[side.name] = _column(path, "step") + 1, _column(path, "iou")
     title = f"Training loss, mean over {width} steps"
@@ -88,7 +87,7 @@ def _column(path: Path, name: str) -> Float[np.ndarray, " n"]:
 
 
 def draw_parts(names: Sequence[str], found: dict[str, Paired], out: Path) -> list[Picture]:
-    """Bars of each body part's IoU and distance from the true surface, where there are parts."""
+    """Bars of each body part's IoU and completeness; nothing without body parts."""
     drawn = []
     for kind, label in (("iou", "IoU at balanced points"), ("completeness_cm", "cm")):
         parts = [part for part in PARTS if f"{kind}_{part}" in found]

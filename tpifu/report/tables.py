@@ -2,9 +2,9 @@
 body part and by motion."""
 
 import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,31 +12,30 @@ from jaxtyping import Float, Shaped
 
 from tpifu.body.skeleton import PARTS
 from tpifu.errors import DataError
-from tpifu.evaluate.rows import over_views
+from tpifu.evaluate.rows import metrics, over_views
 from tpifu.measures.names import COMPARED, HEADLINE, PAPER, PART_MEASURES, SHARES, Row
 from tpifu.shards.schema import HELD_OUT
 
+Pair = tuple[Row, Row]
+"""The rows of one mesh: the first model's and the second model's."""
+SAMPLES = 10_000
+"""Bootstrap samples of an interval."""
+
 
 def bootstrap_interval(
-    values: Float[np.ndarray, "n"],
-    groups: Shaped[np.ndarray, "n"],
-    rng: np.random.Generator,
-    samples: int = 10_000,
-    level: float = 0.95,
+    values: Float[np.ndarray, "n"], groups: Shaped[np.ndarray, "n"], rng: np.random.Generator
 ) -> tuple[float, float]:
-    """Percentile interval of the mean of `values` under resampling of whole groups.
+    """95 % percentile interval of the mean of `values` under resampling of whole groups.
 
     `groups` names the clip of each value: frames of one clip are not independent, so a clip is
-    drawn or left out as a whole. A single group gives an interval of no width, which says nothing
-    about other groups.
+    drawn or left out as a whole. The interval of a single group has width 0.
     """
     names, index = np.unique(groups, return_inverse=True)
-    assert len(names), "no values to resample"
     sums = np.bincount(index, values)
     sizes = np.bincount(index)
-    draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=samples)
+    draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=SAMPLES)
     # A ratio of sums: large clips weigh more, as they do in the mean itself.
-    low, high = np.quantile((draws @ sums) / (draws @ sizes), [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile((draws @ sums) / (draws @ sizes), [0.025, 0.975])
     return float(low), float(high)
 
 
@@ -54,35 +53,30 @@ class Paired:
     high: float
     meshes: int
 
-    @property
-    def digits(self) -> int:
-        return 2 if max(abs(self.first), abs(self.second)) >= 20 else 4
-
     def cells(self) -> list[str]:
-        """Formats both values, and their difference with its interval."""
-        n = self.digits
+        """Both values, and their difference with its interval, as text."""
+        n = 2 if max(abs(self.first), abs(self.second)) >= 20 else 4
         change = f"{self.difference:+.{n}f} [{self.low:+.{n}f}, {self.high:+.{n}f}]"
         return [f"{self.first:.{n}f}", f"{self.second:.{n}f}", change]
 
 
-def by_mesh(first: Sequence[Row], second: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """Means over the views of each mesh, the same meshes for both. Raises DataError if they are
-    not."""
+def by_mesh(first: Sequence[Row], second: Sequence[Row]) -> list[Pair]:
+    """Means over the views of each mesh. Raises DataError if the models were evaluated on different
+    meshes."""
     ours = over_views(first), over_views(second)
     keys = [[(row["split"], row["clip"], row["frame"]) for row in rows] for rows in ours]
     if keys[0] != keys[1]:
-        raise DataError("the two evaluations are of different meshes; evaluate both models anew")
-    return ours
+        raise DataError("the two evaluations are of different meshes; evaluate both models again")
+    return list(zip(*ours, strict=True))
 
 
-def paired(
-    first: Sequence[Row], second: Sequence[Row], measures: Iterable[str], seed: int
-) -> dict[str, Paired]:
-    """The measures that both models have on at least one mesh; rows as from `by_mesh`."""
+def paired(pairs: Sequence[Pair], measures: Sequence[str], seed: int) -> dict[str, Paired]:
+    """The measures that both models have on at least one mesh."""
     result = {}
-    clips = np.array([row["clip"] for row in first])
+    clips = np.array([row["clip"] for row, _ in pairs])
     for measure in measures:
-        values = np.array([[row[measure] for row in rows] for rows in (first, second)], np.float64)
+        both = [[row[measure] for row in rows] for rows in zip(*pairs, strict=True)]
+        values = np.array(both, np.float64)
         known = np.isfinite(values).all(axis=0)
         if not known.any():
             continue
@@ -101,23 +95,39 @@ def paired(
     return result
 
 
+def paired_by(
+    group: Callable[[Row], str], pairs: Sequence[Pair], measures: Sequence[str], seed: int
+) -> dict[str, dict[str, Paired]]:
+    """`paired` of each group of meshes, in the order of first appearance."""
+    groups: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        groups.setdefault(group(pair[0]), []).append(pair)
+    return {name: paired(own, measures, seed) for name, own in groups.items()}
+
+
+def motion_of(sequence: str) -> str:
+    """The motion in a sequence's name: `walk` in `01_walk`, `broad_crawl` in `01_broad_crawl_07`.
+    CMU's names contain only numbers; they are returned unchanged."""
+    subject, _, motion = sequence.partition("_")
+    if not subject.isdigit() or not motion or motion.isdigit():
+        return sequence
+    return motion.rstrip("0123456789").removesuffix("_")
+
+
 def differences(found: dict[str, dict[str, Paired]]) -> dict[str, Any]:
-    """The metrics file of the comparison: per chosen measure the difference and its interval, the
-    test set's at the top, other splits under their names; four digits."""
-    result: dict[str, Any] = {}
-    for split, measures in found.items():
-        own = {
-            name: {
-                key: round(getattr(measures[name], key), 4) for key in ("difference", "low", "high")
+    """Contents of the comparison's metrics file: the difference of each measure of COMPARED and its
+    interval, with four digits."""
+    keys = ("difference", "low", "high")
+    return metrics(
+        {
+            split: {
+                name: {key: round(getattr(measures[name], key), 4) for key in keys}
+                for name in COMPARED
+                if name in measures
             }
-            for name in COMPARED
-            if name in measures
+            for split, measures in found.items()
         }
-        if split == HELD_OUT[0]:
-            result |= own
-        else:
-            result[split] = own
-    return result
+    )
 
 
 def table2(
@@ -127,9 +137,8 @@ def table2(
     seed: int,
     provenance: dict[str, Any],
 ) -> str:
-    """Table 2 as text, and the measures that the paper does not have below it: ours and the
-    paper's, the difference per mesh with its interval, what was run, and on whose data under which
-    terms."""
+    """Table 2 and the other HEADLINE measures as text: our values and the paper's, the difference
+    with its interval, the profile and seed, the source of the data and its terms."""
     lines = [
         f"Table 2, profile {profile}, seed {seed}",
         "",
@@ -154,13 +163,13 @@ def table2(
 
 
 def notes(profile: str, provenance: dict[str, Any]) -> list[str]:
-    """How to read the numbers, and whose data they come from; a line each."""
+    """One sentence per line: how to read the numbers, and the source of the data."""
     lines = [
         "The first five measures are at points 50/50 inside and outside, per mesh over all views, "
         "then averaged (Table 2's setting); the others are of one view of each mesh, on a uniform "
         "grid, on the reconstructed surface, or from frame to frame, and are not in the paper.",
-        "The interval (95 % bootstrap) resamples whole clips. The paper's row 'Accuracy' stands "
-        "beside recall, which it very probably is (docs/paper.md).",
+        "The interval (95 % bootstrap) resamples whole clips. The paper's row 'Accuracy' is shown "
+        "as recall, because it very probably is recall (docs/paper.md).",
     ]
     if profile != "paper":
         lines.append(f"The {profile} profile is a small network: its numbers are not the paper's.")
@@ -170,33 +179,8 @@ def notes(profile: str, provenance: dict[str, Any]) -> list[str]:
     return lines
 
 
-def motion_of(sequence: str) -> str:
-    """What a sequence shows: `walk` of `01_walk`, `broad_crawl` of `01_broad_crawl_07`. CMU's names
-    are numbers alone and say nothing: they stay whole."""
-    subject, _, motion = sequence.partition("_")
-    if not subject.isdigit() or not motion or motion.isdigit():
-        return sequence
-    return motion.rstrip("0123456789").removesuffix("_")
-
-
-def by_motion(
-    first: Sequence[Row], second: Sequence[Row], measures: Iterable[str], seed: int
-) -> dict[str, dict[str, Paired]]:
-    """`paired` of each motion, in alphabetical order."""
-    measures = list(measures)
-    motions = np.array([motion_of(row["sequence"]) for row in first])
-    result = {}
-    for motion in np.unique(motions).tolist():
-        own, other = (
-            [row for row, name in zip(rows, motions, strict=True) if name == motion]
-            for rows in (first, second)
-        )
-        result[motion] = paired(own, other, measures, seed)
-    return result
-
-
 def part_rows(names: Sequence[str], found: dict[str, Paired]) -> list[dict[str, Any]]:
-    """A row a body part and model, for plots: every part's measures in columns."""
+    """A row for each body part and model, with a column for each measure, for plots."""
     return [
         {
             "part": f"{part} ({name})",
@@ -225,29 +209,22 @@ def confusion_rows(
     ]
 
 
-def of_split(rows: tuple[list[Row], list[Row]], split: str) -> tuple[list[Row], list[Row]]:
-    first, second = ([row for row in own if row["split"] == split] for own in rows)
-    return first, second
-
-
 def long_rows(group: str, found: dict[str, dict[str, Paired]]) -> list[dict[str, Any]]:
-    """A row a group (a split or a motion) and measure, with everything that is known of it."""
+    """A row for each `group` (a split or a motion) and measure, with all fields of `Paired`."""
     return [
-        {group: name, **{key: _digits(value) for key, value in vars(one).items()}}
+        {
+            group: name,
+            **{k: round(v, 6) if isinstance(v, float) else v for k, v in vars(one).items()},
+        }
         for name, measures in found.items()
         for one in measures.values()
     ]
 
 
-def _digits(value: str | int | float) -> str | int | float:
-    return round(value, 6) if isinstance(value, float) else value
-
-
-def csv_text(rows: Sequence[dict[str, Any]]) -> str:
-    if not rows:
-        return ""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows with equal keys; an empty file if there are none."""
+    with path.open("w") as file:
+        if rows:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)

@@ -1,6 +1,5 @@
 """Mesh shards: vertices of each frame, faces of each topology."""
 
-import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Int, Int8, Int32
 
-from tpifu.files import whole_folder
 from tpifu.geometry.mesh import Mesh
 from tpifu.shards.reader import Shards, mapped, readable, value
 from tpifu.shards.schema import SCHEMAS
@@ -85,15 +83,14 @@ def mesh_row(frame: MeshFrame, topology: int) -> dict[str, Any]:
 
 
 def write_meshes(folder: Path, clips: Iterable[list[MeshFrame]], metadata: dict[str, Any]) -> None:
-    """Write a `meshes` folder atomically, with one row group per clip."""
+    """Write a new `meshes` folder, with one row group per clip."""
     topologies = Topologies()
-    with whole_folder(folder) as scratch:
-        writer = ShardWriter(scratch, "meshes", metadata)
-        for clip in clips:
-            numbers = [topologies.number(frame.mesh.faces, frame.joints) for frame in clip]
-            writer.add([[mesh_row(*pair) for pair in zip(clip, numbers, strict=True)]])
-        writer.close()
-        topologies.write(scratch)
+    writer = ShardWriter(folder, "meshes", metadata)
+    for clip in clips:
+        numbers = [topologies.number(frame.mesh.faces, frame.joints) for frame in clip]
+        writer.add([[mesh_row(*pair) for pair in zip(clip, numbers, strict=True)]])
+    writer.finish()
+    topologies.write(folder)
 
 
 @dataclass(frozen=True)
@@ -139,14 +136,8 @@ _Faces = list[tuple[Int32[np.ndarray, "f 3"], Int8[np.ndarray, " v"] | None]]
 def _faces(folder: Path) -> _Faces:
     """Faces and joints of each topology of a `meshes` folder."""
     path = folder / _FACES_NAME
-    with readable(path):
-        return _read_faces(path, path.stat().st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=1)
-def _read_faces(path: Path, _written: int) -> _Faces:
-    # Cached for workers that read many clips of one folder; meshes share the arrays.
-    table = pq.read_table(path, use_threads=False)
+    with readable(path), mapped(path) as file:
+        table = file.read(use_threads=False)
     return [
         (value(faces).reshape(-1, 3), value(joints))
         for faces, joints in zip(table["faces"], table["joints"], strict=True)

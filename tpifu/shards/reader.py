@@ -10,22 +10,15 @@ SURREAL clip ("run0/03_walk_c0001"), `frame` the index among its kept frames.
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Int32
 
 from tpifu.errors import DataError
 from tpifu.shards.schema import HELD_OUT, SPLITS, VERSION, Kind
-
-
-def has_split(points: Path, split: str) -> bool:
-    """Whether a points folder has meshes of `split`."""
-    return bool((Shards(points, "points").index["split"] == split).any())
 
 
 class Shards:
@@ -43,14 +36,13 @@ class Shards:
                 f"{folder}: {state}; write {kind} there first (dvc repro, or tpifu render)"
             )
         keys = ["split", "sequence", "clip", *(["view"] if kind == "views" else []), "frame"]
-        self._files: dict[int, pq.ParquetFile] = {}
+        self._files: dict[Path, pq.ParquetFile] = {}
         self.metadata: dict[str, Any] = {}
-        columns: dict[str, list[np.ndarray]] = {key: [] for key in keys}
-        # File, row group, and row in the group, of each row.
-        locations: list[Int32[np.ndarray, "n 3"]] = []
         self.groups: list[tuple[Path, int]] = []
-        """File and number of all row groups, in row order."""
-        for number, path in enumerate(self.paths):
+        """File and number in the file of all row groups, in row order."""
+        starts = [0]
+        columns: dict[str, list[np.ndarray]] = {key: [] for key in keys}
+        for path in self.paths:
             with readable(path), pq.ParquetFile(path) as file:
                 header = json.loads((file.schema_arrow.metadata or {}).get(b"tpifu", b"{}"))
                 if (header.get("kind"), header.get("version")) != (kind, VERSION):
@@ -59,21 +51,17 @@ class Shards:
                         f"{path}: {found}, expected {kind} version {VERSION}; write it again"
                     )
                 table = file.read(columns=keys)
-                sizes = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
+                for group in range(file.num_row_groups):
+                    self.groups.append((path, group))
+                    starts.append(starts[-1] + file.metadata.row_group(group).num_rows)
             self.metadata = header
             for key in keys:
                 columns[key].append(_column(table[key]))
-            self.groups += [(path, group) for group in range(len(sizes))]
-            group = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
-            row = np.concatenate([np.arange(size, dtype=np.int32) for size in sizes])
-            locations.append(np.stack([np.full_like(row, number), group, row], axis=1))
-        self._locations = np.concatenate(locations)
-        self.index: dict[str, np.ndarray] = {
-            key: np.concatenate(column) for key, column in columns.items()
-        }
+        self._starts = np.array(starts)  # row numbers where row groups start, and the total
+        self.index = {key: np.concatenate(column) for key, column in columns.items()}
 
     def __len__(self) -> int:
-        return len(self._locations)
+        return int(self._starts[-1])
 
     def rows(self, split: str, clip: str, **keys: int) -> list[int]:
         """Numbers of the rows of one clip; `frame` and `view` narrow them down."""
@@ -83,35 +71,27 @@ class Shards:
         return np.flatnonzero(chosen).tolist()
 
     def read(self, rows: Sequence[int], columns: list[str]) -> list[dict[str, Any]]:
-        """Rows by number, in the given order. Each row group is read once, and all row groups of a
-        file together."""
-        locations = [tuple(location) for location in self._locations[list(rows)].tolist()]
+        """Rows by number, in the given order. Each row group is read once."""
+        groups = np.searchsorted(self._starts, rows, side="right") - 1
         tables: dict[int, pa.Table] = {}
-        starts: dict[tuple[int, int], int] = {}  # of each row group in its file's table
-        for number in {number for number, _, _ in locations}:
-            groups = sorted({group for file, group, _ in locations if file == number})
-            file = self._open(number)
-            with readable(self.paths[number]):
+        for group in set(groups.tolist()):
+            path, number = self.groups[group]
+            with readable(path):
                 # For a few small columns, threads cost more than decoding.
-                tables[number] = file.read_row_groups(groups, columns=columns, use_threads=False)
-            lengths = [file.metadata.row_group(group).num_rows for group in groups]
-            starts |= {
-                (number, group): start
-                for group, start in zip(groups, accumulate(lengths, initial=0), strict=False)
-            }
+                tables[group] = self._open(path).read_row_group(
+                    number, columns=columns, use_threads=False
+                )
+        offsets = np.asarray(rows) - self._starts[groups]
         return [
-            {
-                column: value(tables[number][column][starts[number, group] + offset])
-                for column in columns
-            }
-            for number, group, offset in locations
+            {column: value(tables[group][column][offset]) for column in columns}
+            for group, offset in zip(groups.tolist(), offsets.tolist(), strict=True)
         ]
 
-    def _open(self, number: int) -> pq.ParquetFile:
+    def _open(self, path: Path) -> pq.ParquetFile:
         # Opened on first use, so that a copy in a worker process opens its own handles.
-        if number not in self._files:
-            self._files[number] = mapped(self.paths[number])
-        return self._files[number]
+        if path not in self._files:
+            self._files[path] = mapped(path)
+        return self._files[path]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_files": {}}

@@ -37,23 +37,12 @@ SCHEMAS: dict[Kind, pa.Schema] = {
         [
             *_KEY,
             ("frame", pa.int32()),
-            ("points", pa.binary()),  # `pack_codes`, in steps of metadata `point_step` metres
+            ("points", pa.binary()),  # `pack_codes`, in steps of `point_step` metres (metadata)
             ("inside", pa.binary()),  # one bit per point, highest bit first
             ("grid", pa.binary()),  # HELD_OUT splits: one bit per cell, x slowest; else null
         ]
     ),
 }
-
-ENCODINGS: dict[Kind, dict[str, list[str]]] = {
-    "meshes": {
-        "use_dictionary": [name for name, _ in _KEY],
-        # Grouping bytes by significance: 15 % smaller, and faster to write and read.
-        "use_byte_stream_split": ["vertices.list.element"],
-    },
-    "views": {"use_dictionary": [name for name, _ in _KEY]},
-    "points": {"use_dictionary": [name for name, _ in _KEY]},
-}
-"""Options of ParquetWriter."""
 
 Group = list[dict[str, Any]]
 """The rows of one row group."""

@@ -4,8 +4,8 @@ import signal
 from collections import deque
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from tpifu.dataset.steps import TrainingSteps
@@ -31,14 +31,15 @@ class BatchesOrErrors(Dataset[Batch | TpifuError]):
 def read_batches(
     steps: TrainingSteps, start: int, stop: int, machine: Machine
 ) -> Generator[list[Batch]]:
-    """The parts of each step start .. stop-1, on the device, read ahead during computation."""
-    parts = machine.parts
+    """This rank's parts of each step start .. stop-1, on the device, read ahead during
+    computation."""
+    parts, processes = machine.parts, machine.processes
+    own = range(start * steps.shares, stop * steps.shares)[processes.rank :: processes.world_size]
     loader: DataLoader[Batch | TpifuError] = DataLoader(
         BatchesOrErrors(steps),
         batch_size=None,
-        sampler=range(start * parts, stop * parts),
+        sampler=own,
         num_workers=machine.readers,
-        collate_fn=_unchanged,
         worker_init_fn=_ignore_sigterm,
         pin_memory=machine.device.type == "cuda",
     )
@@ -53,14 +54,15 @@ def read_batches(
                     queue.append(thread.submit(next, iterator))
                     if isinstance(batch, TpifuError):
                         raise batch
-                    batches.append(batch.to(machine.device))
+                    batch = batch.to(machine.device)
+                    if machine.compiled and batch.frames.shape[1] > 1:
+                        # Windows at the ends of clips have fewer images: compile one graph for any
+                        # number of images.
+                        torch._dynamo.maybe_mark_dynamic(batch.images, 0)
+                    batches.append(batch)
                 yield batches
         finally:
             thread.shutdown(cancel_futures=True)
-
-
-def _unchanged(batch: Any) -> Any:
-    return batch
 
 
 def _ignore_sigterm(_worker: int) -> None:

@@ -38,12 +38,6 @@ class Checkpoints:
         with locked(self.folder, "trains this run"):
             yield
 
-    @property
-    def last(self) -> Path | None:
-        """The last checkpoint, or None."""
-        path = self.folder / STATE_NAME
-        return path if path.exists() else None
-
     def save(self, state: dict[str, Any]) -> None:
         """Replace the last checkpoint. Raises DataError, and keeps it, if the disk refuses."""
         if self._processes.is_main:
@@ -51,15 +45,14 @@ class Checkpoints:
 
     def load(self) -> dict[str, Any] | None:
         """The state in the last checkpoint, for every rank; None if there is none."""
-        return self._processes.broadcast(self._read() if self._processes.is_main else None)
-
-    def _read(self) -> dict[str, Any] | None:
-        if self.last is None:
-            return None
-        try:
-            return read_state(self.last)
-        except DataError as error:
-            raise DataError(f"{error}; delete it to restart the training") from error
+        path = self.folder / STATE_NAME
+        state = None
+        if self._processes.is_main and path.exists():
+            try:
+                state = read_state(path)
+            except DataError as error:
+                raise DataError(f"{error}; delete it to restart the training") from error
+        return self._processes.broadcast(state)
 
     def delete(self) -> None:
         """Delete the folder, once the result is saved elsewhere."""

@@ -14,7 +14,7 @@ class Clock:
         self.restart()
 
     def restart(self) -> None:
-        """Start the wait for data now, so that the time since the last step counts for none."""
+        """Start the wait for data now, so that the time since the last step is not counted."""
         self._waiting_since = time.perf_counter()
 
     def data_arrived(self) -> None:

@@ -9,22 +9,19 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import NoReturn
 
 import tqdm
 
-from tpifu.dataset.augment import Augmentation
-from tpifu.dataset.steps import Share, TrainingSteps
+from tpifu.dataset.steps import TrainingSteps
 from tpifu.dataset.windows import Windows
 from tpifu.errors import ConfigError, Stopped
-from tpifu.shards.reader import has_split
 from tpifu.train.batches import read_batches
 from tpifu.train.checkpoints import Checkpoints
 from tpifu.train.clock import Clock
 from tpifu.train.process import catch_sigterm, reuse_memory
 from tpifu.train.results import write_results
 from tpifu.train.run import Machine, Run
-from tpifu.train.trainer import Diverged, Trainer
+from tpifu.train.trainer import Trainer
 
 Log = Callable[[dict[str, float], int], None]
 
@@ -51,36 +48,21 @@ def fit(run: Run, out: Path, scratch: Path, machine: Machine, log: Log) -> None:
     with checkpoints.locked(), catch_sigterm() as sigterm:
         trainer = Trainer(run, machine, steps, held_out)
         _resume(trainer, checkpoints)
-        try:
-            _train(trainer, steps, checkpoints, sigterm, log)
-        except Diverged as error:
-            if not checkpoints.last:
-                raise
-            raise Diverged(
-                f"{error}; the last good checkpoint is {checkpoints.last}, which --start accepts"
-            ) from error
+        _train(trainer, checkpoints, sigterm, log)
         if machine.processes.is_main:
             write_results(trainer, out)
             checkpoints.delete()
 
 
 def _open_data(run: Run, machine: Machine) -> tuple[TrainingSteps, Windows | None]:
-    """This rank's share of the training steps, and the validation split if there is one."""
-    data, train, processes = run.data, run.train, machine.processes
-    frames = run.model.neighborhood, run.model.stride
-    windows = Windows(data.views, data.points, "train", *frames)
-    steps = TrainingSteps(
-        windows,
-        train.batch_size,
-        train.points,
-        run.seed,
-        windows_per_clip=train.windows_per_clip,
-        augmentation=Augmentation(flip=train.flip, scale=train.scale, shift=train.shift),
-        share=Share(rank=processes.rank, world_size=processes.world_size, parts=machine.parts),
-    )
+    """The training steps, and the validation split if there is one."""
+    data, train = run.data, run.train
+    windows = Windows(data, "train", run.model)
+    shares = machine.parts * machine.processes.world_size
+    steps = TrainingSteps(windows, train, run.seed, shares)
     held_out = None
-    if train.validate_every and has_split(data.points, "validation"):
-        held_out = Windows(data.views, data.points, "validation", *frames)
+    if train.validate_every and "validation" in windows.points.index["split"]:
+        held_out = Windows(data, "validation", run.model)
     camera = windows.views.metadata
     if problem := run.model.hourglass.size_error(camera["size"]):
         raise ConfigError(f"{data.views}: images of {camera['size']} px, but {problem}")
@@ -101,17 +83,12 @@ def _resume(trainer: Trainer, checkpoints: Checkpoints) -> None:
         if machine.precision not in (trainer.precision, "fastest"):
             _print(machine, f"keeping precision {trainer.precision}, not {machine.precision}")
     elif machine.precision == "fastest":
-        trainer.choose_precision()
+        (first,) = read_batches(trainer.steps, 0, 1, machine)
+        trainer.choose_precision(first)
         _print(machine, f"precision {trainer.precision} is the faster one on this machine")
 
 
-def _train(
-    trainer: Trainer,
-    steps: TrainingSteps,
-    checkpoints: Checkpoints,
-    sigterm: threading.Event,
-    log: Log,
-) -> None:
+def _train(trainer: Trainer, checkpoints: Checkpoints, sigterm: threading.Event, log: Log) -> None:
     """Take the remaining steps; validate and save at the configured steps."""
     machine, train = trainer.machine, trainer.run.train
     processes = machine.processes
@@ -122,42 +99,28 @@ def _train(
         unit="step",
         disable=None if processes.is_main else True,  # None: no bar unless stderr is a terminal
     )
-    batches = read_batches(steps, trainer.steps_done, train.steps, machine)
+    batches = read_batches(trainer.steps, trainer.steps_done, train.steps, machine)
     with closing(batches), bar:
-        if trainer.validation_due:  # the run was stopped before it
-            _validate(trainer, checkpoints, sigterm, log)
         clock = Clock(processes.world_size)
-        for parts in batches:
+        for step, parts in enumerate(batches, trainer.steps_done):
             clock.data_arrived()
             metrics = trainer.step(parts)
             bar.set_postfix(loss=f"{metrics['loss']:.4f}", refresh=False)
             bar.update()
-            log({**metrics, **clock.step_done(parts)}, trainer.steps_done - 1)
-            if processes.any(sigterm.is_set(), machine.device):
-                _stop(trainer, checkpoints)
+            log({**metrics, **clock.step_done(parts)}, step)
             if trainer.validation_due:
-                _validate(trainer, checkpoints, sigterm, log)
+                found = trainer.validate()
+                log({f"validation.{name}": value for name, value in found.items()}, step)
                 clock.restart()
-            if trainer.steps_done % train.checkpoint_every == 0:
+            stopped = processes.any(sigterm.is_set(), machine.device)
+            if stopped or trainer.steps_done % train.checkpoint_every == 0:
                 checkpoints.save(trainer.state_dict())
+            if stopped:
+                raise Stopped(
+                    f"stopped by SIGTERM after step {trainer.steps_done} of {train.steps}; repeat "
+                    "the command to resume"
+                )
     trainer.check_weights()
-
-
-def _validate(
-    trainer: Trainer, checkpoints: Checkpoints, sigterm: threading.Event, log: Log
-) -> None:
-    found = trainer.validate(sigterm.is_set)
-    if found is None:  # the resumed run starts with this validation
-        _stop(trainer, checkpoints)
-    log({f"validation.{name}": value for name, value in found.items()}, trainer.steps_done - 1)
-
-
-def _stop(trainer: Trainer, checkpoints: Checkpoints) -> NoReturn:
-    checkpoints.save(trainer.state_dict())
-    raise Stopped(
-        f"stopped by SIGTERM after step {trainer.steps_done} of {trainer.run.train.steps}; repeat "
-        "the command to resume"
-    )
 
 
 def _print(machine: Machine, message: str) -> None:

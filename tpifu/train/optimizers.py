@@ -11,13 +11,14 @@ from tpifu.model.pifu import PIFu
 from tpifu.train.muon import Muon
 
 
-def learning_rate(config: Train, step: int) -> float:
+def learning_rate(config: Train, step: int, progress: float | None = None) -> float:
     """Learning rate of step 0, 1, ...: a linear warm-up, then constant, or a cosine that reaches 0
-    after the last step."""
+    after the last step. `progress`, from 0 to 1, replaces the share of the steps in the cosine."""
     rate = config.learning_rate * min(1.0, (step + 1) / (config.warmup + 1))
     if config.schedule == "cosine":
-        done = max(0, step - config.warmup) / max(1, config.steps - config.warmup)
-        rate *= 0.5 * (1 + math.cos(math.pi * done))
+        if progress is None:
+            progress = max(0, step - config.warmup) / max(1, config.steps - config.warmup)
+        rate *= 0.5 * (1 + math.cos(math.pi * progress))
     return rate
 
 

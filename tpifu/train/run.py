@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 
 from tpifu.config import Model, Precision, Train
 from tpifu.files import code_digest, digest
-from tpifu.model.folder import model_digest
+from tpifu.model.folder import model_file
 from tpifu.shards.folder import DataFolder
 from tpifu.train.distributed import Processes
 
@@ -46,7 +46,7 @@ class Run:
             "model": self.model.model_dump(mode="json"),
             "train": self.train.model_dump(mode="json"),
         }
-        return {**settings, "start": model_digest(self.start)} if self.start else settings
+        return {**settings, "start": digest(model_file(self.start))} if self.start else settings
 
     @cached_property
     def fingerprint(self) -> str:
@@ -61,9 +61,6 @@ class Run:
         return scratch / f"{self.fingerprint}-{code_digest(*CODE)[:8]}"
 
 
-_ONE_PROCESS = Processes()
-
-
 @dataclass(frozen=True, kw_only=True)
 class Machine:
     """Where and how a run is computed. Results depend on it by rounding only."""
@@ -74,7 +71,7 @@ class Machine:
     parts: int = 1
     """Parts of a batch that go through the network one after the other. Their gradients are
     summed; peak memory is that of one part."""
-    processes: Processes = _ONE_PROCESS
+    processes: Processes = field(default_factory=Processes)
     precision: Precision = "float32"
     """Arithmetic of a step; weights and updates are always float32. `fastest` times a step in both
     and takes bfloat16 if it is clearly faster. A resumed run keeps its precision."""

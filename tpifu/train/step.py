@@ -43,32 +43,24 @@ def training_step(
     parts: Sequence[Batch],
     rate: float,
     precision: Precision = "float32",
-    *,
-    compiled: bool = False,
 ) -> Float[Tensor, ""]:
-    """Update the weights once, on a batch in equal parts. Returns its loss, on the device.
-
-    `compiled` says whether the network is.
-    """
+    """Update the weights once, on a batch in equal parts. Returns its loss, on the device."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = rate
     network.zero_grad(set_to_none=True)
-    loss = add_gradients(network, parts, precision, compiled=compiled)
+    loss = add_gradients(network, parts, precision)
     for optimizer in optimizers:
         optimizer.step()
     return loss
 
 
 def add_gradients(
-    network: nn.Module, parts: Sequence[Batch], precision: Precision, *, compiled: bool = False
+    network: nn.Module, parts: Sequence[Batch], precision: Precision
 ) -> Float[Tensor, ""]:
     """Add the gradients of a batch in equal parts to those of the network. Returns its loss."""
     losses = []
     for number, batch in enumerate(parts, 1):
-        if compiled and batch.frames.shape[1] > 1:
-            # Windows at the ends of clips have fewer images: one graph for any number of images.
-            torch._dynamo.maybe_mark_dynamic(batch.images, 0)
         autocast = torch.autocast(batch.images.device.type, torch.bfloat16, precision == "bfloat16")
         # Ranks reduce gradients once per step, with the last part.
         waits = isinstance(network, DistributedDataParallel) and number < len(parts)
@@ -81,9 +73,7 @@ def add_gradients(
     return torch.stack(losses).sum()
 
 
-def fastest_precision(
-    network: PIFu, parts: Sequence[Batch], *, compiled: bool = False
-) -> Precision:
+def fastest_precision(network: PIFu, parts: Sequence[Batch]) -> Precision:
     """bfloat16 if it computes the batch's gradients clearly faster on this machine, else float32.
     Leaves the network unchanged."""
     seconds: dict[Precision, list[float]] = {"float32": [], "bfloat16": []}
@@ -92,7 +82,7 @@ def fastest_precision(
         for precision, times in seconds.items():
             start = time.perf_counter()
             # float() waits for the device.
-            float(add_gradients(network, parts, precision, compiled=compiled))
+            float(add_gradients(network, parts, precision))
             times.append(time.perf_counter() - start)
     network.zero_grad(set_to_none=True)
     for name, buffer in network.named_buffers():

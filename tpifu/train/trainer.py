@@ -1,6 +1,6 @@
 """A training run in one process: weights, optimisers, losses and validations."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,6 @@ MAX_LOSS = 1.0
 because half of the points are inside."""
 
 
-class Diverged(DataError):
-    """The loss or a weight left its range."""
-
-
 class Trainer:
     """Takes the steps of a run, validates, and saves and loads its state."""
 
@@ -36,8 +32,7 @@ class Trainer:
     ) -> None:
         """`held_out` is the validation split, or None. Raises ConfigError if `run.start` is a
         model of another network."""
-        self.run, self.machine, self.held_out = run, machine, held_out
-        self._steps = steps
+        self.run, self.machine, self.steps, self.held_out = run, machine, steps, held_out
         self._camera = steps.windows.views.metadata
         torch.manual_seed(run.seed)
         self.network = PIFu(run.model, self._camera["window"]).to(machine.device).train()
@@ -59,52 +54,40 @@ class Trainer:
     def steps_done(self) -> int:
         return len(self.losses)
 
-    def choose_precision(self) -> None:
-        """Replace the precision `fastest` by the faster one, timed on the first batch."""
-        device, parts = self.machine.device, self.machine.parts
-        batch = [self._steps[part].to(device) for part in range(parts)]
-        fastest = fastest_precision(self.network, batch, compiled=self.machine.compiled)
+    def choose_precision(self, parts: Sequence[Batch]) -> None:
+        """Replace the precision `fastest` by the faster one, timed on a batch in parts."""
+        fastest = fastest_precision(self.network, parts)
         self.precision = self.machine.processes.broadcast(fastest)
 
     def step(self, parts: Sequence[Batch]) -> dict[str, float]:
         """Take one step on a batch in parts. Returns the mean loss over the ranks and the learning
-        rate. Raises Diverged if the loss is larger than MAX_LOSS or NaN."""
+        rate. Raises DataError if the loss is larger than MAX_LOSS or NaN."""
         step = self.steps_done
         rate = learning_rate(self.run.train, step)
-        loss = self.machine.processes.mean(
-            training_step(
-                self._parallel,
-                self._optimizers,
-                parts,
-                rate,
-                self.precision,
-                compiled=self.machine.compiled,
-            )
-        ).item()
+        own = training_step(self._parallel, self._optimizers, parts, rate, self.precision)
+        loss = self.machine.processes.mean(own).item()
         if not loss <= MAX_LOSS:
-            clips = ", ".join(self._steps.clips_of(step))
+            clips = ", ".join(self.steps.clips_of(step))
             raise self._diverged(f"the loss is {loss:.3g} on {clips}", step)
         self.losses.append(loss)
         return {"loss": loss, "learning_rate": rate}
 
     @property
     def validation_due(self) -> bool:
-        """Whether the weights after the last step must be validated, and are not yet."""
-        every, done = self.run.train.validate_every, self.steps_done
-        last = self.validations[-1]["step"] + 1 if self.validations else 0
-        if self.held_out is None or done == last:
+        """Whether the weights after the last step must be validated."""
+        if self.held_out is None:
             return False
-        return done % every == 0 or done == self.run.train.steps
+        train, done = self.run.train, self.steps_done
+        return done % train.validate_every == 0 or done == train.steps
 
-    def validate(self, stop: Callable[[], bool]) -> dict[str, float] | None:
-        """Measure the validation split and keep the best weights. None if `stop` becomes true in
-        any rank; then nothing changes."""
+    def validate(self) -> dict[str, float]:
+        """Measure the validation split and keep the best weights."""
         assert self.held_out is not None
         self.check_weights()
-        run, processes = self.run, self.machine.processes
-        found = validate(self.network, self.held_out, run.train.points, run.seed, processes, stop)
-        if found is None:
-            return None
+        run = self.run
+        found = validate(
+            self.network, self.held_out, run.train.points, run.seed, self.machine.processes
+        )
         if found["iou"] > max([row["iou"] for row in self.validations], default=-1.0):
             self.best_weights = {k: v.cpu().clone() for k, v in self.network.state_dict().items()}
         self.validations.append({"step": self.steps_done - 1, **found})
@@ -117,12 +100,12 @@ class Trainer:
             config=self.run.model,
             window=self._camera["window"],
             size=self._camera["size"],
-            level=surface_level(self._steps.windows.inside_share),
+            level=surface_level(self.steps.windows.inside_share),
             lighting=Lighting.of(self._camera),
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to resume, as a model file. Raises Diverged if a weight is not
+        """Everything needed to resume, as a model file. Raises DataError if a weight is not
         finite."""
         self.check_weights()
         return {
@@ -143,34 +126,30 @@ class Trainer:
         self.best_weights, self.precision = state["best"], state["precision"]
 
     def check_weights(self) -> None:
-        """Raise Diverged if a weight is NaN or infinite."""
+        """Raise DataError if a weight is NaN or infinite."""
         if not all(bool(value.isfinite().all()) for value in self.network.parameters()):
             raise self._diverged("a weight became NaN or infinite", self.steps_done)
 
-    def _diverged(self, reason: str, step: int) -> Diverged:
+    def _diverged(self, reason: str, step: int) -> DataError:
         rate = self.run.train.learning_rate
-        return Diverged(
+        return DataError(
             f"{reason} at step {step}: lower train.learning_rate ({rate:g}) or raise train.warmup"
         )
 
 
 def _initial_weights(path: Path, run: Run, camera: dict[str, Any]) -> dict[str, Tensor]:
-    """Weights of a model, widened to the run's neighborhood if necessary."""
+    """Weights of a model; a single-frame model is widened to the run's neighborhood."""
     model = load_model(path, torch.device("cpu"))
     ours = {**run.model.model_dump(), "window": camera["window"], "size": camera["size"]}
     theirs = {**model.config.model_dump(), "window": model.window, "size": model.size}
+    single = model.config.neighborhood == 1
     for name, value in ours.items():
-        if name not in ("neighborhood", "stride") and theirs[name] != value:
-            raise ConfigError(
-                f"{path}: cannot start from this model; its {name} is {theirs[name]}, but this "
-                f"run has {value}"
-            )
-    before, now = model.config.neighborhood, run.model.neighborhood
-    if before != now:
-        if before != 1:
-            raise ConfigError(
-                f"{path}: cannot start from this model; its neighborhood is {before}, and only 1 "
-                f"can be widened to {now}"
-            )
-        model = widen(model, now)
+        if theirs[name] == value or name == "stride" or (name == "neighborhood" and single):
+            continue
+        raise ConfigError(
+            f"{path}: cannot start from this model; its {name} is {theirs[name]}, but this run has "
+            f"{value}"
+        )
+    if single:
+        model = widen(model, run.model.neighborhood)
     return model.network.state_dict()
