@@ -98,7 +98,7 @@ def test_bodies_slightly_beyond_the_window_are_cropped_with_a_warning(tmp_path):
     raised_body.apply_translation([0, 1.45 - raised_body.bounds[1, 1], 0]).export(raised)
     command = ["render", raised, "-o", tmp_path / "out", "--origin", "file", *RENDER]
     (line,) = done(*command, *settings("camera.window=2.8")).stderr.splitlines()
-    assert line.startswith(f"warning: {raised}: is cropped by the window of 2.8 m, as are 1 of 1")
+    assert line.startswith(f"warning: {raised}: reaches beyond the window of 2.8 m and is cropped")
     assert "does not fit the window of 2.56 m" in refused(
         *command[:3], tmp_path / "no", *command[4:]
     )

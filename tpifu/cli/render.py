@@ -80,8 +80,8 @@ def render_clip(
     options.warn(numbering_warning(paths))
     if cropped:
         options.warn(
-            f"{cropped[0]}: is cropped by the window of {window:g} m, as are {len(cropped)} of "
-            f"{len(paths)} meshes; the pipeline crops its own bodies in the same way"
+            f"{cropped[0]}: reaches beyond the window of {window:g} m and is cropped "
+            f"({len(cropped)} of {len(paths)} meshes), as the pipeline crops its own bodies"
         )
     if all(_lies(frame.mesh) for frame in frames):
         options.warn(f"{paths[0]}: all bodies lie; if the files have z up, use --up z")
