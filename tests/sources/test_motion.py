@@ -53,7 +53,7 @@ def test_shapes_types_and_start_at_the_origin(name, frames):
     assert clip.lift.shape == (frames,)
     assert clip.travel.shape == (frames, 2)
     for array in (clip.pose, clip.lift, clip.travel):
-        assert array.dtype == np.float32
+        assert array.dtype == np.float64
         assert np.isfinite(array).all()
     np.testing.assert_array_equal(clip.travel[0], 0)
     assert (clip.lift >= 0).all()
