@@ -186,7 +186,9 @@ def test_an_existing_folder_is_never_replaced(bodies, tmp_path):
 
 
 def test_a_bug_keeps_its_traceback(bodies, untouched, monkeypatch):
-    monkeypatch.setattr("tpifu.import_mesh.load.load_mesh", lambda *arguments, **options: 1 / 0)
+    monkeypatch.setattr(
+        "tpifu.geometry.import_mesh.load.load_mesh", lambda *arguments, **options: 1 / 0
+    )
     with pytest.raises(ZeroDivisionError):
         tpifu("render", bodies[0], "-o", untouched, *RENDER)
 

@@ -57,7 +57,7 @@ def render_clip(
         raise DataError(f"{out}: exists already: choose another --out, or delete it")
 
     from tpifu.files import frame_files, numbering_warning, whole_folder
-    from tpifu.import_mesh.load import SUFFIXES, load_mesh
+    from tpifu.geometry.import_mesh.load import SUFFIXES, load_mesh
     from tpifu.parallel import cluster
     from tpifu.params_file import environment
     from tpifu.prepare.points import write_points

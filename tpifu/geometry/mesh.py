@@ -34,8 +34,7 @@ class Mesh:
 
     def volume(self) -> float:
         """Volume of a closed surface, cubic metres. Overlapping parts count twice."""
-        a, b, c = np.moveaxis(self.corners(), 1, 0)
-        return float(np.einsum("fx,fx->", np.cross(a, b), c) / 6)
+        return float(tetrahedra(self.corners()).sum())
 
     def trimesh(self) -> "trimesh.Trimesh":
         """The same mesh as a trimesh object, nothing merged or reordered."""
@@ -44,13 +43,26 @@ class Mesh:
         return trimesh.Trimesh(self.vertices, self.faces, process=False)
 
 
+def tetrahedra(corners: Float[np.ndarray, "f 3 3"]) -> Float[np.ndarray, " f"]:
+    """Signed volumes of the tetrahedra between triangles and the origin."""
+    a, b, c = np.moveaxis(corners, 1, 0)
+    return np.einsum("fx,fx->f", np.cross(a, b), c) / 6
+
+
+def without_unused_vertices(
+    vertices: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, "f 3"]
+) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]:
+    """The surface without vertices that no face uses."""
+    used, renumbered = np.unique(faces, return_inverse=True)
+    return vertices[used], renumbered.reshape(-1, 3).astype(faces.dtype)
+
+
 def largest_component(mesh: Mesh) -> Mesh:
     """The connected component with the most faces, without unused vertices."""
     label = connected(mesh.faces[:, [0, 1, 1, 2]].reshape(-1, 2), len(mesh.vertices))
     of_face = label[mesh.faces[:, 0]]
     faces = mesh.faces[of_face == np.bincount(of_face).argmax()]
-    used, renumbered = np.unique(faces, return_inverse=True)
-    return Mesh(mesh.vertices[used], renumbered.reshape(-1, 3).astype(mesh.faces.dtype))
+    return Mesh(*without_unused_vertices(mesh.vertices, faces))
 
 
 def watertight_error(faces: Int[np.ndarray, "f 3"]) -> str | None:

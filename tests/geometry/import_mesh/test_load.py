@@ -17,9 +17,9 @@ import trimesh
 from skimage.measure import marching_cubes
 
 from tpifu.errors import DataError
+from tpifu.geometry.import_mesh.load import load_mesh
 from tpifu.geometry.inside import Inside
 from tpifu.geometry.mesh import watertight_error
-from tpifu.import_mesh.load import load_mesh
 
 BOX = trimesh.creation.box((0.4, 1.8, 0.2))
 U = [(-5, -7), (5, -7), (5, 8), (3, 8), (3, -3), (-3, -3), (-3, 8), (-5, 8)]

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tpifu.errors import DataError
-from tpifu.import_mesh.polygons import Surface, surface
+from tpifu.geometry.import_mesh.polygons import Surface, surface
 
 TYPES = {
     **{"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4"},

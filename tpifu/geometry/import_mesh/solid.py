@@ -4,9 +4,15 @@ import numpy as np
 from jaxtyping import Float, Int, Num
 
 from tpifu.errors import DataError
+from tpifu.geometry.import_mesh.polygons import LARGEST, Surface
 from tpifu.geometry.inside import Inside
-from tpifu.geometry.mesh import Mesh, connected, watertight_error
-from tpifu.import_mesh.polygons import LARGEST, Surface
+from tpifu.geometry.mesh import (
+    Mesh,
+    connected,
+    tetrahedra,
+    watertight_error,
+    without_unused_vertices,
+)
 
 
 def closed_surface(vertices: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, "m 3"]) -> Surface:
@@ -23,7 +29,7 @@ def closed_surface(vertices: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, "m
     if len(broken):
         where = ", ".join(f"{coordinate:g}" for coordinate in vertices[broken[0]])
         raise DataError(f"vertex {broken[0] + 1} lies at ({where}); repair or delete it")
-    vertices, faces = _used(vertices, faces)
+    vertices, faces = without_unused_vertices(vertices, faces)
     place = _groups(vertices)
     merged = _without_reverse(_proper(place[faces]))
     if copies := len(merged) - 1 - int(_groups(_rotated(merged)).max(initial=-1)):
@@ -35,13 +41,7 @@ def closed_surface(vertices: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, "m
             raise DataError(f"is not watertight: {error}")
         _, first = np.unique(place, return_index=True)
         vertices, faces = vertices[first], merged
-    return _used(vertices, _outward(vertices, faces))
-
-
-def _used(vertices: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, "f 3"]) -> Surface:
-    """The surface without vertices that no face uses."""
-    used, faces = np.unique(faces, return_inverse=True)
-    return vertices[used], faces.reshape(-1, 3)
+    return without_unused_vertices(vertices, _outward(vertices, faces))
 
 
 def _proper(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "g 3"]:
@@ -96,12 +96,6 @@ def _outward(
     outside = ~around(vertices[faces[inverted]].mean(axis=1))
     flipped = np.bincount(part[inverted], outside, part.max() + 1) > 0
     return np.where(flipped[part][:, None], faces[:, ::-1], faces)
-
-
-def tetrahedra(corners: Float[np.ndarray, "f 3 3"]) -> Float[np.ndarray, " f"]:
-    """Signed volumes of the tetrahedra between triangles and the origin."""
-    a, b, c = np.moveaxis(corners, 1, 0)
-    return np.einsum("fx,fx->f", np.cross(a, b), c) / 6
 
 
 def centre_of_mass(

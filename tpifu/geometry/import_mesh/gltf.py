@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tpifu.errors import DataError
-from tpifu.import_mesh.polygons import Surface
+from tpifu.geometry.import_mesh.polygons import Surface
 
 HARMLESS = ("KHR_materials_", "KHR_texture_", "KHR_lights_", "KHR_xmp", "EXT_texture_", "EXT_light")
 """Prefixes of extensions that change no vertex and no face."""

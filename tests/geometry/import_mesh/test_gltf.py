@@ -17,8 +17,8 @@ import pytest
 import trimesh
 
 from tpifu.errors import DataError
+from tpifu.geometry.import_mesh.load import load_mesh
 from tpifu.geometry.mesh import watertight_error
-from tpifu.import_mesh.load import load_mesh
 
 BALL = trimesh.creation.icosphere(1, 0.6)
 BUFFER = BALL.vertices.astype("<f4").tobytes() + BALL.faces.astype("<u4").tobytes()

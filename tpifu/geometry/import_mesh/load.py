@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from tpifu.errors import DataError
+from tpifu.geometry.import_mesh.gltf import read_gltf
+from tpifu.geometry.import_mesh.ply import read_ply
+from tpifu.geometry.import_mesh.polygons import Surface, read_obj, read_off, read_stl
+from tpifu.geometry.import_mesh.solid import centre_of_mass, closed_surface
 from tpifu.geometry.mesh import Mesh
-from tpifu.import_mesh.gltf import read_gltf
-from tpifu.import_mesh.ply import read_ply
-from tpifu.import_mesh.polygons import Surface, read_obj, read_off, read_stl
-from tpifu.import_mesh.solid import centre_of_mass, closed_surface
 
 READERS = {
     **{".glb": read_gltf, ".gltf": read_gltf, ".obj": read_obj},
