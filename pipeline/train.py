@@ -26,14 +26,7 @@ def main(name: str, neighborhood: int, stride: int) -> None:
     )
     tags = {"profile": params.profile, "model": name, "fingerprint": run.fingerprint, **data_tags()}
     with start_distributed(device_from(host.device)) as (processes, device):
-        machine = Machine(
-            device=device,
-            readers=host.readers,
-            parts=host.parts,
-            processes=processes,
-            precision=host.precision,
-            compiled=host.compile,
-        )
+        machine = Machine.of(host, device, processes)
         with start_run(
             f"train {name}",
             root=root(),

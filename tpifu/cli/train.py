@@ -61,14 +61,7 @@ def train(
             recorded=track and processes.is_main,
         ) as tracker,
     ):
-        machine = Machine(
-            device=own,
-            readers=host.readers,
-            parts=host.parts,
-            processes=processes,
-            precision=host.precision,
-            compiled=host.compile,
-        )
+        machine = Machine.of(host, own, processes)
         fit(run, out, scratch, machine, tracker.log_metrics)
     if processes.is_main:
         with suppress(OSError):  # other runs may have checkpoints there

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from tpifu.config import Model, Precision, Train
+from tpifu.config import Environment, Model, Precision, Train
 from tpifu.files import code_digest, digest
 from tpifu.model.folder import model_file
 from tpifu.shards.folder import DataFolder
@@ -77,3 +77,15 @@ class Machine:
     and takes bfloat16 if it is clearly faster. A resumed run keeps its precision."""
     compiled: bool = False
     """Compile steps with torch.compile, which takes minutes; for long runs on GPUs."""
+
+    @classmethod
+    def of(cls, host: Environment, device: torch.device, processes: Processes) -> "Machine":
+        """The machine with the settings of `host`."""
+        return cls(
+            device=device,
+            readers=host.readers,
+            parts=host.parts,
+            processes=processes,
+            precision=host.precision,
+            compiled=host.compile,
+        )
