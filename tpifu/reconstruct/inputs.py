@@ -1,6 +1,5 @@
 """Reads the input of a reconstruction, frames and their camera, from image files or shards."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from PIL import Image, ImageSequence
 
 from tpifu.config import Lighting
 from tpifu.errors import DataError
+from tpifu.files import natural_order
 from tpifu.shards.coding import decode_png
 from tpifu.shards.reader import Shards, require_camera
 from tpifu.shards.schema import HELD_OUT
@@ -72,13 +72,7 @@ def _pictures_in(folder: Path) -> list[Path]:
         raise DataError(
             f"{folder}: holds neither pictures ({', '.join(PICTURES)}) nor views (tpifu render)"
         )
-    return sorted(found, key=_natural)
-
-
-def _natural(path: Path) -> tuple[list[str | int], str]:
-    """Sort key that compares numbers in names by value."""
-    parts = re.split(r"(\d+)", path.stem.casefold())  # odd parts are numbers
-    return [int(part) if n % 2 else part for n, part in enumerate(parts)], path.name
+    return natural_order(found)
 
 
 def read_shards(folder: Path, clip: str | None, view: int, size: int, window: float) -> InputFrames:
