@@ -149,7 +149,7 @@ def run(options: argparse.Namespace) -> list[str]:
         "minutes": options.minutes,
     }
     outputs = Outputs(options.out, work, recipe, machine)
-    log(f"{machine['card']}, torch {torch.__version__}, {options.jobs} cores, work in {work}")
+    log(f"{machine['card']}, torch {torch.__version__}, {options.jobs} cores, working in {work}")
     torch.backends.cudnn.benchmark = True
     folder, trained_by = DataFolder(work / "data"), total * (1 - EVALUATION)
     # Spawn, because CUDA does not work in forked processes.

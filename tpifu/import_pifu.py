@@ -17,8 +17,8 @@ from tpifu.model.folder import TrainedModel, network_of, read_tensors
 from tpifu.model.pifu import PIFu
 
 DIM = 256
-"""Hourglass channels, a constant of PIFu's code. A state dict does not contain the number of groups
-of its norms, so other widths cannot be imported."""
+"""Hourglass channels, a constant of PIFu's code. A state dict does not record how many groups its
+norms have, so other widths cannot be imported."""
 DEPTH_SCALE = 256 / 200
 """PIFu's depth feature / ndc depth: loadSize / 2 / z_size, with their default values."""
 KINDS = ("weight", "bias")

@@ -54,7 +54,7 @@ def load(path: Path, profile: str | None = None) -> Params:
 
 
 def override(params: Params, values: dict[str, Any], where: str) -> Params:
-    """`params` with `values` by dotted key. Each value is checked; ConfigError begins with `where`.
+    """`params` with `values` by dotted key. Each value is checked; messages start with `where`.
 
     Values are not checked against each other: a command may not use all of them.
     """

@@ -2,7 +2,8 @@
 
 Finished shards are kept in `.NAME.part` beside the folder, because DVC empties outputs before a
 stage runs. A repeated call reuses them if its settings, inputs and code are equal, and otherwise
-deletes them. The folder appears whole, with the same bytes as without an interruption.
+deletes them. The folder appears only once it is complete, with the same bytes as without an
+interruption.
 """
 
 import hashlib

@@ -60,7 +60,7 @@ def reconstruct(
     ] = True,
     device: options.Device = None,
 ) -> None:
-    """Reconstruct the meshes of a clip. An interrupted run resumes: repeat the command."""
+    """Reconstruct the meshes of a clip. To resume an interrupted run, repeat the command."""
     chosen = options.read_params(params, settings)
 
     from tpifu.geometry.mesh_files import save_mesh

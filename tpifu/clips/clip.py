@@ -143,7 +143,7 @@ def read_clip(path: Path) -> Clip:
 
 
 def read_source(tree: Path) -> dict[str, Any]:
-    """The content of SOURCE_NAME. Raises DataError if the file is missing or not JSON."""
+    """The contents of SOURCE_NAME. Raises DataError if the file is missing or not JSON."""
     path = tree / SOURCE_NAME
     try:
         return json.loads(path.read_text())

@@ -102,8 +102,9 @@ class ResidentSteps:
     """
 
     def __init__(self, data: Resident, train: Train, model: Model, seed: int) -> None:
-        """`train` gives the batch size, the runs, the points and the share of runs whose images and
-        camera are mirrored left-right; `model` gives the neighborhood and the stride."""
+        """`train` sets the batch size, the run length, the number of points and the share of runs
+        whose images and camera are mirrored left-right; `model` sets the neighborhood and the
+        stride."""
         width = train.windows_per_clip
         assert train.batch_size % width == 0, "a batch must consist of whole runs"
         assert train.points <= data.codes.shape[1], "more points than stored"

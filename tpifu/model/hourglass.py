@@ -20,7 +20,7 @@ class StackedHourglass(nn.Module):
     def __init__(self, config: Hourglass, kind: str) -> None:
         super().__init__()
         dim = config.dim
-        # PIFu's stem has 64 and 128 of 256 channels; narrower networks keep the proportions.
+        # PIFu's stem has 64, then 128 channels, for a width of 256. Other widths keep the ratios.
         narrow, half = dim // 4, dim // 2
         self.stem = nn.Sequential(
             nn.Conv2d(3, narrow, 7, stride=2, padding=3),

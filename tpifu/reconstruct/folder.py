@@ -71,7 +71,7 @@ def reconstruct_clip(
     """Write one mesh per frame to `out`/meshes; frames whose mesh exists are skipped.
 
     Returns the paths, None for a frame without a surface, and one message for each such frame.
-    Raises DataError if `out` holds meshes of another model, other settings, other images or of
+    Raises DataError if `out` holds meshes made with another model, settings or images, or meshes of
     unknown origin.
     """
     _open_manifest(out, _manifest(model, clip, settings))

@@ -101,7 +101,8 @@ def _key(content: dict[str, Any], shared: dict[str, Any], item: dict[str, Any]) 
     return Key(pose, **options)
 
 
-# Left leg in six phases of two steps, starting at its contact: hip, knee, ankle pointed, toes up.
+# The left leg in six phases of two steps, from foot contact on: flexion of hip and knee, pointing
+# of the ankle, lift of the toes.
 _GAIT = (
     (24, 4, -3, 0),
     (14, 16, 5, 0),
