@@ -5,6 +5,7 @@ import csv
 import importlib
 import json
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from helpers.training import windows
 from tpifu.config import Evaluate, Hourglass, Model, Render, Sample
 from tpifu.dataset.resident import read_resident
 from tpifu.model.folder import load_model
+from tpifu.model.hourglass import StackedHourglass
 from tpifu.shards.folder import DataFolder
 from tpifu.train.timed import Limit
 
@@ -68,6 +70,10 @@ def test_a_narrower_network_is_chosen_only_if_it_sees_more_windows(
 
 def test_a_filter_that_takes_too_long_to_compile_stays_eager(release, recipe, monkeypatch):
     tune, log = release("tune"), release("log").Log()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the compiler's first import
+        importlib.import_module("torch._dynamo")
+    monkeypatch.setattr(StackedHourglass, "compile", lambda image_filter, dynamic: None)
     monkeypatch.setattr(tune, "update", lambda *step: time.sleep(60))
     monkeypatch.setattr(tune, "speed", lambda *arguments, **options: 1.0)
     how = {"training": 100.0, "compiling": 0.1}
