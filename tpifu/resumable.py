@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,11 +53,13 @@ def build(
         with locked(part, "writes this folder"):
             done = _resume(part, run)
             writer = ShardWriter(shards, kind, metadata)
-            results = parallel_map(task, items[done:], jobs=jobs, label=kind)
-            for number, groups in enumerate(results, start=done):
-                if writer.add(groups):
-                    progress = {"run": run, "items": number, "shards": _sizes(shards)}
-                    write_json(part / _PROGRESS, progress)
+            # If the disk refuses, the processes stop now, not when this generator is collected: its
+            # end would stop those of a later call, too.
+            with closing(parallel_map(task, items[done:], jobs=jobs, label=kind)) as results:
+                for number, groups in enumerate(results, start=done):
+                    if writer.add(groups):
+                        progress = {"run": run, "items": number, "shards": _sizes(shards)}
+                        write_json(part / _PROGRESS, progress)
             writer.finish()
             if write_extras:
                 write_extras(shards)
