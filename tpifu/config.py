@@ -18,7 +18,7 @@ def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, dict):
             result |= flatten(value, f"{prefix}{name}.")
         else:
-            result[f"{prefix}{name}"] = value
+            result[prefix + name] = value
     return result
 
 

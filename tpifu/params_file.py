@@ -35,26 +35,27 @@ def load(path: Path, profile: str | None = None) -> Params:
         document = YAML(typ="safe", pure=True).load(path.read_text())
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except (YAMLError, ValueError) as error:
+    except (YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(document, dict) or not isinstance(document.get("profiles", {}), dict):
+    profiles = document.pop("profiles", {}) if isinstance(document, dict) else None
+    if not isinstance(profiles, dict) or not all(isinstance(x, dict) for x in profiles.values()):
         raise ConfigError(f"{path}: parameters and profiles must be `key: value` lines")
-    profiles = {"paper": {}, **document.pop("profiles", {})}
+    profiles = {"paper": {}, **profiles}
     chosen = document.get("profile", "paper") if profile is None else profile
-    known = [name for name, values in profiles.items() if isinstance(values, dict)]
-    if chosen not in known:
-        raise ConfigError(f"{path.name}: profile is {chosen!r}; profiles holds {', '.join(known)}")
+    if chosen not in list(profiles):
+        names = ", ".join(map(str, profiles))
+        raise ConfigError(f"{path.name}: profile is {chosen!r}; profiles holds {names}")
     params = Params()
     for name in dict.fromkeys(["paper", chosen]):
         where = f"{path.name}: profiles.{name}"
+        params = _parse(Params, _merged(params.model_dump(), profiles[name]), where)
         for key in TOP_LEVEL_ONLY & flatten(profiles[name]).keys():
             raise ConfigError(f"{where}.{key}: set {key} at the top level, not in a profile")
-        params = _parse(Params, _merged(params.model_dump(), profiles[name]), where)
+    document["profile"] = chosen
+    params = _parse(Params, _merged(params.model_dump(), document), path.name)
     for key, value in flatten(document).items():
         if value is None and key in TOP_LEVEL_ONLY:
             raise ConfigError(f"{path.name}: {key}: is empty, but no profile sets it")
-    document["profile"] = chosen
-    params = _parse(Params, _merged(params.model_dump(), document), path.name)
     _check_together(params, path.name)
     return params
 
@@ -96,7 +97,7 @@ def _parse(group: type[Group], values: dict[str, Any], where: str) -> Group:
         raise ConfigError(f"{where}: {key}: is {first['input']!r}: {message}") from error
 
 
-def _merged(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+def _merged(base: dict[str, Any], values: dict[Any, Any]) -> dict[str, Any]:
     """Nested `base` with nested `values`. A null in `values` keeps the value of `base`."""
     result = dict(base)
     for name, value in values.items():
@@ -108,7 +109,9 @@ def _merged(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _unknown(key: str) -> str:
-    """The error for a key that is not in `schemas`."""
+    """The error for a key that is not in `schemas`, or not at its place."""
+    if key in dict(schemas()):
+        return f"{key}: write one line for each part of the key, indented"
     names = difflib.get_close_matches(key, dict(schemas()), n=3, cutoff=0)
     return f"{key}: unknown parameter; the nearest are {', '.join(names)}"
 
