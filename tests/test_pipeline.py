@@ -394,3 +394,14 @@ def test_missing_data_is_named(whole):
         hidden.rename(points)
     assert output.startswith("error: data/points: no such folder; write points there first")
     assert len(output.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_a_rejected_value_can_be_replaced(wider):
+    params, model = wider.folder / "params.yaml", wider.folder / "models" / "baseline" / "model.pt"
+    before = params.read_bytes(), wider.run.lock(), model.read_bytes()
+    output = wider.run("dvc", "exp", "run", "-S", "train.steps=0", code=255)
+    assert "error: params.yaml: train.steps: is 0: " in output
+    # DVC removed models/baseline before the stage began.
+    wider.run("dvc", "exp", "run", "-S", "train.steps=null")
+    assert (params.read_bytes(), wider.run.lock(), model.read_bytes()) == before
