@@ -16,11 +16,11 @@ from tpifu.train.fit import fit
 from tpifu.train.run import Machine, Run
 
 
-def main(name: str, neighborhood: int, stride: int) -> None:
+def main(name: str, neighborhood: str, stride: str) -> None:
     params, host = load_params(), environment()
     run = Run(
         data=DATA,
-        model=params.model.with_window(neighborhood, stride),
+        model=params.model.with_window(int(neighborhood), int(stride)),
         train=params.train,
         seed=params.seed,
     )
@@ -40,4 +40,4 @@ def main(name: str, neighborhood: int, stride: int) -> None:
 
 if __name__ == "__main__":
     with exit_on_error():
-        main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+        main(*sys.argv[1:])

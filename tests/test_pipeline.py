@@ -1,7 +1,10 @@
 """Runs the stages with DVC in a scratch copy of the repository with small settings."""
 
+import csv
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -280,11 +283,21 @@ def test_switching_sources_runs_two_stages_and_reuses_cached_results(whole):
 
 
 @pytest.mark.slow
-def test_another_stride_trains_the_temporal_model_alone(whole):
-    with whole.run.parameter("model.stride", 2):
+@pytest.mark.parametrize(
+    ("parameter", "value", "stages"),
+    [
+        ("model.stride", 2, {"train@temporal"}),
+        ("train.steps", 9, {"train@baseline", "train@temporal"}),
+        ("data.unseen", [], {"download", "meshes"}),
+        ("profile", "paper", ALL_STAGES),
+    ],
+)
+def test_a_changed_value_reruns_the_stages_that_use_it(whole, parameter, value, stages):
+    with whole.run.parameter(parameter, value):
         output = whole.run("dvc", "repro", "--dry")
-    assert ran(output) == ["train@temporal"]  # a real run also runs the stages that use the model
-    assert "pipeline.train temporal 3 2" in output
+    assert set(ran(output)) == stages  # a real run also runs the stages after these
+    if parameter == "model.stride":
+        assert "pipeline.train temporal 3 2" in output
 
 
 @pytest.mark.slow
@@ -313,7 +326,15 @@ def test_experiments_can_be_compared(wider):
     # The file has few rows, with four digits each.
     table = wider.run("dvc", "metrics", "diff", "--all").splitlines()
     assert 20 < len(table) < 120
-    assert "wider" in wider.run("dvc", "exp", "show", "--csv")
+    readme = (wider.folder / "README.md").read_text()
+    (command,) = re.findall(r"^dvc exp show .*?(?=  )", readme, re.M)
+    rows = list(csv.DictReader(wider.run(*shlex.split(command), "--csv").splitlines()))
+    assert "wider" in [row["Experiment"] for row in rows]
+    assert rows[0].keys() - {"Experiment", "rev", "typ", "Created"} == {
+        "metrics/baseline.json:iou",
+        "metrics/temporal.json:iou",
+        "model.neighborhood",
+    }
 
 
 @pytest.mark.slow
@@ -339,17 +360,11 @@ def test_models_and_tracked_runs_lead_to_each_other(wider):
 
 
 @pytest.mark.slow
-def test_the_paper_profile_reruns_everything(whole):
-    with whole.run.parameter("profile", "paper"):
-        output = whole.run("dvc", "repro", "--dry")
-    assert set(ran(output)) == ALL_STAGES
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "parameter", "environment", "words"),
     [
-        ("train", ("train.steps", 9), {}, "set profiles.laptop.train.steps instead"),
+        ("train", ("train.steps", 0), {}, "params.yaml: train.steps: is 0: "),
+        ("train", ("model.stride", None), {}, "model.stride: is empty, but no profile sets it"),
         ("train", ("model.neighborhood", 99), {}, "neighborhood is 99, but the longest train clip"),
         ("meshes", ("profiles.laptop.data.train_meshes", 5000), {}, "lower data.train_meshes"),
         ("train", ("seed", 0), {"TPIFU_DEVICE": "cuda:77"}, "device 'cuda:77': torch finds"),
@@ -379,3 +394,14 @@ def test_missing_data_is_named(whole):
         hidden.rename(points)
     assert output.startswith("error: data/points: no such folder; write points there first")
     assert len(output.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_a_rejected_value_can_be_replaced(wider):
+    params, model = wider.folder / "params.yaml", wider.folder / "models" / "baseline" / "model.pt"
+    before = params.read_bytes(), wider.run.lock(), model.read_bytes()
+    output = wider.run("dvc", "exp", "run", "-S", "train.steps=0", code=255)
+    assert "error: params.yaml: train.steps: is 0: " in output
+    # DVC removed models/baseline before the stage began.
+    wider.run("dvc", "exp", "run", "-S", "train.steps=null")
+    assert (params.read_bytes(), wider.run.lock(), model.read_bytes()) == before

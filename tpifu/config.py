@@ -1,7 +1,7 @@
 """Parameters and machine settings: type, limits and meaning. Lengths are metres, angles degrees.
 
-The defaults are the paper's Table 1. params.yaml holds the values and says which rows are the
-paper's; `tpifu.params_file` reads it.
+The defaults are the paper's Table 1, as in `profiles.paper` of params.yaml, which says which rows
+are the paper's. `tpifu.params_file` reads it.
 """
 
 import os
@@ -273,7 +273,7 @@ class Params(Parameters):
     """All parameters."""
 
     profile: str = "paper"
-    """Profile of params.yaml that is laid over the base values."""
+    """Profile of params.yaml. Its values replace the profile paper's."""
     seed: Amount = 0
     """Seed of every random draw."""
     data: Data = Data()

@@ -1,5 +1,5 @@
-"""Reading params.yaml (YAML 1.2): base values, an overlay by profile, single values set on top; and
-the environment variables TPIFU_*."""
+"""Reading params.yaml (YAML 1.2): profiles, and the values set over them; and the environment
+variables TPIFU_*."""
 
 import difflib
 import os
@@ -14,6 +14,8 @@ from tpifu.config import Environment, Params, flatten, schemas
 from tpifu.errors import ConfigError
 
 Group = TypeVar("Group", bound=BaseModel)
+# dvc.yaml reads these at the top level alone: they are not empty, and profiles do not set them.
+TOP_LEVEL_ONLY = {"profile", "seed", "model.neighborhood", "model.stride"}
 
 
 def default_file() -> Path:
@@ -23,32 +25,37 @@ def default_file() -> Path:
 
 
 def load(path: Path, profile: str | None = None) -> Params:
-    """The parameters of a file: its base values, overlaid by `profile` (default: the file's own).
+    """The parameters of a file under `profile` (default: the file's own).
 
-    Raises ConfigError in one line for an unreadable file, an unknown key, a wrong value, values
-    that contradict each other, or an overlay that would hide a base value that was changed.
+    A value comes from the first of these that sets it: the file's top level, `profiles.PROFILE`,
+    `profiles.paper`, Table 1. Raises ConfigError in one line for an unreadable file, an unknown
+    key, a wrong value, or values that contradict each other.
     """
     try:
         document = YAML(typ="safe", pure=True).load(path.read_text())
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except (YAMLError, ValueError) as error:
+    except (YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(document, dict) or not isinstance(document.get("profiles", {}), dict):
+    profiles = document.pop("profiles", {}) if isinstance(document, dict) else None
+    if not isinstance(profiles, dict) or not all(isinstance(x, dict) for x in profiles.values()):
         raise ConfigError(f"{path}: parameters and profiles must be `key: value` lines")
-    profiles = document.pop("profiles", {"paper": {}})
-    if profile is not None:
-        document["profile"] = profile
-    base = _parse(Params, document, path.name)
-    known = [name for name, overlay in profiles.items() if isinstance(overlay, dict)]
-    if base.profile not in known:
-        raise ConfigError(
-            f"{path.name}: profile is {base.profile!r}; profiles holds {', '.join(known)}"
-        )
-    overlay = flatten(profiles[base.profile])
-    where = f"{path.name}: profiles.{base.profile}"
-    _check_overlay(base, overlay, where)
-    params = override(base, overlay, where)
+    profiles = {"paper": {}, **profiles}
+    chosen = document.get("profile", "paper") if profile is None else profile
+    if chosen not in list(profiles):
+        names = ", ".join(map(str, profiles))
+        raise ConfigError(f"{path.name}: profile is {chosen!r}; profiles holds {names}")
+    params = Params()
+    for name in dict.fromkeys(["paper", chosen]):
+        where = f"{path.name}: profiles.{name}"
+        params = _parse(Params, _merged(params.model_dump(), profiles[name]), where)
+        for key in TOP_LEVEL_ONLY & flatten(profiles[name]).keys():
+            raise ConfigError(f"{where}.{key}: set {key} at the top level, not in a profile")
+    document["profile"] = chosen
+    params = _parse(Params, _merged(params.model_dump(), document), path.name)
+    for key, value in flatten(document).items():
+        if value is None and key in TOP_LEVEL_ONLY:
+            raise ConfigError(f"{path.name}: {key}: is empty, but no profile sets it")
     _check_together(params, path.name)
     return params
 
@@ -90,23 +97,23 @@ def _parse(group: type[Group], values: dict[str, Any], where: str) -> Group:
         raise ConfigError(f"{where}: {key}: is {first['input']!r}: {message}") from error
 
 
+def _merged(base: dict[str, Any], values: dict[Any, Any]) -> dict[str, Any]:
+    """Nested `base` with nested `values`. A null in `values` keeps the value of `base`."""
+    result = dict(base)
+    for name, value in values.items():
+        if isinstance(value, dict) and isinstance(base.get(name), dict):
+            result[name] = _merged(base[name], value)
+        elif value is not None or name not in base:
+            result[name] = value
+    return result
+
+
 def _unknown(key: str) -> str:
-    """The error for a key that is not in `schemas`."""
+    """The error for a key that is not in `schemas`, or not at its place."""
+    if key in dict(schemas()):
+        return f"{key}: write one line for each part of the key, indented"
     names = difflib.get_close_matches(key, dict(schemas()), n=3, cutoff=0)
     return f"{key}: unknown parameter; the nearest are {', '.join(names)}"
-
-
-def _check_overlay(base: Params, overlay: dict[str, Any], where: str) -> None:
-    """Reject an overlay that hides a changed base value: one that differs from Table 1."""
-    values, table = flatten(base.model_dump()), flatten(Params().model_dump())
-    for key, value in overlay.items():
-        if key in ("profile", "model.neighborhood", "model.stride"):
-            raise ConfigError(f"{where}.{key}: set {key} at the top level, not in a profile")
-        if key in values and values[key] != table[key] and values[key] != value:
-            raise ConfigError(
-                f"{key}={values[key]} would be hidden by profile {base.profile!r}: "
-                f"set profiles.{base.profile}.{key} instead, or profile=paper"
-            )
 
 
 def _check_together(params: Params, where: str) -> None:

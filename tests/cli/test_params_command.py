@@ -74,7 +74,7 @@ def test_a_profile_a_file_and_single_values(tmp_path):
         (settings("train.steps=[1"), "--set train.steps=[1: the value is not valid YAML"),
         (settings("seed=2001-99-99"), "--set seed=2001-99-99: the value is not valid YAML"),
         (settings("train.steps=many"), "command line: train.steps: is 'many': input should be"),
-        (settings("profile=huge"), "profile is 'huge'; profiles holds laptop, paper"),
+        (settings("profile=huge"), "profile is 'huge'; profiles holds paper, laptop"),
         (["--params", "/nowhere/params.yaml"], "cannot be read"),
     ],
 )

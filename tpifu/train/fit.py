@@ -69,7 +69,7 @@ def _open_data(run: Run, machine: Machine) -> tuple[TrainingSteps, Windows | Non
     if train.flip and camera["light"] == "fixed":
         raise ConfigError(
             f"train.flip is {train.flip:g}, but {data.views} has light fixed, which is not "
-            "left-right symmetric: set train.flip to 0 (in the profile, if one sets it)"
+            "left-right symmetric: set train.flip to 0"
         )
     return steps, held_out
 
