@@ -81,6 +81,10 @@ def test_a_folder_of_frames_is_read_in_the_order_of_its_numbers(tmp_path):
         (tmp_path / name).touch()
     found = frame_files([tmp_path], (".obj", ".ply"))
     assert [path.name for path in found] == ["frame1.obj", "frame2.OBJ", "frame10.obj"]
+    (tmp_path / "frame2.ply").touch()
+    message = "frame2.OBJ: frame2.ply is the same frame; pass the files of one format"
+    with pytest.raises(DataError, match=message):
+        frame_files([tmp_path], (".obj", ".ply"))
 
 
 def test_a_list_of_frames_in_the_order_of_the_shell_is_rejected(tmp_path):

@@ -116,12 +116,18 @@ def lock_file(file: IO[Any]) -> None:
 def frame_files(paths: Sequence[Path], suffixes: Sequence[str]) -> list[Path]:
     """Files of consecutive frames: `paths`, or the files in natural order if it is one folder.
 
-    `suffixes` select the files of a folder. Raises DataError if a list has the shell's order, where
-    frame10 comes before frame2.
+    `suffixes` select the files of a folder. Raises DataError if a folder has two files of a frame,
+    or a list has the shell's order, where frame10 comes before frame2.
     """
     if len(paths) == 1 and paths[0].is_dir():
         found = [path for path in paths[0].iterdir() if path.suffix.lower() in suffixes]
-        return natural_order([path for path in found if not path.name.startswith(".")])
+        files = natural_order([path for path in found if not path.name.startswith(".")])
+        for one, other in pairwise(files):
+            if one.stem == other.stem:
+                raise DataError(
+                    f"{one}: {other.name} is the same frame; pass the files of one format"
+                )
+        return files
     for path in paths:
         if path.is_dir():
             raise DataError(f"{path}: is a folder among several inputs; pass one folder or files")

@@ -3,6 +3,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from helpers.geometry import unproject
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -10,7 +11,7 @@ from torch.nn import functional as F
 
 from tpifu.config import Train
 from tpifu.dataset.augment import augmented, margin_of, mirrored, scaled, shifted
-from tpifu.geometry.camera import calibration, ndc_to_pixel, pixel_centres, project, unproject
+from tpifu.geometry.camera import calibration, ndc_to_pixel, pixel_centres, project
 from tpifu.model.pifu import network_input
 
 SIZE, PAD = 24, 48

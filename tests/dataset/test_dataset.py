@@ -7,12 +7,12 @@ from helpers.training import windows
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.winding import winding_number
 from tpifu.config import Train
 from tpifu.dataset.steps import TrainingSteps
 from tpifu.dataset.windows import balanced_draw, window_frames
 from tpifu.errors import ConfigError, DataError
 from tpifu.geometry.camera import calibration, project
-from tpifu.geometry.inside import winding_number
 from tpifu.shards.coding import dequantise, unpack_bits, unpack_codes
 from tpifu.shards.meshes import MeshReader
 from tpifu.shards.reader import Shards

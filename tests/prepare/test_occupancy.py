@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 import trimesh
+from helpers.geometry import grid_points
 from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.winding import winding_number
 from tpifu.config import Sample
-from tpifu.geometry.grid import cell_centres
 from tpifu.geometry.inside import Inside
 from tpifu.geometry.mesh import Mesh
 from tpifu.geometry.sampling import sample_near_surface
@@ -23,12 +23,6 @@ def rng(seed=0):
 def box(low, high):
     mesh = trimesh.creation.box(bounds=[low, high])
     return Mesh(mesh.vertices.astype(np.float32), mesh.faces.astype(np.int32))
-
-
-def grid_points(resolution, half):
-    """All cell centres; x varies slowest, z fastest."""
-    centres = cell_centres(resolution, half).astype(np.float32)
-    return np.stack(np.meshgrid(centres, centres, centres, indexing="ij"), axis=-1).reshape(-1, 3)
 
 
 def both(*meshes):

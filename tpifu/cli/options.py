@@ -77,3 +77,9 @@ def warn_of_light(folder: Path, model: "TrainedModel", images: "Lighting | None"
     """Print a line if the images in `folder` have another light than the training images."""
     if images and (warning := model.lighting.warning(images)):
         print(f"{folder}: {warning}", file=sys.stderr)
+
+
+def warn(line: str | None) -> None:
+    """Print a warning, if there is one."""
+    if line:
+        print(f"warning: {line}", file=sys.stderr)
