@@ -115,6 +115,20 @@ def test_frames_without_a_body_are_named(model, tmp_path):
         assert why.startswith("f1: the network predicts nothing inside")
 
 
+def test_images_are_not_kept(model, tmp_path):
+    long, alive = clip_of([250] * 30), []
+
+    def read(frame):
+        image = long.read(frame).copy()
+        alive[:] = [known for known in alive if known() is not None] + [weakref.ref(image)]
+        assert len(alive) <= 8
+        return image
+
+    clip = replace(long, read=read)
+    paths, _ = reconstruct_clip(model, clip, tmp_path, SETTINGS)
+    write_pictures(clip, paths, tmp_path, 2.56, fps=4.0)
+
+
 def test_a_run_without_meshes_does_not_block_the_next(model, tmp_path):
     dark = clip_of([5, 5])
     paths, why = reconstruct_clip(model, dark, tmp_path, SETTINGS)

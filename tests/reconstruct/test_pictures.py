@@ -1,23 +1,21 @@
 """What `tpifu reconstruct` reads, rejects and warns of; docs/data.md has the table.
 
-Named in reports: EXIF orientation in PNG; masks of 0 and 1, inverted masks, dark pictures, small
-persons. Further members of these kinds:
+Named in reports: EXIF orientation in PNG. Further members of this kind:
 
 - orientation in XMP, after the pixels of a PNG, in WebP and TIFF, in every frame of an animation;
 - pixels: 16 bits, palettes, transparent colours, premultiplied TIFF, CMYK, interlacing;
 - colours: ICC profiles of RGB and grey, PNG gamma;
 - shape: pixels that are not square, the default image of an APNG, another size;
 - animations: frames shown for different times, which GIF and WebP make of equal frames;
-- the range of training images: bodies cut off or too large, overexposed, coloured.
 """
 
-import re
 import struct
 import warnings
 import zlib
 
 import numpy as np
 import pytest
+from helpers.pictures import person
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
@@ -37,15 +35,6 @@ def pixels_of(path) -> np.ndarray:
     clip = read(path)
     assert len(clip.names) == 1
     return clip.read(0)
-
-
-def person(grey=190, size=32) -> np.ndarray:
-    """RGBA pixels of a person 1.76 m tall, darker at the feet, with a soft edge."""
-    pixels = np.zeros((size, size, 4), np.uint8)
-    pixels[5:27, 14:18] = (grey, grey, grey, 255)
-    pixels[22:27, 14:18, :3] //= 2
-    pixels[5:27, 18] = (grey, grey, grey, 128)
-    return pixels
 
 
 def rotated() -> tuple[Image.Image, Image.Exif]:
@@ -326,48 +315,3 @@ def test_files_are_closed(tmp_path):
         for name in ("a.png", "b.png"):
             read(tmp_path / name).read(0)
     assert not caught
-
-
-def saved(tmp_path, pixels, name="a.png"):
-    Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / name)
-    return tmp_path / name
-
-
-def test_a_usual_picture_has_no_warning(tmp_path):
-    assert read(saved(tmp_path, person())).warnings == []
-
-
-def masked(mask: np.ndarray, grey=190) -> np.ndarray:
-    pixels = np.full((*mask.shape, 4), grey)
-    pixels[..., 3] = mask
-    return pixels
-
-
-def box(rows, columns) -> np.ndarray:
-    mask = np.zeros((32, 32))
-    mask[rows, columns] = 255
-    return mask
-
-
-@pytest.mark.parametrize(
-    ("pixels", "words"),
-    [
-        (masked(person()[..., 3] // 255), "its alpha channel never exceeds 1; 255 marks the"),
-        (masked(255 - person()[..., 3]), "its mask covers 100% of the border; is the mask inv"),
-        (masked(box(slice(16, 32), slice(8, 24))), "covers 13% of the border; .* cut off"),
-        (masked(box(slice(14, 18), slice(15, 17))), "covers 0.051 m2 .* not 0.12 to 0.9"),
-        (masked(box(slice(1, 31), slice(1, 31))), "covers 5.8 m2 of the 2.56 m wide picture"),
-        (person(57), r"mean brightness is 0.20, not 0.4 to 0.87"),
-        (masked(person()[..., 3], 255), r"mean brightness is 1.00, not 0.4 to 0.87"),
-        (person() * [1, 1, 0.3, 1], "the person is coloured"),
-    ],
-    ids=["0-and-1", "inverted", "cut", "small", "large", "dark", "overexposed", "coloured"],
-)
-def test_pictures_unlike_the_training_images_are_one_warning(tmp_path, pixels, words):
-    paths = [saved(tmp_path, person(), "a1.png")]
-    paths += [saved(tmp_path, pixels, f"a{n}.png") for n in (2, 3)]
-    (warning,) = read(*paths).warnings
-    assert warning.startswith(f"{paths[1]}: ")
-    assert "\n" not in warning
-    assert "; 1 more frames have such warnings; the mesh may be wrong (README: " in warning
-    assert re.search(words, warning)

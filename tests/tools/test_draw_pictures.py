@@ -1,5 +1,4 @@
 from tools.draw_pictures import WINDOW, pictures
-
 from tpifu.reconstruct.training_range import range_warning
 
 

@@ -83,7 +83,7 @@ def reconstruct(
     else:
         frames = read_pictures(inputs, trained.size, trained.window, trained.lighting.light)
         for warning in frames.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+            options.warn(warning)
     if not single and len(set(frames.names)) < len(frames.names):
         raise DataError(f"{out}: several images have the same name, which names their meshes")
     meshing = Settings(

@@ -12,6 +12,9 @@ BORDER = 0.02
 """Largest share of the border that the person covers; 0.008 in the views."""
 AREA = (0.12, 0.9)
 """Silhouette in square metres; 0.15 to 0.62 in the views."""
+OFFSET = 0.45
+"""Largest distance, right or up, of the silhouette's centroid from the centre of the picture in
+metres; 0.38 in the views, which have the pelvis at the centre."""
 BRIGHTNESS: dict[LightKind, tuple[float, float]] = {
     "camera": (0.4, 0.87),  # 0.43 to 0.82
     "fixed": (0.4, 0.87),  # 0.59 to 0.82 without occlusion
@@ -44,6 +47,9 @@ def range_warning(
             f"the person covers {area:.2g} m2 of the {window:g} m wide picture, not "
             f"{AREA[0]:g} to {AREA[1]:g}"
         )
+    offset = (np.argwhere(mask).mean(axis=0) + 0.5) / len(mask) * window - window / 2
+    if (farthest := np.abs(offset).max()) > OFFSET:
+        return f"the person is {farthest:.2g} m off the centre, more than {OFFSET:g}"
     colours = pixels[mask][:, :3] / 255
     darkest, brightest = BRIGHTNESS[light]
     if not darkest <= (mean := colours.mean()) <= brightest:
