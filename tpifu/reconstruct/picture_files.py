@@ -33,10 +33,10 @@ class PictureFile:
             file = path.open("rb")
             weakref.finalize(self, file.close)
             self._image = Image.open(file, formats=FORMATS)
-        # The default image of an APNG is for programs that show no animations.
-        self._first = int(getattr(self._image, "default_image", False))
-        self.count = getattr(self._image, "n_frames", 1) - self._first
-        self._check_shape()
+            # The default image of an APNG is for programs that show no animations.
+            self._first = int(getattr(self._image, "default_image", False))
+            self.count = getattr(self._image, "n_frames", 1) - self._first
+            self._check_shape()
 
     def read(self, frame: int = 0) -> Pixels:
         """Pixels of a frame. Frames are fastest in order. Raises DataError if it has no mask."""
