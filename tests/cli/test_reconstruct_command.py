@@ -107,7 +107,7 @@ def test_a_folder_in_use_is_rejected(trip, tmp_path, locked_elsewhere):
         (lambda image: image.convert("RGB"), "store the person's mask there"),
         (lambda image: image.convert("L").convert("LA"), "the same everywhere"),
         (lambda image: Image.new("LA", image.size), "the same everywhere"),
-        (None, "not an image"),
+        (None, "not a PNG, WebP, GIF or TIFF image"),
     ],
 )
 def test_one_bad_image_stops_the_command(edit, words, trip, tmp_path_factory, untouched):
@@ -131,3 +131,39 @@ def test_wrong_options_of_reconstruct(trip, untouched):
     assert "unknown mesh format '.csv'" in line
     line = refused(*command, image, "-o", untouched, *settings("evaluate.resolution=4"))
     assert "evaluate.resolution: is 4" in line
+
+
+@pytest.mark.parametrize("name", ["run.1", "take.2026-11-26", "v2.0"])
+def test_a_number_is_no_mesh_format(trip, tmp_path, name):
+    command = ["reconstruct", trip.model, trip.images[0], "--no-pictures", *RECONSTRUCT]
+    done(*command, "-o", tmp_path / name)
+    written = tmp_path / name / "meshes" / f"{trip.images[0].stem}.glb"
+    assert written.is_file()
+
+
+@pytest.mark.parametrize("kind", ["meshes", "points"])
+def test_shards_of_another_kind_are_named(trip, untouched, kind):
+    line = refused("reconstruct", trip.model, trip.shards / kind, "-o", untouched)
+    assert f"holds {kind}, not views; pass the folder that holds both, or" in line
+
+
+def test_warnings_about_pictures_are_printed(trip, tmp_path):
+    dark = tmp_path / "dark"
+    dark.mkdir()
+    for number, image in zip((1, 2, 4), trip.images, strict=False):
+        pixels = np.array(Image.open(image).convert("RGBA")) * [0.3, 0.3, 0.3, 1]
+        Image.fromarray(pixels.astype(np.uint8)).save(dark / f"{number}.png")
+    result = done("reconstruct", trip.model, dark, "-o", tmp_path / "one.obj", *RECONSTRUCT)
+    gap, light = result.stderr.splitlines()
+    assert gap == f"warning: {dark}/4.png: follows 2.png; frames are missing between them"
+    assert light.startswith(f"warning: {dark}/1.png: the person's mean brightness is 0.2")
+    result = done("reconstruct", trip.model, *trip.images, "-o", tmp_path / "b.obj", *RECONSTRUCT)
+    assert result.stderr == ""
+
+
+def test_the_shells_order_is_rejected(trip, tmp_path_factory, untouched):
+    folder = tmp_path_factory.mktemp("shell")
+    for number in (2, 10):
+        (folder / f"{number}.png").write_bytes(trip.images[0].read_bytes())
+    line = refused("reconstruct", trip.model, *sorted(folder.iterdir()), "-o", untouched)
+    assert f"10.png: comes before 2.png, as the shell sorts them; pass the folder {folder}" in line

@@ -19,7 +19,7 @@ from tpifu.model.pifu import PIFu, network_input
 from tpifu.pictures.gltf import write_animation
 from tpifu.pictures.movies import write_pictures, write_webp
 from tpifu.reconstruct.folder import Settings, reconstruct_clip, reconstruct_frame
-from tpifu.reconstruct.inputs import InputFrames, read_pictures, read_shards
+from tpifu.reconstruct.inputs import InputFrames, read_shards
 
 SETTINGS = Settings(resolution=16, level=0.6)
 WALK = "run0/c_walk_c0001"
@@ -49,7 +49,7 @@ def clip_of(lights: list[int]) -> InputFrames:
     images = np.zeros((len(lights), 32, 32, 2), np.uint8)
     images[:, 8:24, 8:24, 1] = 255
     images[:, 8:24, 8:24, 0] = np.array(lights)[:, None, None]
-    return InputFrames([f"f{n}" for n in range(len(lights))], images, 0.0)
+    return InputFrames([f"f{n}" for n in range(len(lights))], images.__getitem__, 0.0)
 
 
 LIGHT = clip_of([250, 240, 230, 250, 255, 245, 235, 250, 240, 255])
@@ -113,6 +113,20 @@ def test_frames_without_a_body_are_named(model, tmp_path):
         paths, (why,) = reconstruct_clip(model, dim, tmp_path, SETTINGS)
         assert [path is None for path in paths] == [False, True, False]
         assert why.startswith("f1: the network predicts nothing inside")
+
+
+def test_images_are_not_kept(model, tmp_path):
+    long, alive = clip_of([250] * 30), []
+
+    def read(frame):
+        image = long.read(frame).copy()
+        alive[:] = [known for known in alive if known() is not None] + [weakref.ref(image)]
+        assert len(alive) <= 8
+        return image
+
+    clip = replace(long, read=read)
+    paths, _ = reconstruct_clip(model, clip, tmp_path, SETTINGS)
+    write_pictures(clip, paths, tmp_path, 2.56, fps=4.0)
 
 
 def test_a_run_without_meshes_does_not_block_the_next(model, tmp_path):
@@ -302,9 +316,9 @@ def test_shards_give_a_clip_in_one_view_and_their_camera(tiny):
     found = read_shards(tiny, WALK, 1, 32, 2.56)
     assert found.yaw == 180
     assert list(found.names) == [f"frame_{n:04d}" for n in range(4)]
-    assert found.images.shape == (4, 32, 32, 2)
+    assert found[range(4)].shape == (4, 32, 32, 2)
     other = read_shards(tiny / "views", WALK, 0, 32, 2.56)
-    assert (other.images != found.images).any()
+    assert (other[range(4)] != found[range(4)]).any()
 
 
 def test_held_out_clips_come_first(tiny, tmp_path):
@@ -331,75 +345,3 @@ def test_missing_clips_and_views_are_named(tiny):
         read_shards(tiny, WALK, 0, 64, 2.56)
     with pytest.raises(DataError, match="no such folder"):
         read_shards(tiny / "nowhere", None, 0, 32, 2.56)
-
-
-def save_picture(path, brightness):
-    pixels = np.zeros((32, 32, 4), np.uint8)
-    pixels[8:20, 8:20] = (brightness, brightness, brightness, 255)
-    Image.fromarray(pixels).save(path)
-
-
-def save_animated(path) -> list[Image.Image]:
-    """Save an animation of three frames; returns the frames."""
-    frames = []
-    for n in range(3):
-        pixels = np.zeros((32, 32, 4), np.uint8)
-        pixels[4 : 20 + n, 8:20] = (200, 100 + 50 * n, 50, 255)
-        frames.append(Image.fromarray(pixels))
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=100, disposal=2)
-    return frames
-
-
-@pytest.mark.parametrize("suffix", [".png", ".gif"])
-def test_an_animated_picture_is_a_clip(tmp_path, suffix):
-    path = tmp_path / f"clip{suffix}"
-    frames = save_animated(path)
-    found = read_pictures([path], 32)
-    assert list(found.names) == ["frame_0000", "frame_0001", "frame_0002"]
-    for n, image in enumerate(found.images):
-        np.testing.assert_array_equal(image[..., 3], np.array(frames[n])[..., 3])
-        assert tuple(image[10, 10]) == (200, 100 + 50 * n, 50, 255)
-
-
-@pytest.mark.parametrize("suffix", [".png", ".gif"])
-def test_an_animated_picture_beside_others_is_refused(tmp_path, suffix):
-    path = tmp_path / f"clip{suffix}"
-    save_animated(path)
-    save_picture(tmp_path / "still.png", 200)
-    for paths in ([tmp_path / "still.png", path], [path, path]):
-        with pytest.raises(
-            DataError, match=rf"clip{suffix}: is an animation of 3 .* pass it alone"
-        ):
-            read_pictures(paths, 32)
-
-
-def test_a_folder_is_its_pictures_in_natural_order(tmp_path):
-    order = ["frame2.png", "frame10.png", "Frame11.webp", "frame011b.png", "frame100.png"]
-    for n, name in sorted(enumerate(order), key=lambda item: item[1]):
-        save_picture(tmp_path / name, 50 * n)
-    # Thumbnails from file managers, and files that are not images.
-    (tmp_path / "._frame2.png").write_bytes(b"no picture")
-    (tmp_path / "notes.txt").write_text("no picture")
-    found = read_pictures([tmp_path], 32)
-    assert list(found.names) == ["frame2", "frame10", "Frame11", "frame011b", "frame100"]
-    light = found.images[:, 12, 12, 0]
-    assert (np.diff(light.astype(int)) > 30).all()
-    # Listed files keep their order.
-    listed = read_pictures([tmp_path / name for name in reversed(order)], 32)
-    np.testing.assert_array_equal(listed.images, found.images[::-1])
-
-
-def test_unreadable_inputs_are_named(tmp_path):
-    (tmp_path / "notes.txt").write_text("no picture")
-    with pytest.raises(DataError, match=r"holds neither pictures \(.png, .* nor views"):
-        read_pictures([tmp_path], 32)
-    save_picture(tmp_path / "a.png", 200)
-    (tmp_path / "walk.mp4").write_bytes(b"....ftyp")
-    for path, reason in (
-        (tmp_path, "Is a directory"),
-        (tmp_path / "nowhere", "No such file"),
-        (tmp_path / "walk.mp4", "cannot identify image file .* frames of a video as PNG"),
-    ):
-        with pytest.raises(DataError, match=rf"^{path}: not an image .*{reason}") as caught:
-            read_pictures([tmp_path / "a.png", path], 32)
-        assert "\n" not in str(caught.value)

@@ -185,7 +185,7 @@ def test_an_unreadable_folder_is_rejected_in_one_line(tmp_path):
     rejected(folder, "points", r"foreign version \?, expected points version 4; write it again")
     (folder / "train-00000.parquet").unlink()
     write(folder, [point_rows("train", "a", 2)], {})
-    rejected(folder, "views", r"points version 4, expected views version 4")
+    rejected(folder, "views", r"holds points, not views; pass the folder")
     old = pq.read_table(folder / "train-00000.parquet").replace_schema_metadata(
         {"tpifu": json.dumps({"kind": "points", "version": 0})}
     )

@@ -16,8 +16,8 @@ def reconstruct(
         list[Path],
         typer.Argument(
             metavar="INPUT...",
-            help="Consecutive frames of one clip: images in order, a folder of images (frame2 "
-            "before frame10), or one animated image (WebP, APNG, GIF); square, of the model's "
+            help="Consecutive frames of one clip: a folder of images (frame2 before frame10), "
+            "images in order, or one animated image (WebP, APNG, GIF); square, of the model's "
             "size, with the person's mask as alpha channel. Or a folder of shards.",
         ),
     ],
@@ -69,7 +69,7 @@ def reconstruct(
     from tpifu.reconstruct.folder import Settings, exclusive, reconstruct_clip, reconstruct_frame
     from tpifu.reconstruct.inputs import holds_shards, read_pictures, read_shards
 
-    single = bool(out.suffix) and not out.is_dir()
+    single = out.suffix[1:].isalpha() and not out.is_dir()  # run.1 is a folder
     from_shards = len(inputs) == 1 and holds_shards(inputs[0])
     if not from_shards and not (clip is None and view is None):
         raise ConfigError(
@@ -81,7 +81,9 @@ def reconstruct(
         print(f"{inputs[0]}: {frames.title}", file=sys.stderr)
         options.warn_of_light(inputs[0], trained, frames.lighting)
     else:
-        frames = read_pictures(inputs, trained.size)
+        frames = read_pictures(inputs, trained.size, trained.window, trained.lighting.light)
+        for warning in frames.warnings:
+            options.warn(warning)
     if not single and len(set(frames.names)) < len(frames.names):
         raise DataError(f"{out}: several images have the same name, which names their meshes")
     meshing = Settings(

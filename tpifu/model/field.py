@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -19,10 +20,17 @@ CPU_POINTS, GPU_POINTS = 2**12, 2**16
 to 2 times as fast as 65,536 points."""
 
 
+@runtime_checkable
+class Images(Protocol):
+    """Images by number: a tensor, or files that are read on request."""
+
+    def __getitem__(self, numbers: list[int], /) -> UInt8[Tensor, "m h w c"]: ...
+
+
 @torch.no_grad()
 def window_fields(
     network: PIFu,
-    images: UInt8[Tensor, "m h w c"],
+    images: Images,
     frames: Int[Tensor, "b k"],
     calib: Float[Tensor, "b 3 4"],
 ) -> Iterator[Field]:

@@ -32,8 +32,7 @@ def write_pictures(
     turns = draw_mesh(read_mesh(shown[len(shown) // 2]), yaws, window, TILE)
     write_webp(map(Image.fromarray, turns), TURNS, out / "turntable.webp", 1000 // 15)
     sheets = (
-        _side_by_side(pixels, path, clip.yaw, window)
-        for pixels, path in zip(clip.images, paths, strict=True)
+        _side_by_side(clip.read(frame), path, clip.yaw, window) for frame, path in enumerate(paths)
     )
     write_webp(sheets, len(paths), out / "side_by_side.webp", round(1000 / fps))
     if len(paths) > 1:

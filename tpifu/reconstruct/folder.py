@@ -99,10 +99,9 @@ def reconstruct_clip(
 def _fields(model: TrainedModel, clip: InputFrames, frames: Sequence[int]) -> Iterator[Field]:
     """The predicted fields of some frames, in this order."""
     config = model.config
-    windows = window_frames(len(clip.images), config.neighborhood, config.stride)[list(frames)]
+    windows = window_frames(len(clip.names), config.neighborhood, config.stride)[list(frames)]
     camera = torch.from_numpy(calibration(clip.yaw, model.window)).expand(len(windows), -1, -1)
-    images = torch.from_numpy(clip.images)
-    return window_fields(model.network, images, torch.from_numpy(windows), camera)
+    return window_fields(model.network, clip, torch.from_numpy(windows), camera)
 
 
 def _mesh(field: Field, half: float, settings: Settings) -> Mesh:
@@ -114,7 +113,8 @@ def _manifest(model: TrainedModel, clip: InputFrames, settings: Settings) -> dic
     """Everything that the meshes depend on, as digests and values."""
     weights = [value.cpu().numpy().tobytes() for value in model.network.state_dict().values()]
     network = digest(f"{model.config.model_dump_json()} {model.window}".encode(), *weights)
-    pictures = digest(clip.images.tobytes(), json.dumps([list(clip.names), clip.yaw]).encode())
+    images = [digest(clip.read(frame).tobytes()) for frame in range(len(clip.names))]
+    pictures = digest(json.dumps([images, list(clip.names), clip.yaw]).encode())
     return {
         "model": network[:16],
         "pictures": pictures[:16],

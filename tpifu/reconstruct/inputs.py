@@ -1,78 +1,110 @@
 """Reads the input of a reconstruction, frames and their camera, from image files or shards."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
-from PIL import Image, ImageSequence
+from torch import Tensor
 
-from tpifu.config import Lighting
+from tpifu.config import Lighting, LightKind
 from tpifu.errors import DataError
-from tpifu.files import natural_order
+from tpifu.files import frame_files, numbering_warning
+from tpifu.reconstruct.picture_files import SUFFIXES, PictureFile
+from tpifu.reconstruct.training_range import range_warning
 from tpifu.shards.coding import decode_png
 from tpifu.shards.reader import Shards, require_camera
 from tpifu.shards.schema import HELD_OUT
 
-PICTURES = (".png", ".apng", ".webp", ".gif", ".tif", ".tiff", ".jpg", ".jpeg")
-"""Files taken from a folder. JPEG has no alpha channel and is rejected for this reason."""
 HELD_OUT_FIRST = (*HELD_OUT, "validation", "train")
 
 
 @dataclass(frozen=True)
 class InputFrames:
-    """Consecutive frames under one camera."""
+    """Consecutive frames under one camera. Images are read on request and not kept, so that memory
+    does not grow with the length of the clip."""
 
     names: Sequence[str]
     """Names of the frames' meshes."""
-    images: UInt8[np.ndarray, "t h w c"]
-    """(grey, mask) or (r, g, b, mask)."""
+    read: Callable[[int], UInt8[np.ndarray, "h w c"]]
+    """The image of a frame, by number: (grey, mask) or (r, g, b, mask)."""
     yaw: float
     """Degrees; 0 for pictures, whose meshes then lie in the camera's frame."""
     title: str = ""
     """Clip and view of the shards, to print."""
     lighting: Lighting | None = None
     """Light of the images in shards; None for pictures."""
+    warnings: Sequence[str] = ()
+    """Lines to print about pictures."""
+
+    def __getitem__(self, numbers: Sequence[int]) -> UInt8[Tensor, "m h w c"]:
+        """The images of some frames."""
+        return torch.from_numpy(np.stack([self.read(number) for number in numbers]))
 
 
 def holds_shards(path: Path) -> bool:
-    """Whether a folder holds views, for `read_shards`."""
+    """Whether a folder holds shards, for `read_shards`."""
     return any(path.glob("*.parquet")) or any(path.glob("views/*.parquet"))
 
 
-def read_pictures(paths: Sequence[Path], size: int) -> InputFrames:
+def read_pictures(paths: Sequence[Path], size: int, window: float, light: LightKind) -> InputFrames:
     """Image files in order, a folder of them (frame2 before frame10), or one animated image.
 
-    The alpha channel is the person's mask. Raises DataError for anything that a model of `size`
-    pixels cannot read.
+    The alpha channel is the person's mask. `size` (pixels), `window` (metres) and `light` are those
+    of the training images. Checks every frame: one that the model cannot read raises DataError,
+    one that differs from the training images gives a warning.
     """
-    if len(paths) == 1 and paths[0].is_dir():
-        paths = _pictures_in(paths[0])
-    films = [_frames_of(path, size) for path in paths]
-    if len(films) == 1 and len(films[0]) > 1:
-        return InputFrames(_numbered(len(films[0])), np.stack(films[0]), 0.0)
-    for path, film in zip(paths, films, strict=True):
-        if len(film) > 1:
-            raise DataError(
-                f"{path}: is an animation of {len(film)} frames among several files; pass it alone "
-                "or split it into single images"
-            )
-    return InputFrames([path.stem for path in paths], np.stack([film[0] for film in films]), 0.0)
-
-
-def _pictures_in(folder: Path) -> list[Path]:
-    """Pictures of a folder in natural order; other files are ignored."""
-    found = [
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in PICTURES and not path.name.startswith(".")
-    ]
-    if not found:
+    files = frame_files(paths, SUFFIXES)
+    if not files:
         raise DataError(
-            f"{folder}: holds neither pictures ({', '.join(PICTURES)}) nor views (tpifu render)"
+            f"{paths[0]}: holds neither pictures ({', '.join(SUFFIXES)}) nor views (tpifu render)"
         )
-    return natural_order(found)
+    film = PictureFile(files[0], size)
+    if len(files) == 1 and film.count > 1:
+        return _read_animation(film, window, light)
+    unlike = []
+    for path in files:
+        file = PictureFile(path, size)
+        if file.count > 1:
+            raise DataError(
+                f"{path}: is an animation of {file.count} frames among several files; pass it "
+                "alone or split it into single images"
+            )
+        if warning := range_warning(file.read(), window, light):
+            unlike.append(f"{path}: {warning}")
+    warnings = [line for line in [numbering_warning(files), _summary(unlike)] if line]
+    names = [path.stem for path in files]
+    return InputFrames(
+        names, lambda number: PictureFile(files[number], size).read(), 0.0, warnings=warnings
+    )
+
+
+def _read_animation(film: PictureFile, window: float, light: LightKind) -> InputFrames:
+    """The frames of an animation, checked."""
+    names = _numbered(film.count)
+    unlike, durations = [], []
+    for number, name in enumerate(names):
+        if warning := range_warning(film.read(number), window, light):
+            unlike.append(f"{film.path}, {name}: {warning}")
+        durations.append(film.duration)
+    warnings = [_summary(unlike)] if unlike else []
+    shortest, longest = min(durations[:-1]), max(durations[:-1])
+    if longest > 1.5 * shortest:  # 1.33: 30 frames per second in a GIF, 30, 30 and 40 ms
+        warnings.append(
+            f"{film.path}: shows frames for {shortest:g} to {longest:g} ms; models expect frames "
+            "at equal intervals"
+        )
+    return InputFrames(names, film.read, 0.0, warnings=warnings)
+
+
+def _summary(unlike: Sequence[str]) -> str:
+    """One line for all frames outside the range of the training images; empty if there are none."""
+    if not unlike:
+        return ""
+    others = f"; {len(unlike) - 1} more frames have such warnings" if len(unlike) > 1 else ""
+    return f"{unlike[0]}{others}; the mesh may be wrong (README: Your own meshes and images)"
 
 
 def read_shards(folder: Path, clip: str | None, view: int, size: int, window: float) -> InputFrames:
@@ -98,38 +130,16 @@ def read_shards(folder: Path, clip: str | None, view: int, size: int, window: fl
         raise DataError(
             f"{folder}: clip {name} has no view {view}; its views are {known[0]} to {known[-1]}"
         )
-    found = views.read(rows, ["image", "yaw"])
-    images = np.stack([decode_png(row["image"]) for row in found])
+    (first,) = views.read(rows[:1], ["yaw"])
+
+    def read(number: int) -> UInt8[np.ndarray, "h w c"]:
+        (row,) = views.read([rows[number]], ["image"])
+        return decode_png(row["image"])
+
     title = f"clip {name} ({split}), view {view}"
     lighting = Lighting.of(views.metadata)
-    return InputFrames(_numbered(len(images)), images, float(found[0]["yaw"]), title, lighting)
+    return InputFrames(_numbered(len(rows)), read, float(first["yaw"]), title, lighting)
 
 
 def _numbered(count: int) -> list[str]:
     return [f"frame_{number:04d}" for number in range(count)]
-
-
-def _frames_of(path: Path, size: int) -> list[UInt8[np.ndarray, "h w 4"]]:
-    """All frames of an image file, checked."""
-    try:
-        with Image.open(path) as file:
-            frames = [np.array(frame.convert("RGBA")) for frame in ImageSequence.Iterator(file)]
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(
-            f"{path}: not an image that Pillow can read ({reason}); give images, a folder of them, "
-            "or the frames of a video as PNG files with the person's mask as alpha channel"
-        ) from error
-    for pixels in frames:
-        height, width = pixels.shape[:2]
-        if (width, height) != (size, size):
-            raise DataError(
-                f"{path}: is {width} x {height} pixels, the model reads {size} x {size}; crop and "
-                "resize it"
-            )
-        if (mask := pixels[..., 3]).min() == mask.max():
-            raise DataError(
-                f"{path}: its alpha channel is missing or the same everywhere; store the person's "
-                "mask there (255 on the person, 0 elsewhere)"
-            )
-    return frames

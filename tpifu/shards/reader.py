@@ -45,6 +45,11 @@ class Shards:
         for path in self.paths:
             with readable(path), pq.ParquetFile(path) as file:
                 header = json.loads((file.schema_arrow.metadata or {}).get(b"tpifu", b"{}"))
+                if header.get("kind", kind) != kind:
+                    raise DataError(
+                        f"{path}: holds {header['kind']}, not {kind}; pass the folder that holds "
+                        f"both, or the folder of {kind}"
+                    )
                 if (header.get("kind"), header.get("version")) != (kind, VERSION):
                     found = f"{header.get('kind', 'foreign')} version {header.get('version', '?')}"
                     raise DataError(
