@@ -4,19 +4,19 @@ import pickle
 import pytest
 import torch
 
-from tpifu.config import Lighting
+from tpifu.config import DataRecord
 from tpifu.errors import ConfigError, DataError
 from tpifu.model.folder import FORMAT, MODEL_NAME, TrainedModel, device_from, load_model, save_model
 from tpifu.model.pifu import PIFu
 
 CPU = torch.device("cpu")
-LIGHTING = Lighting(light="environment", occlusion=16)
+RECORD = DataRecord(light="environment", occlusion=16, source="cmu", origin="pelvis")
 
 
 @pytest.fixture
 def trained(tiny_model) -> TrainedModel:
     torch.manual_seed(0)
-    return TrainedModel(PIFu(tiny_model, 2.56), tiny_model, 2.56, 32, 0.5, LIGHTING)
+    return TrainedModel(PIFu(tiny_model, 2.56), tiny_model, 2.56, 32, 0.5, RECORD)
 
 
 def test_a_model_loads_as_saved(trained, tmp_path):
@@ -25,7 +25,7 @@ def test_a_model_loads_as_saved(trained, tmp_path):
         found = load_model(path, CPU)
         assert found.config == trained.config
         assert (found.config.neighborhood, found.window, found.size) == (3, 2.56, 32)
-        assert found.lighting == LIGHTING
+        assert found.data == RECORD
         assert not found.network.training
         for name, value in trained.network.state_dict().items():
             assert torch.equal(found.network.state_dict()[name], value)

@@ -135,7 +135,7 @@ def test_shards_written_twice_are_byte_equal(tmp_path):
 
 def test_meshes_are_read_as_written(tmp_path):
     clips = mesh_clips(np.random.default_rng(0))
-    write_meshes(tmp_path / "meshes", iter(clips), {})
+    write_meshes(tmp_path / "meshes", clips, {})
     reader = MeshReader(tmp_path / "meshes")
     assert [len(clip.read()) for clip in reader.clips()] == [3, 3, 3]
     # Each pair of faces and joints is stored once:
@@ -182,15 +182,15 @@ def test_an_unreadable_folder_is_rejected_in_one_line(tmp_path):
     (folder / "train-00000.parquet").write_text("hello")
     rejected(folder, "points", r"train-00000\.parquet: not a readable Parquet file")
     pq.write_table(pa.table({"split": ["train"]}), folder / "train-00000.parquet")
-    rejected(folder, "points", r"foreign version \?, expected points version 4; write it again")
+    rejected(folder, "points", r"foreign version \?, expected points version 5; write it again")
     (folder / "train-00000.parquet").unlink()
     write(folder, [point_rows("train", "a", 2)], {})
-    rejected(folder, "views", r"points version 4, expected views version 4")
+    rejected(folder, "views", r"points version 5, expected views version 5")
     old = pq.read_table(folder / "train-00000.parquet").replace_schema_metadata(
         {"tpifu": json.dumps({"kind": "points", "version": 0})}
     )
     pq.write_table(old, folder / "train-00000.parquet")
-    rejected(folder, "points", r"points version 0, expected points version 4")
+    rejected(folder, "points", r"points version 0, expected points version 5")
     whole = (folder / "train-00000.parquet").read_bytes()
     (folder / "train-00000.parquet").write_bytes(whole[: len(whole) // 2])
     rejected(folder, "points", r"not a readable Parquet file")

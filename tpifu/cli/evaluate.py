@@ -12,7 +12,7 @@ def evaluate_model(
     shards: options.ShardFolder,
     out: Annotated[
         Path | None,
-        options.out("DIR", "Folder for metrics.json, per_mesh.parquet and meshes/*.glb."),
+        options.out("DIR", "New folder for metrics.json, per_mesh.parquet and meshes/*.glb."),
     ] = None,
     params: options.ParamsFile = None,
     settings: options.Settings = None,
@@ -21,8 +21,10 @@ def evaluate_model(
 ) -> None:
     """Measure a model at points (Table 2), on a grid, on surfaces, and from frame to frame."""
     chosen = options.read_params(params, settings)
+    if out:
+        options.require_new(out)
 
-    from tpifu.config import Lighting
+    from tpifu.config import DataRecord
     from tpifu.evaluate.evaluate import evaluate
     from tpifu.files import write_json
     from tpifu.measures.names import HEADLINE
@@ -34,7 +36,7 @@ def evaluate_model(
 
     data, host = DataFolder(shards), environment()
     trained = load_model(model, device_from(device))
-    options.warn_of_light(data.views, trained, Lighting.of(Shards(data.views, "views").metadata))
+    options.warn_of_data(shards, trained, DataRecord.of(Shards(data.views, "views").metadata))
     with cluster(host.dask):
         metrics = evaluate(trained, data, chosen.evaluate, chosen.seed, out, jobs=host.jobs)
     if out:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tpifu.errors import ConfigError
+from tpifu.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from tpifu.config import Lighting, Model, Params
+    from tpifu.config import DataRecord, Model, Params
     from tpifu.model.folder import TrainedModel
 
 ModelFile = Annotated[
@@ -49,6 +49,15 @@ def out(metavar: str, help: str, *, file: bool = False) -> Any:
     return typer.Option("--out", "-o", metavar=metavar, file_okay=file, help=help)
 
 
+def require_new(out: Path) -> None:
+    """Raise DataError if the folder `out` exists and is not empty, or cannot be created."""
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise DataError(f"{out}: exists already: choose another --out, or delete it")
+    for parent in out.absolute().parents:
+        if parent.exists() and not parent.is_dir():
+            raise DataError(f"{out}: {parent} is a file, not a folder: choose another --out")
+
+
 def read_params(
     file: Path | None, settings: list[str] | None, model: "Model | None" = None
 ) -> "Params":
@@ -73,7 +82,7 @@ def read_params(
     return override(params, values, "command line")
 
 
-def warn_of_light(folder: Path, model: "TrainedModel", images: "Lighting | None") -> None:
-    """Print a line if the images in `folder` have another light than the training images."""
-    if images and (warning := model.lighting.warning(images)):
+def warn_of_data(folder: Path, model: "TrainedModel", data: "DataRecord | None") -> None:
+    """Print a line if the views in `folder` differ from the training data."""
+    if data and (warning := model.data.warning(data)):
         print(f"{folder}: {warning}", file=sys.stderr)

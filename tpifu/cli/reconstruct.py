@@ -79,7 +79,7 @@ def reconstruct(
     if from_shards:
         frames = read_shards(inputs[0], clip, view or 0, trained.size, trained.window)
         print(f"{inputs[0]}: {frames.title}", file=sys.stderr)
-        options.warn_of_light(inputs[0], trained, frames.lighting)
+        options.warn_of_data(inputs[0], trained, frames.data)
     else:
         frames = read_pictures(inputs, trained.size)
     if not single and len(set(frames.names)) < len(frames.names):

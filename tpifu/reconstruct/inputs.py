@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageSequence
 
-from tpifu.config import Lighting
+from tpifu.config import DataRecord
 from tpifu.errors import DataError
 from tpifu.shards.coding import decode_png
 from tpifu.shards.reader import Shards, require_camera
@@ -32,8 +32,8 @@ class InputFrames:
     """Degrees; 0 for pictures, whose meshes then lie in the camera's frame."""
     title: str = ""
     """Clip and view of the shards, to print."""
-    lighting: Lighting | None = None
-    """Light of the images in shards; None for pictures."""
+    data: DataRecord | None = None
+    """Record of the shards; None for pictures."""
 
 
 def holds_shards(path: Path) -> bool:
@@ -107,8 +107,8 @@ def read_shards(folder: Path, clip: str | None, view: int, size: int, window: fl
     found = views.read(rows, ["image", "yaw"])
     images = np.stack([decode_png(row["image"]) for row in found])
     title = f"clip {name} ({split}), view {view}"
-    lighting = Lighting.of(views.metadata)
-    return InputFrames(_numbered(len(images)), images, float(found[0]["yaw"]), title, lighting)
+    record = DataRecord.of(views.metadata)
+    return InputFrames(_numbered(len(images)), images, float(found[0]["yaw"]), title, record)
 
 
 def _numbered(count: int) -> list[str]:

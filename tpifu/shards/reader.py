@@ -3,8 +3,10 @@
 A folder contains one kind of rows in files `SPLIT-00000.parquet`, ... Rows are sorted, and a row
 group holds rows that are read together. Shards do not depend on time or machine, so rewriting them
 gives equal bytes. The metadata of each file contain the schema version, units and provenance as
-JSON under the key `tpifu`. The key of a frame is (split, clip, frame): `clip` is the name of the
-SURREAL clip ("run0/03_walk_c0001"), `frame` the index among its kept frames.
+JSON under the key `tpifu`. They are equal in all files of a folder; those of views and points
+contain those of their meshes, with a digest of the meshes. The key of a frame is
+(split, clip, frame): `clip` is the name of the SURREAL clip ("run0/03_walk_c0001"), `frame` the
+index among its kept frames.
 """
 
 import json
@@ -25,7 +27,7 @@ class Shards:
     """A shard folder opened for reading: `index` has the keys of all rows, `read` fetches rows."""
 
     def __init__(self, folder: Path, kind: Kind) -> None:
-        """Raises DataError if `folder` is missing, empty, or has another kind or version."""
+        """Raises DataError if `folder` is missing, empty, of another kind or version, or mixed."""
         self.folder = folder
         self.paths = [
             path for split in SPLITS for path in sorted(folder.glob(f"{split}-*.parquet"))
@@ -44,11 +46,16 @@ class Shards:
         columns: dict[str, list[np.ndarray]] = {key: [] for key in keys}
         for path in self.paths:
             with readable(path), pq.ParquetFile(path) as file:
-                header = json.loads((file.schema_arrow.metadata or {}).get(b"tpifu", b"{}"))
+                header = header_of(file)
                 if (header.get("kind"), header.get("version")) != (kind, VERSION):
                     found = f"{header.get('kind', 'foreign')} version {header.get('version', '?')}"
                     raise DataError(
                         f"{path}: {found}, expected {kind} version {VERSION}; write it again"
+                    )
+                if header != (self.metadata or header):
+                    raise DataError(
+                        f"{path}: other settings or meshes than {self.paths[0].name}; write the "
+                        f"whole folder {folder} again"
                     )
                 table = file.read(columns=keys)
                 for group in range(file.num_row_groups):
@@ -97,6 +104,21 @@ class Shards:
         return {**self.__dict__, "_files": {}}
 
 
+def require_same_meshes(*folders: Shards) -> None:
+    """Raise DataError unless all views and points were made from the same meshes, and from the
+    meshes among `folders`."""
+    meshes = [
+        shards.metadata if shards.metadata["kind"] == "meshes" else shards.metadata["meshes"]
+        for shards in folders
+    ]
+    for shards, own in zip(folders, meshes, strict=True):
+        if own != meshes[0]:
+            raise DataError(
+                f"{folders[0].folder} and {shards.folder} belong to different meshes; write both "
+                "from the same meshes (dvc repro, or tpifu render)"
+            )
+
+
 def require_camera(folder: Path, views: Shards, size: int, window: float) -> None:
     """Raise DataError unless the images match the model's: `size` pixels over `window` metres."""
     camera = views.metadata
@@ -117,6 +139,11 @@ def mapped(path: Path) -> pq.ParquetFile:
     """Open a memory-mapped Parquet file with checksum verification."""
     # Pre-buffering is for remote files; here it would copy mapped memory.
     return pq.ParquetFile(path, memory_map=True, pre_buffer=False, page_checksum_verification=True)
+
+
+def header_of(file: pq.ParquetFile) -> dict[str, Any]:
+    """The metadata under the key `tpifu`; empty for a foreign file."""
+    return json.loads((file.schema_arrow.metadata or {}).get(b"tpifu", b"{}"))
 
 
 @contextmanager

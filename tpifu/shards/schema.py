@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 Kind = Literal["meshes", "views", "points"]
-VERSION = 4
+VERSION = 5
 SPLITS = ("train", "validation", "test", "unseen_motion")
 HELD_OUT = ("test", "unseen_motion")
 """Splits for evaluation. The validation split only selects a checkpoint."""
