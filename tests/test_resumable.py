@@ -176,6 +176,17 @@ def test_a_folder_that_cannot_be_created_is_one_line(tmp_path):
         write(tmp_path / "file" / "points")
 
 
+def test_a_folder_behind_a_symbolic_link_is_replaced_and_the_link_kept(tmp_path, whole):
+    (tmp_path / "disk" / "target").mkdir(parents=True)
+    (tmp_path / "disk" / "target" / "old.parquet").write_text("")
+    link = tmp_path / "points"
+    link.symlink_to(tmp_path / "disk" / "target")
+    write(link)
+    assert link.is_symlink()
+    assert contents(tmp_path / "disk" / "target") == whole
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["target"]
+
+
 def test_a_second_process_is_rejected(tmp_path, locked_elsewhere):
     part = tmp_path / ".points.part"
     part.mkdir()

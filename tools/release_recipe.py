@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tpifu.config import (
     Data,
+    DataRecord,
     Evaluate,
     Hourglass,
     Model,

@@ -44,9 +44,9 @@ Device = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
-def out(metavar: str, help: str, *, file: bool = False) -> Any:
-    """The option --out. It names a folder; with `file`, a file or a folder."""
-    return typer.Option("--out", "-o", metavar=metavar, file_okay=file, help=help)
+def out(metavar: str, help: str) -> Any:
+    """The option --out."""
+    return typer.Option("--out", "-o", metavar=metavar, help=help)
 
 
 def require_new(out: Path) -> None:

@@ -28,7 +28,6 @@ def reconstruct(
             "A .glb, .obj, .ply or .stl file for the mesh of the middle frame, or a folder for the "
             "meshes of all frames. Metres, y up; z towards the viewer for images, the world's axes "
             "for shards.",
-            file=True,
         ),
     ],
     clip: Annotated[

@@ -69,8 +69,8 @@ def _evaluate(
     """The rows of all held-out splits and the frames shown, whose meshes are written to `out`."""
     rows: list[Row] = []
     shown: list[Shown] = []
-    for split in splits_of(data.points):
-        windows = open_windows(model, data, split)
+    opened = {split: open_windows(model, data, split) for split in splits_of(data.points)}
+    for split, windows in opened.items():
         windows.require_points("evaluate.points", config.points)
         own = spread_frames(windows, split, config.frames)
         if split == HELD_OUT[0]:

@@ -10,14 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Int, Int8, Int32
 
-from tpifu.errors import DataError
 from tpifu.files import digest
 from tpifu.geometry.mesh import Mesh
-from tpifu.shards.reader import Shards, header_of, mapped, readable, value
-from tpifu.shards.schema import SCHEMAS
+from tpifu.shards.reader import Shards, mapped, readable, value
+from tpifu.shards.schema import FACES_NAME, SCHEMAS
 from tpifu.shards.writer import ShardWriter, header
 
-_FACES_NAME = "faces.parquet"
 _FACES = pa.schema(
     [
         ("topology", pa.int32()),
@@ -71,7 +69,7 @@ class Topologies:
             ],
             schema=_FACES.with_metadata(header("meshes", metadata)),
         )
-        pq.write_table(table, folder / _FACES_NAME, compression="zstd")
+        pq.write_table(table, folder / FACES_NAME, compression="zstd")
 
 
 def mesh_row(frame: MeshFrame, topology: int) -> dict[str, Any]:
@@ -124,12 +122,7 @@ class MeshReader:
     """Posed meshes of a `meshes` folder, read clip by clip."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises DataError as `Shards` does, and if faces.parquet is of other meshes."""
         self.shards = Shards(folder, "meshes")
-        path = folder / _FACES_NAME
-        with readable(path), pq.ParquetFile(path) as file:
-            if header_of(file) != self.shards.metadata:
-                raise DataError(f"{path}: of other meshes than the shards; write {folder} again")
         self._faces = _faces(folder)
 
     def clip(self, split: str, name: str) -> list[int]:
@@ -149,7 +142,7 @@ _Faces = list[tuple[Int32[np.ndarray, "f 3"], Int8[np.ndarray, " v"] | None]]
 
 def _faces(folder: Path) -> _Faces:
     """Faces and joints of each topology of a `meshes` folder."""
-    path = folder / _FACES_NAME
+    path = folder / FACES_NAME
     with readable(path), mapped(path) as file:
         table = file.read(use_threads=False)
     return [

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tpifu.errors import DataError
-from tpifu.shards.schema import HELD_OUT, SPLITS, VERSION, Kind
+from tpifu.shards.schema import FACES_NAME, HELD_OUT, SPLITS, VERSION, Kind
 
 
 class Shards:
@@ -44,7 +44,7 @@ class Shards:
         """File and number in the file of all row groups, in row order."""
         starts = [0]
         columns: dict[str, list[np.ndarray]] = {key: [] for key in keys}
-        for path in self.paths:
+        for path in [*self.paths, *([folder / FACES_NAME] if kind == "meshes" else [])]:
             with readable(path), pq.ParquetFile(path) as file:
                 header = header_of(file)
                 if (header.get("kind"), header.get("version")) != (kind, VERSION):
@@ -57,11 +57,13 @@ class Shards:
                         f"{path}: other settings or meshes than {self.paths[0].name}; write the "
                         f"whole folder {folder} again"
                     )
+                self.metadata = header
+                if path.name == FACES_NAME:
+                    break
                 table = file.read(columns=keys)
                 for group in range(file.num_row_groups):
                     self.groups.append((path, group))
                     starts.append(starts[-1] + file.metadata.row_group(group).num_rows)
-            self.metadata = header
             for key in keys:
                 columns[key].append(_column(table[key]))
         self._starts = np.array(starts)  # row numbers where row groups start, and the total
