@@ -1,3 +1,4 @@
+import io
 import json
 import pickle
 import re
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 
 from tpifu.errors import DataError
 from tpifu.geometry.mesh import Mesh
@@ -75,6 +77,14 @@ def mesh_clips(rng: np.random.Generator) -> list[list[MeshFrame]]:
 @given(arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.sampled_from([2, 4]))))
 def test_png_encoding_is_lossless(pixels):
     np.testing.assert_array_equal(decode_png(png(pixels)), pixels)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "CMYK", "I;16"])
+def test_a_stored_image_without_a_mask_is_rejected(mode):
+    buffer = io.BytesIO()
+    Image.new(mode, (4, 4)).save(buffer, "TIFF" if mode == "CMYK" else "PNG")
+    with pytest.raises(DataError, match=f"a stored image has mode {mode}, expected LA or RGBA"):
+        decode_png(buffer.getvalue())
 
 
 @given(arrays(np.float64, (5, 3), elements=st.floats(-POINT_HALF, POINT_HALF)))
