@@ -29,7 +29,7 @@ def write_results(trainer: Trainer, out: Path) -> None:
     settings = io.StringIO()
     settings_of_run = {
         **run.settings(),
-        "data": model.data.model_dump(),
+        "data": model.data.model_dump(exclude_none=True),
         "precision": trainer.precision,
         "fingerprint": run.fingerprint,
     }
