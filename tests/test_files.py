@@ -1,10 +1,18 @@
 import hashlib
 import os
+from pathlib import Path
 
 import pytest
 
 from tpifu.errors import DataError
-from tpifu.files import code_digest, digest, whole_file, whole_folder
+from tpifu.files import (
+    code_digest,
+    digest,
+    frame_files,
+    numbering_warning,
+    whole_file,
+    whole_folder,
+)
 
 
 @pytest.mark.parametrize("whole", [whole_file, whole_folder])
@@ -101,3 +109,54 @@ def test_a_digest_of_code_covers_names_and_contents(tmp_path, monkeypatch):
     assert len({*found, code_digest("model"), code_digest()}) == 4  # text files do not count
     with pytest.raises(FileNotFoundError):
         code_digest("nowhere.py")
+
+
+def paths(*names):
+    return [Path("take") / name for name in names]
+
+
+def test_a_folder_of_frames_is_read_in_the_order_of_its_numbers(tmp_path):
+    for name in ("frame10.obj", "frame2.OBJ", "frame2.mtl", ".frame3.obj", "frame1.obj"):
+        (tmp_path / name).touch()
+    found = frame_files([tmp_path], (".obj", ".ply"))
+    assert [path.name for path in found] == ["frame1.obj", "frame2.OBJ", "frame10.obj"]
+    (tmp_path / "frame2.ply").touch()
+    message = "frame2.OBJ: frame2.ply is the same frame; pass the files of one format"
+    with pytest.raises(DataError, match=message):
+        frame_files([tmp_path], (".obj", ".ply"))
+
+
+def test_a_list_of_frames_in_the_order_of_the_shell_is_rejected(tmp_path):
+    for given in (paths("f1.obj", "f2.obj", "f10.obj"), paths("b.obj", "a.obj"), paths("f2.obj")):
+        assert frame_files(given, (".obj",)) == given
+    message = "take/f10.obj: comes before f2.obj, as the shell sorts them; pass the folder take"
+    with pytest.raises(DataError, match=message):
+        frame_files(paths("f1.obj", "f10.obj", "f2.obj"), (".obj",))
+    with pytest.raises(DataError, match="is a folder among several inputs"):
+        frame_files([tmp_path, Path("f1.obj")], (".obj",))
+
+
+@pytest.mark.parametrize(
+    ("names", "warning"),
+    [
+        (("f1.obj", "f2.obj", "f3.obj"), None),
+        (("f0.obj", "f5.obj", "f10.obj"), None),
+        (("standing.obj", "bent.obj"), None),
+        (("take2_0999.obj", "take2_1000.obj"), None),
+        (("2024-11-02_09.59.58.obj", "2024-11-02_10.00.03.obj"), None),
+        (("0000_f1.obj", "0001_f2.obj", "0003_f4.obj"), "frames are missing"),
+        (("f1.obj", "f2.obj", "f4.obj"), "take/f4.obj: follows f2.obj; frames are missing between"),
+        (
+            ("f3.obj", "f2.obj", "f1.obj"),
+            "take/f2.obj: follows f3.obj; the numbers do not increase",
+        ),
+        (("f1.obj", "f1.ply", "f2.obj"), "take/f1.ply: follows f1.obj; the numbers do not"),
+        (
+            ("back1.obj", "back2.obj", "front1.obj"),
+            "follows back2.obj; are they frames of one clip",
+        ),
+    ],
+)
+def test_gaps_and_repeats_in_the_numbers_of_frames_are_a_warning(names, warning):
+    found = numbering_warning(paths(*names))
+    assert found is None if warning is None else warning in found

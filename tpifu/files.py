@@ -1,12 +1,15 @@
-"""Atomic writes, digests of files and code, and locks between processes."""
+"""Atomic writes, digests of files and code, locks between processes, and the order of frames."""
 
 import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -129,3 +132,69 @@ def lock_file(file: IO[Any]) -> None:
     """
     # Unlike flock, forked children such as the readers of a DataLoader do not inherit the lock.
     fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def frame_files(paths: Sequence[Path], suffixes: Sequence[str]) -> list[Path]:
+    """Files of consecutive frames: `paths`, or the files in natural order if it is one folder.
+
+    `suffixes` select the files of a folder. Raises DataError if a folder has two files of a frame,
+    or a list has the shell's order, where frame10 comes before frame2.
+    """
+    if len(paths) == 1 and paths[0].is_dir():
+        found = [path for path in paths[0].iterdir() if path.suffix.lower() in suffixes]
+        files = natural_order([path for path in found if not path.name.startswith(".")])
+        for one, other in pairwise(files):
+            if one.stem == other.stem:
+                raise DataError(
+                    f"{one}: {other.name} is the same frame; pass the files of one format"
+                )
+        return files
+    for path in paths:
+        if path.is_dir():
+            raise DataError(f"{path}: is a folder among several inputs; pass one folder or files")
+    natural = natural_order(paths)
+    if list(paths) != natural and list(paths) == sorted(paths):
+        early, late = next(pair for pair in zip(paths, natural, strict=True) if len(set(pair)) > 1)
+        raise DataError(
+            f"{early}: comes before {late.name}, as the shell sorts them; pass the folder "
+            f"{early.parent}, which is read in the order of the numbers"
+        )
+    return list(paths)
+
+
+def natural_order(paths: Sequence[Path]) -> list[Path]:
+    """Sorted by name, numbers by value: frame2 before frame10."""
+    return sorted(paths, key=lambda path: (_texts_and_numbers(path), path.name))
+
+
+def numbering_warning(paths: Sequence[Path]) -> str | None:
+    """What is wrong with the numbers in the names of consecutive frames; None if nothing is.
+
+    A constant step, such as every fifth frame, is right.
+    """
+    names = [_texts_and_numbers(path) for path in paths]
+    texts = [tuple(name[::2]) for name in names]
+    if max(Counter(texts).values()) == 1:
+        return None  # names such as "standing" and "bent"
+    for (before, after), (old, new) in zip(pairwise(paths), pairwise(texts), strict=True):
+        if old != new:
+            return f"{after}: follows {before.name}; are they frames of one clip?"
+    numbers = zip(*(name[1::2] for name in names), strict=True)
+    changing = {
+        tuple(b - a for a, b in pairwise(column)) for column in numbers if len({*column}) > 1
+    }
+    if len(changing) != 1:
+        return None  # several numbers change, as in a date and a time
+    (steps,) = changing
+    for (before, after), step in zip(pairwise(paths), steps, strict=True):
+        if step <= 0:
+            return f"{after}: follows {before.name}; the numbers do not increase"
+        if step > min(steps):
+            return f"{after}: follows {before.name}; frames are missing between them"
+    return None
+
+
+def _texts_and_numbers(path: Path) -> list[str | int]:
+    """A file's name without suffix, cut into texts (even places) and numbers."""
+    parts = re.split(r"(\d+)", path.stem.casefold())
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)]

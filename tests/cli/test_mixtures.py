@@ -198,7 +198,9 @@ def test_test_clips_alone_are_prepared_and_evaluated(trip, synthetic_tree, tmp_p
 
 def test_data_of_another_source_and_origin_are_a_warning(trip, tiny, bodies, tmp_path):
     # The model was trained on files with their centre of mass at 0; the origin of tiny is unknown.
-    warning = f"{tiny}: source test (trained on files): the model may do worse on these data"
+    warning = (
+        f"warning: {tiny}: source test (trained on files): the model may do worse on these data"
+    )
     assert warning in done("eval", trip.model, tiny, *EVALUATE).stderr.splitlines()
     done("render", *bodies[:3], "-o", tmp_path / "kept", "--origin", "file", *RENDER)
     assert done("eval", trip.model, tmp_path / "kept", *EVALUATE).stderr == ""

@@ -58,8 +58,8 @@ def test_joints_stay_within_their_limits(name):
     for subject in range(SUBJECTS):
         motion = clip(name, subject)
         assert motion.pose.shape == (50, 72)
-        assert motion.pose.dtype == motion.lift.dtype == motion.travel.dtype == np.float32
-        assert excess(motion.pose).max() < 0.01  # degrees; float32
+        assert motion.pose.dtype == motion.lift.dtype == motion.travel.dtype == np.float64
+        assert excess(motion.pose).max() < 1e-6  # degrees
 
 
 @pytest.mark.parametrize("name", NAMES)

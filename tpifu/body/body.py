@@ -51,24 +51,31 @@ class Body:
         """The joint with the largest skinning weight of each vertex."""
         # smplx prints a warning about ten shape coefficients, which is the number SURREAL stores.
         with contextlib.redirect_stdout(io.StringIO()):
-            self._smpl = smplx.SMPL("", data_struct=Struct(**data), gender=gender, num_betas=BETAS)
+            self._smpl = smplx.SMPL(
+                "",
+                data_struct=Struct(**data),
+                gender=gender,
+                num_betas=BETAS,
+                dtype=torch.float64,
+            )
 
     def rest(
         self, betas: Float[np.ndarray, " b"]
     ) -> tuple[Float[np.ndarray, "v 3"], Float[np.ndarray, "24 3"]]:
         """Vertices and joints of the T-pose, not centred."""
-        vertices, joints = self.pose(np.zeros((1, 3 * JOINT_COUNT), np.float32), betas)
+        vertices, joints = self.pose(np.zeros((1, 3 * JOINT_COUNT)), betas)
         return vertices[0], joints[0]
 
     @torch.no_grad()
     def pose(
         self, pose: Float[np.ndarray, "t 72"], betas: Float[np.ndarray, " b"]
     ) -> tuple[Float[np.ndarray, "t v 3"], Float[np.ndarray, "t 24 3"]]:
-        """Vertices and joints of axis-angle poses in SMPL's joint order, without translation."""
+        """Vertices and joints of axis-angle poses in SMPL's joint order, without translation, in
+        float64."""
         vertices, joints = [], []
-        for part in torch.from_numpy(pose).float().split(_CHUNK):
+        for part in torch.from_numpy(pose).double().split(_CHUNK):
             output = self._smpl(
-                betas=torch.from_numpy(betas).float().expand(len(part), -1),
+                betas=torch.from_numpy(betas).double().expand(len(part), -1),
                 global_orient=part[:, :3],
                 body_pose=part[:, 3:],
             )

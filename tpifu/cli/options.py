@@ -83,6 +83,12 @@ def read_params(
 
 
 def warn_of_data(folder: Path, model: "TrainedModel", data: "DataRecord | None") -> None:
-    """Print a line if the views in `folder` differ from the training data."""
-    if data and (warning := model.data.warning(data)):
-        print(f"{folder}: {warning}", file=sys.stderr)
+    """Print a warning if the views in `folder` differ from the training data."""
+    if data and (difference := model.data.warning(data)):
+        warn(f"{folder}: {difference}")
+
+
+def warn(line: str | None) -> None:
+    """Print a warning, if there is one."""
+    if line:
+        print(f"warning: {line}", file=sys.stderr)

@@ -12,6 +12,8 @@ from tpifu.errors import DataError
 if TYPE_CHECKING:
     from tpifu.geometry.mesh import Mesh
 
+CROPPED = 1.1
+"""Largest size of a body in windows. The pipeline crops its own bodies, by up to some 10 %."""
 METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 ORIGINS = {"mass": "centre of mass at the origin", "file": "origin as in the files"}
 
@@ -21,8 +23,8 @@ def render_clip(
         list[Path],
         typer.Argument(
             metavar="MESH...",
-            help="Watertight meshes in any format of trimesh, y up, facing +z: consecutive frames "
-            "of one clip, in order.",
+            help="Consecutive frames of one clip: a folder of closed meshes (frame2 before "
+            "frame10), or the files in order. OBJ, PLY, STL, GLB, glTF or OFF, facing +z.",
         ),
     ],
     out: Annotated[
@@ -32,6 +34,9 @@ def render_clip(
     unit: Annotated[
         Literal["m", "cm", "mm"], typer.Option(help="Unit of the mesh files' coordinates.")
     ] = "m",
+    up: Annotated[
+        Literal["y", "z"], typer.Option(help="Axis of the mesh files that points up.")
+    ] = "y",
     origin: Annotated[
         Literal["mass", "file"],
         typer.Option(
@@ -50,8 +55,8 @@ def render_clip(
     chosen = options.read_params(params, settings)
     options.require_new(out)
 
-    from tpifu.files import whole_folder
-    from tpifu.geometry.mesh_files import load_mesh
+    from tpifu.files import frame_files, numbering_warning, whole_folder
+    from tpifu.import_mesh.load import SUFFIXES, load_mesh
     from tpifu.parallel import cluster
     from tpifu.params_file import environment
     from tpifu.prepare.points import write_points
@@ -62,11 +67,23 @@ def render_clip(
 
     window, views = chosen.camera.window, chosen.render.views
     clip = out.resolve().name
-    frames = []
-    for number, path in enumerate(meshes):
-        mesh = load_mesh(path, scale=METRES[unit], centred=origin == "mass")
-        _check_size(path, mesh, views, window, origin)
+    paths = frame_files(meshes, SUFFIXES)
+    if not paths:
+        raise DataError(f"{meshes[0]}: holds no meshes ({', '.join(SUFFIXES)})")
+    frames, cropped = [], []
+    for number, path in enumerate(paths):
+        mesh = load_mesh(path, scale=METRES[unit], up=up, centred=origin == "mass")
+        if _needed_window(path, mesh, views, window, origin) > window:
+            cropped.append(path)
         frames.append(MeshFrame(split, clip, clip, number, number, "unknown", mesh))
+    options.warn(numbering_warning(paths))
+    if cropped:
+        options.warn(
+            f"{cropped[0]}: reaches beyond the window of {window:g} m and is cropped "
+            f"({len(cropped)} of {len(paths)} meshes), as the pipeline crops its own bodies"
+        )
+    if all(_lies(frame.mesh) for frame in frames):
+        options.warn(f"{paths[0]}: all bodies lie; if the files have z up, use --up z")
     metadata = {
         "provenance": {"source": "files", "licence": "your own", "citation": ""},
         "units": f"metres, y up, {ORIGINS[origin]}",
@@ -97,13 +114,16 @@ def render_clip(
             jobs=host.jobs,
         )
         if png:
-            names = [f"{number:04d}_{path.stem}" for number, path in enumerate(meshes)]
+            names = [f"{number:04d}_{path.stem}" for number, path in enumerate(paths)]
             _write_images(data.views, scratch / "png", names)
-    print(f"{out}: {len(meshes)} meshes of clip {clip} ({split}), {views} views each")
+    print(f"{out}: {len(paths)} meshes of clip {clip} ({split}), {views} views each")
 
 
-def _check_size(path: Path, mesh: "Mesh", views: int, window: float, origin: str) -> None:
-    """Raise DataError if `mesh` does not fit the window in every view or has no person's size."""
+def _needed_window(path: Path, mesh: "Mesh", views: int, window: float, origin: str) -> float:
+    """Smallest window that shows all of `mesh` in every view, metres.
+
+    Raises DataError if it is no person's size or far beyond `window`.
+    """
     import numpy as np
 
     from tpifu.geometry.camera import calibration, project
@@ -118,11 +138,22 @@ def _check_size(path: Path, mesh: "Mesh", views: int, window: float, origin: str
             f"{path}: needs a window of {needed:.3g} m, not a plausible size for a person: "
             f"set --unit{advice}"
         )
-    if needed > window:
+    if needed > CROPPED * window:
         fitting = np.ceil(100 * needed) / 100
         raise DataError(
-            f"{path}: does not fit the window of {window:g} m: use --set camera.window={fitting:g}"
+            f"{path}: does not fit the window of {window:g} m: for a model of the pipeline, scale "
+            "the body to 1.8 m and place its pelvis at the origin; for a model of your own, use "
+            f"--set camera.window={fitting:g}"
         )
+    return needed
+
+
+def _lies(mesh: "Mesh") -> bool:
+    """Whether a body is at least twice as wide or deep as it is high."""
+    import numpy as np
+
+    width, height, depth = np.ptp(mesh.vertices, axis=0)
+    return bool(max(width, depth) > 2 * height)
 
 
 def _write_images(views: Path, out: Path, names: list[str]) -> None:

@@ -18,6 +18,7 @@ from scipy.spatial.transform import Rotation
 
 from tpifu.body.skeleton import GENDERS
 from tpifu.clips.matfile import LARGEST, UnusableClip, read_fields
+from tpifu.clips.rounding import rounded
 from tpifu.errors import DataError
 from tpifu.files import whole_file
 
@@ -59,14 +60,14 @@ def clip_name(path: Path) -> str:
 
 def write_clip(path: Path, clip: Clip, *, zrot: float, camera_distance: float) -> None:
     """Write a clip with all fields of SURREAL's `*_info.mat`. `zrot` is in radians, the distance in
-    metres. Equal clips give equal bytes."""
+    metres. Angles and joints are rounded. Equal clips give equal bytes."""
     frames = len(clip.pose)
     stored = clip.pose.astype(np.float64)
     spin = Rotation.from_euler("z", zrot)
     stored[:, :3] = (
         spin.inv() * _Z_UP_TO_Y_UP.inv() * Rotation.from_rotvec(stored[:, :3])
     ).as_rotvec()
-    joints = clip.joints * _Y_DOWN
+    joints = rounded(clip.joints * _Y_DOWN)
     location = joints[0, 0] + [camera_distance, 0.0, 0.0]
     # SURREAL's camera looks along -x. Its rotation has determinant -1: images are mirrored.
     mirrored = np.array([[0, 0, -1], [0, 1, 0], [-1, 0, 0]], dtype=float)
@@ -74,7 +75,7 @@ def write_clip(path: Path, clip: Clip, *, zrot: float, camera_distance: float) -
     pixels = np.round(_FOCAL * seen[..., :2] / seen[..., 2:] + _CENTRE)
     text = np.full((1, frames), "plain", dtype=object)
     fields: dict[str, Any] = {
-        "pose": stored.T.astype(np.float32),
+        "pose": rounded(stored).T.astype(np.float32),
         "shape": np.repeat(clip.betas[:, None], frames, axis=1).astype(np.float32),
         "gender": np.full((frames, 1), GENDERS.index(clip.gender), np.uint8),
         "zrot": np.full((frames, 1), zrot, np.float32),
@@ -98,7 +99,8 @@ def write_clip(path: Path, clip: Clip, *, zrot: float, camera_distance: float) -
 
 
 def read_clip(path: Path) -> Clip:
-    """Read one `*_info.mat`. Raises UnusableClip with the name of the file and the reason."""
+    """Read one `*_info.mat`. Angles are rounded, because turning the root is not exact. Raises
+    UnusableClip with the name of the file and the reason."""
     fields = read_fields(path)
     try:
         pose = fields["pose"].reshape(72, -1).T.copy()
@@ -135,8 +137,8 @@ def read_clip(path: Path) -> Clip:
         number=int(match["number"]),
         gender=GENDERS[int(genders[0])],
         betas=betas[:, 0].astype(np.float32),
-        pose=pose.astype(np.float32),
-        joints=(joints * _Y_DOWN).astype(np.float32),
+        pose=rounded(pose),
+        joints=joints * _Y_DOWN,
     )
 
 

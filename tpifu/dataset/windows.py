@@ -151,13 +151,17 @@ class Windows:
         self, clip: int, frames: Sequence[int], count: int, rngs: Sequence[np.random.Generator]
     ) -> tuple[Float[np.ndarray, "k n 3"], Float[np.ndarray, "k n"]]:
         """`count` points of each frame by `balanced_draw`, with one generator a frame, and their
-        labels, 0 or 1."""
+        labels, 0 or 1. Raises ConfigError if fewer points are stored."""
         rows = self.clips[clip][1][list(frames)]
         codes, labels = [], []
         for stored, rng in zip(
             self.points.read(rows.tolist(), ["points", "inside"]), rngs, strict=True
         ):
             pool = unpack_codes(stored["points"])
+            if count > len(pool):
+                raise ConfigError(
+                    f"{count} points a mesh are too many: {self.points.folder} has {len(pool)}"
+                )
             inside = unpack_bits(stored["inside"], len(pool))
             chosen = balanced_draw(inside, count, rng)
             codes.append(pool[chosen])

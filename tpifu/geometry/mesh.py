@@ -54,23 +54,33 @@ def largest_component(mesh: Mesh) -> Mesh:
 
 
 def watertight_error(faces: Int[np.ndarray, "f 3"]) -> str | None:
-    """Why these faces do not bound a volume; None if they do.
+    """Why these faces do not bound a volume, and what to do; None if they do.
 
-    Faces bound a volume if each directed edge occurs once and its reverse once. Posing and
-    self-intersection do not change that.
+    Faces bound a volume if each directed edge occurs as often as its reverse. Parts may touch.
+    Posing and self-intersection do not change that.
     """
     edges = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2).astype(np.int64)
-    count = int(faces.max(initial=0)) + 1
-    forward = np.sort(edges[:, 0] * count + edges[:, 1])
-    backward = np.sort(edges[:, 1] * count + edges[:, 0])
-    if np.array_equal(forward, backward) and len(np.unique(forward)) == len(forward):
+    low, high = edges.min(axis=1), edges.max(axis=1)
+    _, edge, uses = np.unique(
+        low * (high.max(initial=0) + 1) + high, return_inverse=True, return_counts=True
+    )
+    unequal = np.bincount(edge, np.sign(edges[:, 1] - edges[:, 0]), len(uses)) != 0
+    if not unequal.any():
         return None
-    _, uses = np.unique(np.sort(edges, axis=1), axis=0, return_counts=True)
     if holes := int((uses == 1).sum()):
-        return f"{holes} edges belong to only one face (holes)"
-    if branches := int((uses > 2).sum()):
-        return f"{branches} edges belong to more than two faces"
-    return "neighbouring faces are oriented inconsistently (flipped faces)"
+        return (
+            f"{holes} edges belong to only one face (holes); close the mesh (Blender: 3D-Print "
+            "Toolbox, Make Manifold)"
+        )
+    if shared := int((unequal & (uses > 2)).sum()):
+        return (
+            f"{shared} edges belong to three or more faces (parts that share a face); delete the "
+            "faces between the parts (Blender: Select All by Trait, Interior Faces)"
+        )
+    return (
+        f"at {int(unequal.sum())} edges, neighbouring faces are oriented inconsistently (flipped "
+        "faces); turn them outwards (Blender: Mesh, Normals, Recalculate Outside)"
+    )
 
 
 def connected(links: Int[np.ndarray, "n 2"], count: int) -> Int[np.ndarray, " {count}"]:

@@ -129,7 +129,7 @@ def topology(mesh: Mesh) -> dict[str, float]:
 
     vertices = int(faces.max(initial=-1)) + 1
     components = int(connected(faces[:, [0, 1, 1, 2]].reshape(-1, 2), vertices).max(initial=-1)) + 1
-    closed = watertight_error(mesh.faces) is None
+    closed = watertight_error(mesh.faces) is None and not (shared[1:] & shared[:-1]).any()
     euler = vertices - 3 * len(faces) // 2 + len(faces)
     return {
         "components": float(components),

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from tpifu.body.body import Body, load_body
 from tpifu.body.skeleton import GENDERS
 from tpifu.clips.clip import clip_name, read_clip, read_source
+from tpifu.clips.rounding import rounded
 from tpifu.clips.splits import Choice, choose_clips
 from tpifu.config import Data
 from tpifu.files import digest
@@ -96,7 +97,8 @@ def _pose_clip(
 def centred_meshes(
     body: Body, pose: Float[np.ndarray, "t 72"], betas: Float[np.ndarray, "10"]
 ) -> Iterator[Mesh]:
-    """Posed meshes with the pelvis at the origin, scaled so that the rest pose has REST_HEIGHT.
+    """Posed meshes with the pelvis at the origin, scaled so that the rest pose has REST_HEIGHT, and
+    rounded.
 
     The scale does not depend on the pose, so people keep their size when they crouch.
     """
@@ -104,4 +106,4 @@ def centred_meshes(
     scale = REST_HEIGHT / np.ptp(rest[:, 1])
     vertices, joints = body.pose(pose, betas)
     for posed, pelvis in zip(vertices, joints[:, 0], strict=True):
-        yield Mesh(((posed - pelvis) * scale).astype(np.float32), body.faces)
+        yield Mesh(rounded((posed - pelvis) * scale).astype(np.float32), body.faces)

@@ -1,4 +1,8 @@
-"""Rendering and scenes by Embree, which casts rays."""
+"""Rendering and scenes by Embree, which casts rays.
+
+Embree computes in float32, and its results differ between CPUs in the last bits. Only the triangle
+that a ray hits is used; greys are computed from it in float64.
+"""
 
 import functools
 
@@ -8,7 +12,7 @@ from embreex.rtcore_scene import EmbreeScene
 from jaxtyping import Float64, Int, Shaped, UInt8
 
 from tpifu.geometry.camera import ndc_to_pixel, pixel_centres
-from tpifu.geometry.mesh import Mesh
+from tpifu.geometry.mesh import Mesh, safe_divide
 
 
 def embree_views(
@@ -37,12 +41,29 @@ def embree_views(
         directions[:] = -inverse[:, 2] / np.linalg.norm(inverse[:, 2])
         hits = scene.run(origins.astype(np.float32), directions, output=True)
         hit = np.flatnonzero(hits["primID"] >= 0)
-        a, b, c = grey.take(corners).take(hits["primID"].take(hit), axis=1)
-        value = a + hits["u"].take(hit) * (b - a) + hits["v"].take(hit) * (c - a)
-        places = (rows * size + columns).take(hit)
-        image[places, 0] = np.rint(255 * value)
-        image[places, 1] = 255
+        triangles = corners.take(hits["primID"].take(hit), axis=1)
+        rows, columns = rows.take(hit), columns.take(hit)
+        value = _interpolated(grey, vertices, triangles, x.take(columns), y.take(rows))
+        image[rows * size + columns] = np.stack([np.rint(255 * value), np.full_like(value, 255)], 1)
     return pixels.reshape(-1, size, size, 2)
+
+
+def _interpolated(
+    values: Float64[np.ndarray, " v"],
+    ndc: Float64[np.ndarray, "v 3"],
+    triangles: Int[np.ndarray, "3 n"],
+    x: Float64[np.ndarray, " n"],
+    y: Float64[np.ndarray, " n"],
+) -> Float64[np.ndarray, " n"]:
+    """Values at (x, y) in triangles of vertices. Embree's own coordinates in the triangle have the
+    precision of float32 and differ between CPUs."""
+    a, b, c = values.take(triangles)
+    ax, bx, cx = ndc[:, 0].take(triangles)
+    ay, by, cy = ndc[:, 1].take(triangles)
+    area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
+    u = safe_divide((x - ax) * (cy - ay) - (cx - ax) * (y - ay), area).clip(0, 1)
+    v = safe_divide((bx - ax) * (y - ay) - (x - ax) * (by - ay), area).clip(0, 1 - u)
+    return a + u * (b - a) + v * (c - a)
 
 
 def _covered(

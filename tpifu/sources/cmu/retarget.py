@@ -75,7 +75,7 @@ def retarget(
     pose = [joints["pelvis"].as_rotvec()]
     for name, parent in zip(JOINTS[1:], PARENTS[1:], strict=True):
         pose.append((joints[JOINTS[parent]].inv() * joints[name]).as_rotvec())
-    return np.hstack(pose).astype(np.float32)
+    return np.hstack(pose)
 
 
 def _orientations(skeleton: Skeleton, motion: Motion) -> dict[str, Rotation]:
@@ -95,7 +95,7 @@ def _alignments(
     found = {}
     for joint, aligned in ALIGNED.items():
         start, end = (rest[JOINTS.index(f"{side}_{at}")] for at in (aligned.start, aligned.end))
-        limb = (end - start).astype(np.float64)
+        limb = end - start
         if joint == "ankle":
             limb[1] = 0.0  # level, like the toes
         # Mirroring in x takes a rotation about (x, y, z) to one about (x, -y, -z).

@@ -120,7 +120,7 @@ def _spline(
     root = Rotation.from_euler("y", heading[:, None]) * Rotation.from_quat(spline(root))
     pose = np.concatenate([root.as_rotvec()[:, None], joints], axis=1)
     return Motion(
-        pose=pose.reshape(-1, 72).astype(np.float32),
+        pose=pose.reshape(-1, 72),
         lift=ballistic(times, np.array([key.lift for key in keys]), at),
         travel=travel(heading, side, forward),
     )
@@ -178,7 +178,7 @@ def _try(
     root = turn * Rotation.from_euler("XY", [key.pitch, spin], degrees=True)
     if contacts and family.tumble == 0:
         row, root = settle(row, root, contacts, key.balance)
-    pose = smpl_pose(row[None]).reshape(24, 3).astype(np.float64)
+    pose = smpl_pose(row[None]).reshape(24, 3)
     root = root * Rotation.from_rotvec(pose[0])
     angles = clip(split(pose[None, 1:]))[0]
     return _Drawn(root, angles, row, key.lift, _overlap_of(root, angles))

@@ -25,4 +25,4 @@ def joint_positions(matrices: Float[np.ndarray, "n 24 3 3"]) -> Float[np.ndarray
 @functools.cache
 def _rest() -> Float[torch.Tensor, "24 3"]:
     _, joints = embedded_body("male").rest(np.zeros(10, np.float32))
-    return torch.from_numpy(joints).double()
+    return torch.from_numpy(joints)

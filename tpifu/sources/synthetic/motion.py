@@ -103,7 +103,7 @@ def ballistic(
     share = (at - times[beat]) / (times[beat + 1] - times[beat])
     start, end = heights[beat], heights[beat + 1]
     share = np.where(end > start, 1 - (1 - share) ** 2, share**2)
-    return (start + share * (end - start)).astype(np.float32)
+    return start + share * (end - start)
 
 
 def travel(
@@ -116,7 +116,7 @@ def travel(
     ahead = np.diff(forward, prepend=forward[0])
     sin, cos = np.sin(heading), np.cos(heading)
     steps = np.stack([cos * left + sin * ahead, cos * ahead - sin * left], axis=1)
-    return np.cumsum(steps, axis=0).astype(np.float32)
+    return np.cumsum(steps, axis=0)
 
 
 def smpl(
@@ -161,7 +161,7 @@ def smpl(
         joints[f"{side}_elbow"] = rotation("Y", -sign * bend)
         bend, twist = angles(f"{side}_wrist")
         joints[f"{side}_wrist"] = rotation("XZ", twist, -sign * bend)
-    return np.hstack([joints[joint].as_rotvec() for joint in JOINTS]).astype(np.float32)
+    return np.hstack([joints[joint].as_rotvec() for joint in JOINTS])
 
 
 def _level_sole(shin: Rotation, share: Float[np.ndarray, " t"]) -> Rotation:

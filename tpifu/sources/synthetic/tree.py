@@ -107,9 +107,9 @@ def perform(subject: Subject, sequence: str, motion: Motion, heading: float) -> 
     """A clip of `subject` performing `motion`, rotated by `heading` radians about +y; the floor is
     at y = 0."""
     turn = Rotation.from_euler("y", heading)
-    pose = motion.pose.astype(np.float64)
+    pose = motion.pose.copy()
     pose[:, :3] = (turn * Rotation.from_rotvec(pose[:, :3])).as_rotvec()
-    vertices, joints = embedded_body(subject.gender).pose(pose.astype(np.float32), subject.betas)
+    vertices, joints = embedded_body(subject.gender).pose(pose, subject.betas)
     travel = np.stack([motion.travel[:, 0], np.zeros(len(pose)), motion.travel[:, 1]], axis=1)
     translation = turn.apply(travel)
     translation[:, 1] = motion.lift - vertices[:, :, 1].min(axis=1)
@@ -118,6 +118,6 @@ def perform(subject: Subject, sequence: str, motion: Motion, heading: float) -> 
         number=1,
         gender=subject.gender,
         betas=subject.betas,
-        pose=pose.astype(np.float32),
-        joints=(joints + translation[:, None]).astype(np.float32),
+        pose=pose,
+        joints=joints + translation[:, None],
     )

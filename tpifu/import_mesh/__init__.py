@@ -1,0 +1,1 @@
+"""Mesh files of other programs: read, checked, closed, facing outwards."""

@@ -1,0 +1,114 @@
+"""From the triangles of a file to a closed surface that faces outwards."""
+
+import numpy as np
+from jaxtyping import Float, Int, Num
+
+from tpifu.errors import DataError
+from tpifu.geometry.inside import Inside
+from tpifu.geometry.mesh import Mesh, connected, watertight_error
+from tpifu.import_mesh.polygons import LARGEST, Surface
+
+
+def closed_surface(vertices: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, "m 3"]) -> Surface:
+    """The surface without unused vertices and degenerate faces; all parts face outwards.
+
+    Coincident vertices are merged only if the surface is open otherwise. Raises DataError with the
+    reason, and what to do, if the surface does not bound a volume.
+    """
+    faces = _without_reverse(_proper(faces))
+    if not len(faces):
+        raise DataError("contains no triangles")
+    used = np.unique(faces)
+    broken = used[~(np.abs(vertices[used]) < LARGEST).all(axis=1)]
+    if len(broken):
+        where = ", ".join(f"{coordinate:g}" for coordinate in vertices[broken[0]])
+        raise DataError(f"vertex {broken[0] + 1} lies at ({where}); repair or delete it")
+    vertices, faces = _used(vertices, faces)
+    place = _groups(vertices)
+    merged = _without_reverse(_proper(place[faces]))
+    if copies := len(merged) - 1 - int(_groups(_rotated(merged)).max(initial=-1)):
+        raise DataError(
+            f"{copies} faces are stored twice; delete the copies (Blender: Merge by Distance)"
+        )
+    if watertight_error(faces):
+        if error := watertight_error(merged):
+            raise DataError(f"is not watertight: {error}")
+        _, first = np.unique(place, return_index=True)
+        vertices, faces = vertices[first], merged
+    return _used(vertices, _outward(vertices, faces))
+
+
+def _used(vertices: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, "f 3"]) -> Surface:
+    """The surface without vertices that no face uses."""
+    used, faces = np.unique(faces, return_inverse=True)
+    return vertices[used], faces.reshape(-1, 3)
+
+
+def _proper(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "g 3"]:
+    """The faces with three different vertices."""
+    return faces[(faces != np.roll(faces, 1, axis=1)).all(axis=1)]
+
+
+def _rotated(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "f 3"]:
+    """Each face from its lowest vertex on, in the same direction."""
+    return np.take_along_axis(faces, (faces.argmin(axis=1)[:, None] + np.arange(3)) % 3, axis=1)
+
+
+def _without_reverse(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "g 3"]:
+    """Without each face whose reverse is there: walls between touching parts, and folds."""
+    group = _groups(np.sort(faces, axis=1))
+    _, second, third = _rotated(faces).T
+    balance = np.bincount(group, np.sign(third - second))
+    return faces[balance[group] != 0]
+
+
+def _groups(rows: Num[np.ndarray, "n d"]) -> Int[np.ndarray, " n"]:
+    """A number for each row, from 0; equal rows have equal numbers."""
+    order = np.lexsort(rows.T)
+    new = (rows[order[1:]] != rows[order[:-1]]).any(axis=1)
+    group = np.zeros(len(rows), dtype=np.int64)
+    group[order[1:]] = new.cumsum()
+    return group
+
+
+def _outward(
+    vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]
+) -> Int[np.ndarray, "g 3"]:
+    """Faces of the parts that have a volume, with inside-out parts flipped.
+
+    An inverted part inside another part is a cavity. Flat parts contain no point, but would be
+    drawn.
+    """
+    volumes = tetrahedra(vertices[faces] - vertices.mean(axis=0))
+    if volumes.sum() < 0:
+        faces, volumes = faces[:, ::-1], -volumes
+    edge = _groups(np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1))
+    nodes = np.stack([np.arange(len(faces)).repeat(3), len(faces) + edge], axis=1)
+    part = connected(nodes, int(nodes.max(initial=0)) + 1)[: len(faces)]
+    volume = np.bincount(part, volumes)[part]
+    solid = np.abs(volume) > 1e-12 * np.ptp(vertices, axis=0).max() ** 3
+    if not solid.any():
+        raise DataError("encloses no volume; give the surface a thickness")
+    faces, part, inverted = faces[solid], part[solid], volume[solid] < 0
+    if not inverted.any():
+        return faces
+    around = Inside(Mesh(vertices, faces[~inverted]))
+    outside = ~around(vertices[faces[inverted]].mean(axis=1))
+    flipped = np.bincount(part[inverted], outside, part.max() + 1) > 0
+    return np.where(flipped[part][:, None], faces[:, ::-1], faces)
+
+
+def tetrahedra(corners: Float[np.ndarray, "f 3 3"]) -> Float[np.ndarray, " f"]:
+    """Signed volumes of the tetrahedra between triangles and the origin."""
+    a, b, c = np.moveaxis(corners, 1, 0)
+    return np.einsum("fx,fx->f", np.cross(a, b), c) / 6
+
+
+def centre_of_mass(
+    vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]
+) -> Float[np.ndarray, "3"]:
+    """Centre of mass of the enclosed volume, at constant density."""
+    middle = vertices.mean(axis=0)  # far from the origin, the volumes would be inexact
+    corners = vertices[faces] - middle
+    volumes = tetrahedra(corners)
+    return middle + volumes @ corners.sum(axis=1) / (4 * volumes.sum())
