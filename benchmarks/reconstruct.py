@@ -33,7 +33,7 @@ import torch
 from memory import forget_peak, peak_mb
 from torch import Tensor
 
-from tpifu.config import Lighting, Model, Precision, Sample
+from tpifu.config import DataRecord, Model, Precision, Sample
 from tpifu.dataset.windows import Batch, Windows
 from tpifu.evaluate.evaluate import open_windows
 from tpifu.geometry.grid import cell_centres
@@ -127,7 +127,7 @@ def fit_table1(batch: Batch, frame: int, mesh: Mesh, steps: int) -> TrainedModel
         precision = precision or fastest_precision(network, [part])
         training_step(network, updaters, [part], 5e-3 * (1 - step / steps), precision)
     size = batch.images.shape[1]
-    return TrainedModel(network.eval(), config, 2 * HALF, size, level=0.5, lighting=Lighting())
+    return TrainedModel(network.eval(), config, 2 * HALF, size, level=0.5, data=DataRecord())
 
 
 class Counted:

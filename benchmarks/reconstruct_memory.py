@@ -19,7 +19,7 @@ from memory import peak_mb
 from PIL import Image
 from torch import Tensor
 
-from tpifu.config import Lighting, Model
+from tpifu.config import DataRecord, Model
 from tpifu.model.folder import TrainedModel
 from tpifu.model.pifu import PIFu
 from tpifu.pictures.movies import write_pictures
@@ -54,7 +54,7 @@ def peak_of(count: int) -> float:
     """Megabytes of this process after the reconstruction of `count` frames."""
     config = Model()
     network = Ball(config, WINDOW).eval()
-    model = TrainedModel(network, config, WINDOW, SIZE, level=0.5, lighting=Lighting())
+    model = TrainedModel(network, config, WINDOW, SIZE, level=0.5, data=DataRecord())
     with tempfile.TemporaryDirectory() as folder:
         images, out = Path(folder) / "images", Path(folder) / "out"
         write_images(images, count)

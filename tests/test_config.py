@@ -9,7 +9,7 @@ import pytest
 import trimesh
 
 from tpifu import params_file
-from tpifu.config import Environment, Params
+from tpifu.config import DataRecord, Environment, Params
 from tpifu.errors import ConfigError
 from tpifu.params_file import environment
 
@@ -204,3 +204,21 @@ def test_the_wheel_holds_the_params_file(tmp_path):
     data = ("body/assets/body_male.npz", "report/web/page.html", "sources/synthetic/families.yaml")
     for name in (*data, "py.typed"):
         assert (tmp_path / "installed" / "tpifu" / name).exists(), name
+
+
+def test_a_record_warns_about_each_known_difference_and_no_other():
+    trained = DataRecord(source="cmu", motions="nine", frame_step=5, origin="pelvis", occlusion=16)
+    assert trained.warning(trained) is None
+    assert trained.warning(DataRecord(occlusion=64)) is None  # the rest is unknown
+    for name, value in [
+        ("light", "fixed"),
+        ("source", "files"),
+        ("motions", "broad"),
+        ("frame_step", 1),
+        ("origin", "mass"),
+    ]:
+        other = trained.model_copy(update={name: value})
+        expected = f"{name} {value} (trained on {getattr(trained, name)}): the model may"
+        assert trained.warning(other).startswith(expected)
+    assert trained.warning(DataRecord()).startswith("occlusion no (trained on yes): the model may")
+    assert DataRecord().warning(DataRecord(light="fixed", occlusion=1)).count("trained on") == 2

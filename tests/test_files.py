@@ -1,4 +1,5 @@
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,44 @@ def test_remains_of_a_crash_are_removed(tmp_path):
         (scratch / "file").write_text("")
     assert [path.name for path in (tmp_path / "points").iterdir()] == ["file"]
     assert [path.name for path in tmp_path.iterdir()] == ["points"]
+
+
+def write_folder(folder, text):
+    with whole_folder(folder) as part:
+        (part / "file").write_text(text)
+
+
+def test_a_folder_behind_a_symbolic_link_is_replaced_and_the_link_kept(tmp_path):
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "points"
+    link.symlink_to(tmp_path / "disk" / "target")
+    for text in ("first", "second"):
+        write_folder(link, text)
+        assert link.is_symlink()
+        assert (tmp_path / "disk" / "target" / "file").read_text() == text
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["target"]
+
+
+def test_a_folder_that_cannot_be_replaced_is_kept(tmp_path, monkeypatch):
+    folder, replace = tmp_path / "points", os.replace
+    write_folder(folder, "old")
+
+    def refuse_new(source, target):
+        if str(source).endswith(".part"):
+            raise OSError("busy")
+        replace(source, target)
+
+    monkeypatch.setattr("os.replace", refuse_new)
+    with pytest.raises(OSError, match="busy"):
+        write_folder(folder, "new")
+    assert (folder / "file").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_an_error_of_creation_names_the_folder_itself(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"file/out: cannot be written \(Not a directory\)"):
+        write_folder(tmp_path / "file" / "out", "")
 
 
 def test_a_digest_covers_the_contents_of_files_bytes_and_folders_in_order(tmp_path):

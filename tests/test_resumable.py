@@ -52,9 +52,9 @@ def rows(clip: tuple[str, str], log: Path | None = None, stop_at: str = "", paus
     ]
 
 
-def write(folder, *, metadata=None, inputs=None, jobs=1, **task):
+def write(folder, *, metadata=None, jobs=1, **task):
     task = partial(rows, **task)
-    build(folder, "points", task, CLIPS, metadata or {}, inputs or {}, jobs=jobs)
+    build(folder, "points", task, CLIPS, metadata or {}, jobs=jobs)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -97,12 +97,11 @@ def test_a_resumed_call_computes_only_missing_items(tmp_path, whole):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "points", "whole"]
 
 
-@pytest.mark.parametrize("changed", [{"metadata": {"sigma": 1}}, {"inputs": {"seed": 1}}])
-def test_a_call_with_other_settings_starts_over(tmp_path, changed):
+def test_a_call_with_other_settings_starts_over(tmp_path):
     folder, log = tmp_path / "points", tmp_path / "log"
     with pytest.raises(KeyboardInterrupt):
         write(folder, stop_at="clip07")
-    write(folder, log=log, **changed)
+    write(folder, log=log, metadata={"sigma": 1})
     assert log.read_text().split() == [name for _, name in CLIPS]
 
 
@@ -177,6 +176,17 @@ def test_a_folder_that_cannot_be_created_is_one_line(tmp_path):
         write(tmp_path / "file" / "points")
 
 
+def test_a_folder_behind_a_symbolic_link_is_replaced_and_the_link_kept(tmp_path, whole):
+    (tmp_path / "disk" / "target").mkdir(parents=True)
+    (tmp_path / "disk" / "target" / "old.parquet").write_text("")
+    link = tmp_path / "points"
+    link.symlink_to(tmp_path / "disk" / "target")
+    write(link)
+    assert link.is_symlink()
+    assert contents(tmp_path / "disk" / "target") == whole
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["target"]
+
+
 def test_a_second_process_is_rejected(tmp_path, locked_elsewhere):
     part = tmp_path / ".points.part"
     part.mkdir()
@@ -189,5 +199,5 @@ def test_a_second_process_is_rejected(tmp_path, locked_elsewhere):
 
 def test_nothing_to_write_is_an_error(tmp_path):
     with pytest.raises(DataError, match="nothing to write"):
-        build(tmp_path / "points", "points", rows, [], {}, {}, jobs=1)
+        build(tmp_path / "points", "points", rows, [], {}, jobs=1)
     assert list(tmp_path.iterdir()) == []

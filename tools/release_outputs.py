@@ -43,8 +43,8 @@ class Outputs:
     def save(self, name: str, network: PIFu, model: Model, level: float) -> None:
         """Write a model in float16."""
         half = copy.deepcopy(network).half()
-        size, lighting = self.recipe.render.size, self.recipe.lighting
-        save_model(self.out / name, TrainedModel(half, model, WINDOW, size, level, lighting))
+        size, record = self.recipe.render.size, self.recipe.record
+        save_model(self.out / name, TrainedModel(half, model, WINDOW, size, level, record))
 
     def write(self, seconds: dict[str, float], log: list[str]) -> None:
         """Write metrics.json, per_mesh.parquet, loss.csv and machine.json, replacing older ones."""

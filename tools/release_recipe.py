@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from tpifu.config import (
     Data,
+    DataRecord,
     Evaluate,
     Hourglass,
-    Lighting,
     Model,
     Render,
     Sample,
@@ -43,8 +43,15 @@ class Recipe:
     """Duration of each speed measurement, seconds."""
 
     @property
-    def lighting(self) -> Lighting:
-        return Lighting(light=self.render.light, occlusion=self.render.occlusion)
+    def record(self) -> DataRecord:
+        return DataRecord(
+            light=self.render.light,
+            occlusion=self.render.occlusion,
+            source=self.data.source,
+            motions=self.data.synthetic.motions,
+            frame_step=self.data.frame_step,
+            origin="pelvis",
+        )
 
 
 def network(dim: int, depth: int = 4) -> Model:

@@ -78,8 +78,8 @@ class Data(Parameters):
     surreal: Surreal = Surreal()
     frame_step: Count = 5
     """Keep every n-th frame of a clip (Sec. 3.1)."""
-    train_meshes: Count = 892
-    """Training meshes."""
+    train_meshes: Amount = 892
+    """Training meshes. 0, with validation_meshes 0: only held-out data, for evaluation."""
     validation_meshes: Amount = 50
     """Meshes used to choose among checkpoints. Their subjects are excluded from training."""
     test_meshes: Count = 100
@@ -111,7 +111,7 @@ class Camera(Parameters):
 
 
 class Lighting(Parameters):
-    """Light of images: a part of `render`, and a record of the images a model was trained on."""
+    """Light of images: a part of `render`, and of the record of a model's training data."""
 
     light: LightKind = "camera"
     """camera: a headlight. environment: a random environment for every image. environment_clip: one
@@ -119,23 +119,6 @@ class Lighting(Parameters):
     upper left."""
     occlusion: Amount = 0
     """Rays from each vertex for ambient occlusion; 0 disables."""
-
-    @classmethod
-    def of(cls, metadata: dict[str, Any]) -> "Lighting":
-        """The lighting of a folder of views, from its shards' metadata."""
-        return cls(light=metadata["light"], occlusion=metadata["occlusion"])
-
-    def warning(self, images: "Lighting") -> str | None:
-        """A warning if `images` differ in light from the training images, which have this one.
-
-        None if they agree. The number of rays is not compared.
-        """
-        if self.light == images.light and bool(self.occlusion) == bool(images.occlusion):
-            return None
-        return f"images have {images}, but the model was trained on {self}: it may do worse on them"
-
-    def __str__(self) -> str:
-        return f"light {self.light} {'with' if self.occlusion else 'without'} occlusion"
 
 
 class Render(Lighting):
@@ -160,6 +143,44 @@ class Sample(Parameters):
     """Standard deviation of the distance of near-surface points to the surface, metres."""
     grid: Count = 64
     """Cells per side of the labelled grid of each test mesh, for the volumetric IoU."""
+
+
+class DataRecord(Lighting):
+    """Properties of training data that a network can read either way. None: unknown."""
+
+    source: str | None = None
+    """Source of the motion and the bodies."""
+    motions: str | None = None
+    """Motions of the source."""
+    frame_step: int | None = None
+    """Frames of the source from one mesh to the next."""
+    origin: str | None = None
+    """The point of each body at 0."""
+
+    @classmethod
+    def of(cls, metadata: dict[str, Any]) -> "DataRecord":
+        """The record of a folder of views, from its shards' metadata."""
+        meshes = metadata["meshes"]
+        known = {**metadata, **meshes, **meshes["provenance"]}
+        return cls.model_validate({name: known.get(name) for name in cls.model_fields})
+
+    def warning(self, other: "DataRecord") -> str | None:
+        """A warning if the data of `other` differ from the training data, which have this record.
+
+        None if they agree. Unknown properties and the number of rays are not compared.
+        """
+        ours, theirs = (
+            {**record.model_dump(), "occlusion": "yes" if record.occlusion else "no"}
+            for record in (self, other)
+        )
+        differences = [
+            f"{name} {theirs[name]} (trained on {ours[name]})"
+            for name in ours
+            if None not in (ours[name], theirs[name]) and ours[name] != theirs[name]
+        ]
+        if not differences:
+            return None
+        return f"{', '.join(differences)}: the model may do worse on these data"
 
 
 class Hourglass(Parameters):

@@ -65,16 +65,37 @@ def whole_file(path: Path) -> Iterator[Path]:
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder that replaces `folder` at the end of the block, or is deleted if
-    the block raises."""
-    part = folder.with_name(f".{folder.name}.part")
+    the block raises. Raises DataError if it cannot be created."""
+    place = folder.resolve()
+    part = place.with_name(f".{place.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    try:
+        part.mkdir(parents=True)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be written ({error.strerror})") from error
     try:
         yield part
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(part, folder)
+        replace_folder(place, part)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def replace_folder(folder: Path, part: Path) -> None:
+    """Move `part`, which lies on the same disk, to `folder`. If that fails, `folder` is as before.
+
+    The old folder is deleted last: a deletion can fail halfway.
+    """
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
+    try:
+        os.replace(part, folder)
+    except OSError:
+        if old.exists():
+            os.replace(old, folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tpifu.config import Hourglass, Lighting, Model
+from tpifu.config import DataRecord, Hourglass, Model
 from tpifu.errors import ConfigError, DataError
 from tpifu.model.folder import TrainedModel, network_of, read_tensors
 from tpifu.model.pifu import PIFu
@@ -22,7 +22,7 @@ norms have, so other widths cannot be imported."""
 DEPTH_SCALE = 256 / 200
 """PIFu's depth feature / ndc depth: loadSize / 2 / z_size, with their default values."""
 KINDS = ("weight", "bias")
-LIGHTING = Lighting(light="environment", occlusion=1600)
+DATA = DataRecord(light="environment", occlusion=1600, source="RenderPeople")
 """PIFu's render script draws a light for each image and casts 40 x 40 rays from each vertex."""
 
 
@@ -59,7 +59,7 @@ def import_pifu(path: Path, *, window: float, size: int) -> TrainedModel:
         window=window,
         size=size,
         level=0.5,
-        lighting=LIGHTING,
+        data=DATA,
     )
 
 

@@ -1,7 +1,7 @@
 """An ordered parallel map. Results and their order depend neither on the number of processes nor on
 the machines."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -26,7 +26,7 @@ def parallel_map(
     *,
     jobs: int,
     label: str,
-) -> Generator[Result]:
+) -> Iterator[Result]:
     """Results of `function` in the order of `items`.
 
     Runs in `jobs` processes, or on the workers of `cluster`. Shows a progress bar on terminals.

@@ -1,22 +1,19 @@
 """Clips to a folder of shards in parallel. An interrupted call resumes from the last whole shard.
 
 Finished shards are kept in `.NAME.part` beside the folder, because DVC empties outputs before a
-stage runs. A repeated call reuses them if its settings, inputs and code are equal, and otherwise
-deletes them. The folder appears only once it is complete, with the same bytes as without an
-interruption.
+stage runs. A repeated call reuses them if its metadata and code are equal, and otherwise
+deletes them. The folder appears whole, with the same bytes as without an interruption.
 """
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tpifu.errors import DataError
-from tpifu.files import code_digest, locked, write_json
+from tpifu.files import code_digest, locked, replace_folder, write_json
 from tpifu.parallel import parallel_map
 from tpifu.shards.schema import Group, Kind
 from tpifu.shards.writer import ShardWriter
@@ -32,39 +29,36 @@ def build(
     task: Callable[[Item], list[Group]],
     items: Sequence[Item],
     metadata: dict[str, Any],
-    inputs: dict[str, Any],
     *,
     jobs: int,
     write_extras: Callable[[Path], None] | None = None,
 ) -> None:
     """Write the row groups that `task` returns for each item; `write_extras` adds other files.
 
-    Results may depend only on the code and on `metadata` and `inputs`, which must be JSON. Raises
-    DataError if there are no items, another process writes the folder, or the disk refuses.
+    Results may depend only on the code and on `metadata`, which must be JSON. Raises DataError if
+    there are no items, another process writes the folder, or the disk refuses.
     """
     if not items:
         raise DataError(f"{folder}: nothing to write")
-    part = folder.with_name(f".{folder.name}.part")
+    place = folder.resolve()  # a symbolic link keeps its target
+    part = place.with_name(f".{place.name}.part")
     shards = part / "shards"
-    settings = {"kind": kind, "metadata": metadata, "inputs": inputs, "code": code_digest(".")}
+    settings = {"kind": kind, "metadata": metadata, "code": code_digest(".")}
     run = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     try:
         part.mkdir(parents=True, exist_ok=True)
         with locked(part, "writes this folder"):
             done = _resume(part, run)
             writer = ShardWriter(shards, kind, metadata)
-            # If the disk refuses, the processes stop now, not when this generator is collected: its
-            # end would stop those of a later call, too.
-            with closing(parallel_map(task, items[done:], jobs=jobs, label=kind)) as results:
-                for number, groups in enumerate(results, start=done):
-                    if writer.add(groups):
-                        progress = {"run": run, "items": number, "shards": _sizes(shards)}
-                        write_json(part / _PROGRESS, progress)
+            results = parallel_map(task, items[done:], jobs=jobs, label=kind)
+            for number, groups in enumerate(results, start=done):
+                if writer.add(groups):
+                    progress = {"run": run, "items": number, "shards": _sizes(shards)}
+                    write_json(part / _PROGRESS, progress)
             writer.finish()
             if write_extras:
                 write_extras(shards)
-            shutil.rmtree(folder, ignore_errors=True)
-            os.replace(shards, folder)
+            replace_folder(place, shards)
             shutil.rmtree(part)
     except OSError as error:
         raise DataError(

@@ -160,11 +160,33 @@ def test_unreadable_clips_are_skipped_up_to_a_limit(synthetic_tree, copy, split)
 
 
 def test_a_missing_a_small_and_a_leaking_tree_are_rejected(synthetic_tree, copy, tmp_path):
-    with pytest.raises(DataError, match=r"cmu/train: no \*_info\.mat; run the download"):
+    with pytest.raises(DataError, match=r"cmu/train: no .*_info\.mat; run the download"):
         choose_clips(tmp_path / "none", SMALL, seed=0)
     with pytest.raises(DataError, match=r"train has \d+ of 9999 meshes; lower data.train_meshes"):
         choose_clips(synthetic_tree, Data(train_meshes=9999), seed=0)
     walk = next((copy / "cmu" / "train" / "run0").glob("*_walk"))
     shutil.copytree(walk, copy / "cmu" / "test" / "run0" / walk.name)
     with pytest.raises(DataError, match=f"sequence {walk.name} is in train and test"):
+        choose_clips(copy, SMALL, seed=0)
+
+
+def test_a_half_that_no_split_needs_may_be_missing(synthetic_tree, copy):
+    shutil.rmtree(copy / "cmu" / "train")
+    held_out = changed(train_meshes=0, validation_meshes=0)
+    choice = choose_clips(copy, held_out, seed=0)
+    assert sizes(choice) == {"test": 25, "unseen_motion": 12}
+    whole = choose_clips(synthetic_tree, SMALL, seed=0)
+    names = [sequences(found, "test") for found in (choice, whole)]
+    assert names[0] == names[1]
+    for needed in (changed(train_meshes=0), changed(validation_meshes=0)):
+        with pytest.raises(DataError, match=r"test clips alone, set data.train_meshes and valid"):
+            choose_clips(copy, needed, seed=0)
+
+
+def test_two_clips_of_one_name_are_rejected(copy):
+    path = clips_of(copy, "test")[0]
+    other = path.parent.with_name("other") / path.name
+    other.parent.mkdir()
+    shutil.copy(clips_of(copy, "test")[1], other)
+    with pytest.raises(DataError, match=r"has the name of .*; rename one of the clips"):
         choose_clips(copy, SMALL, seed=0)

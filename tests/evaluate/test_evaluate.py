@@ -8,7 +8,7 @@ import pytest
 import torch
 import trimesh
 
-from tpifu.config import Evaluate, Lighting
+from tpifu.config import DataRecord, Evaluate
 from tpifu.errors import DataError
 from tpifu.evaluate.evaluate import evaluate, open_windows
 from tpifu.evaluate.measure import MeasuredClip, measure
@@ -37,7 +37,7 @@ def model(tiny_model) -> TrainedModel:
         for parameter in network.parameters():
             parameter.mul_(5)  # spread the values over the threshold
         network.classifier.layers[-1].bias.fill_(0.55)
-    return TrainedModel(network, tiny_model, 2.56, 32, 0.5, lighting=Lighting())
+    return TrainedModel(network, tiny_model, 2.56, 32, 0.5, data=DataRecord())
 
 
 class Ball(PIFu):
@@ -49,9 +49,7 @@ class Ball(PIFu):
 
 @pytest.fixture
 def ball_model(tiny_model) -> TrainedModel:
-    return TrainedModel(
-        Ball(tiny_model, 2.56).eval(), tiny_model, 2.56, 32, 0.6, lighting=Lighting()
-    )
+    return TrainedModel(Ball(tiny_model, 2.56).eval(), tiny_model, 2.56, 32, 0.6, data=DataRecord())
 
 
 def change_frames(monkeypatch, change) -> None:
@@ -223,7 +221,7 @@ def test_splits_are_those_held_out_or_else_all(tiny, tmp_path):
 
 
 def test_images_of_another_size_are_refused(tiny, tiny_model):
-    model = TrainedModel(PIFu(tiny_model, 2.56), tiny_model, 2.56, 64, 0.5, lighting=Lighting())
+    model = TrainedModel(PIFu(tiny_model, 2.56), tiny_model, 2.56, 64, 0.5, data=DataRecord())
     with pytest.raises(DataError, match=r"images of 32 px over 2.56 m, but .* 64 px over 2.56 m"):
         open_windows(model, DataFolder(tiny), "test")
 

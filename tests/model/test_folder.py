@@ -1,22 +1,29 @@
 import os
 import pickle
+import re
 
 import pytest
 import torch
 
-from tpifu.config import Lighting
+from tpifu.config import DataRecord
 from tpifu.errors import ConfigError, DataError
 from tpifu.model.folder import FORMAT, MODEL_NAME, TrainedModel, device_from, load_model, save_model
 from tpifu.model.pifu import PIFu
 
 CPU = torch.device("cpu")
-LIGHTING = Lighting(light="environment", occlusion=16)
+RECORD = DataRecord(light="environment", occlusion=16, source="cmu", origin="pelvis")
+
+
+def _message(device: str) -> str:
+    with pytest.raises(RuntimeError) as caught:
+        torch.device(device)
+    return str(caught.value)
 
 
 @pytest.fixture
 def trained(tiny_model) -> TrainedModel:
     torch.manual_seed(0)
-    return TrainedModel(PIFu(tiny_model, 2.56), tiny_model, 2.56, 32, 0.5, LIGHTING)
+    return TrainedModel(PIFu(tiny_model, 2.56), tiny_model, 2.56, 32, 0.5, RECORD)
 
 
 def test_a_model_loads_as_saved(trained, tmp_path):
@@ -25,7 +32,7 @@ def test_a_model_loads_as_saved(trained, tmp_path):
         found = load_model(path, CPU)
         assert found.config == trained.config
         assert (found.config.neighborhood, found.window, found.size) == (3, 2.56, 32)
-        assert found.lighting == LIGHTING
+        assert found.data == RECORD
         assert not found.network.training
         for name, value in trained.network.state_dict().items():
             assert torch.equal(found.network.state_dict()[name], value)
@@ -77,3 +84,36 @@ def test_unknown_and_absent_devices_are_rejected():
         device_from("gpu")
     with pytest.raises(ConfigError, match=r"device 'cuda:99': torch finds \d+ CUDA devices here"):
         device_from("cuda:99")
+
+
+# The names that torch parses, from its own error message. Beside the published mps and xpu: meta
+# computes nothing, torch reads cuda:256 as cuda:0, and accepts cpu:3.
+BACKENDS = re.findall(r"\w+", _message("nothing").partition("one of")[2].partition(" device")[0])
+
+
+@pytest.mark.parametrize("name", [*BACKENDS, "mps:0", "cpu:3", "cuda:256", "cuda:", "cuda:-1", " "])
+def test_every_device_that_torch_parses_works_or_is_one_line(name):
+    assert {"cpu", "cuda", "mps", "xpu", "meta", "vulkan"} <= set(BACKENDS)
+    if name == "cpu" or (name == "cuda" and torch.cuda.is_available()):
+        device = device_from(name)
+        assert str(device) == name
+        assert torch.zeros(2, device=device).sum().item() == 0
+        return
+    with pytest.raises(ConfigError) as caught:
+        device_from(name)
+    line = str(caught.value)
+    assert line.startswith(f"device {name!r}")
+    assert "use cpu" in line
+    assert "\n" not in line
+
+
+def test_a_device_that_does_not_work_is_one_line(monkeypatch):
+    def fail(*arguments, **options):
+        raise RuntimeError("CUDA driver version is insufficient\nmore lines")
+
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("torch.zeros", fail)
+    with pytest.raises(
+        ConfigError, match=r"device 'cuda' does not work \(CUDA driver .*; use cpu$"
+    ):
+        device_from("cuda")

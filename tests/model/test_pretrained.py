@@ -6,7 +6,7 @@ import torch
 from helpers.command import Payload, done, refused
 from torch.nn import functional as F
 
-from tpifu.config import Hourglass, Lighting
+from tpifu.config import DataRecord, Hourglass
 from tpifu.errors import ConfigError, DataError
 from tpifu.geometry.camera import calibration
 from tpifu.import_pifu import import_pifu
@@ -192,7 +192,7 @@ def test_an_imported_network_matches_pifu(shape, window, written):
     assert (model.config.mlp, model.config.last_activation) == (hidden, "sigmoid")
     assert (model.window, model.size, model.level) == (window, 64, 0.5)
     assert model.config.neighborhood == 1
-    assert model.lighting.light == "environment"
+    assert model.data.light == "environment"
     images, points, calib = some_input(window)
     whole = torch.cat([calib, torch.tensor([0.0, 0, 0, 1]).expand(2, 1, 4)], dim=1)
     down = torch.diag(torch.tensor([1.0, -1, 1, 1]))
@@ -277,7 +277,7 @@ def single(request, tiny_model) -> TrainedModel:
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)
-    return TrainedModel(network, config, 2.0, 64, 0.6, lighting=Lighting())
+    return TrainedModel(network, config, 2.0, 64, 0.6, data=DataRecord())
 
 
 @pytest.mark.parametrize("k", [1, 3, 5])
@@ -316,7 +316,7 @@ def test_the_import_command_writes_a_model_but_replaces_none(written, small_stat
     assert "3 frames of 32 px over 2.56 m" in done("import", path, *options).stdout
     expected = widen(import_pifu(path, window=2.56, size=32), 3)
     assert equal_models(load_model(out, CPU), expected)
-    assert "holds a model already" in refused("import", path, *options)
+    assert "exists already" in refused("import", path, *options)
 
 
 @pytest.mark.parametrize(

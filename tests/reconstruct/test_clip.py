@@ -10,7 +10,7 @@ import torch
 import trimesh
 from PIL import Image
 
-from tpifu.config import Lighting
+from tpifu.config import DataRecord
 from tpifu.errors import DataError
 from tpifu.geometry.camera import project
 from tpifu.geometry.mesh_files import read_mesh, save_mesh
@@ -39,9 +39,7 @@ class Ball(PIFu):
 
 @pytest.fixture
 def model(tiny_model) -> TrainedModel:
-    return TrainedModel(
-        Ball(tiny_model, 2.56).eval(), tiny_model, 2.56, 32, 0.6, lighting=Lighting()
-    )
+    return TrainedModel(Ball(tiny_model, 2.56).eval(), tiny_model, 2.56, 32, 0.6, data=DataRecord())
 
 
 def clip_of(lights: list[int]) -> InputFrames:

@@ -8,7 +8,7 @@ import torch
 import trimesh
 from PIL import Image
 
-from tpifu.config import Evaluate, Hourglass, Lighting, Model
+from tpifu.config import DataRecord, Evaluate, Hourglass, Model
 from tpifu.evaluate.evaluate import evaluate
 from tpifu.evaluate.shown import read_shown, write_shown
 from tpifu.model.folder import TrainedModel
@@ -34,7 +34,7 @@ def sides(tiny, tmp_path_factory) -> list[Side]:
             for parameter in network.parameters():
                 parameter.mul_(8)
             network.classifier.layers[-1].bias.fill_(0.55)
-        model = TrainedModel(network, own, 2.56, 32, 0.5, lighting=Lighting())
+        model = TrainedModel(network, own, 2.56, 32, 0.5, data=DataRecord())
         side = Side(name, root / name, root / "models" / name)
         evaluate(model, DataFolder(tiny), CONFIG, 0, side.report)
         side.model.mkdir(parents=True)

@@ -1,3 +1,4 @@
+import io
 import json
 import pickle
 import re
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 
 from tpifu.errors import DataError
 from tpifu.geometry.mesh import Mesh
@@ -77,6 +79,14 @@ def test_png_encoding_is_lossless(pixels):
     np.testing.assert_array_equal(decode_png(png(pixels)), pixels)
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "CMYK", "I;16"])
+def test_a_stored_image_without_a_mask_is_rejected(mode):
+    buffer = io.BytesIO()
+    Image.new(mode, (4, 4)).save(buffer, "TIFF" if mode == "CMYK" else "PNG")
+    with pytest.raises(DataError, match=f"a stored image has mode {mode}, expected LA or RGBA"):
+        decode_png(buffer.getvalue())
+
+
 @given(arrays(np.float64, (5, 3), elements=st.floats(-POINT_HALF, POINT_HALF)))
 def test_quantisation_moves_points_by_at_most_half_a_step(points):
     # float32 metres near 2.56 are 2.4e-7 apart.
@@ -135,7 +145,7 @@ def test_shards_written_twice_are_byte_equal(tmp_path):
 
 def test_meshes_are_read_as_written(tmp_path):
     clips = mesh_clips(np.random.default_rng(0))
-    write_meshes(tmp_path / "meshes", iter(clips), {})
+    write_meshes(tmp_path / "meshes", clips, {})
     reader = MeshReader(tmp_path / "meshes")
     assert [len(clip.read()) for clip in reader.clips()] == [3, 3, 3]
     # Each pair of faces and joints is stored once:
@@ -182,7 +192,7 @@ def test_an_unreadable_folder_is_rejected_in_one_line(tmp_path):
     (folder / "train-00000.parquet").write_text("hello")
     rejected(folder, "points", r"train-00000\.parquet: not a readable Parquet file")
     pq.write_table(pa.table({"split": ["train"]}), folder / "train-00000.parquet")
-    rejected(folder, "points", r"foreign version \?, expected points version 4; write it again")
+    rejected(folder, "points", r"foreign version \?, expected points version 5; write it again")
     (folder / "train-00000.parquet").unlink()
     write(folder, [point_rows("train", "a", 2)], {})
     rejected(folder, "views", r"holds points, not views; pass the folder")
@@ -190,7 +200,7 @@ def test_an_unreadable_folder_is_rejected_in_one_line(tmp_path):
         {"tpifu": json.dumps({"kind": "points", "version": 0})}
     )
     pq.write_table(old, folder / "train-00000.parquet")
-    rejected(folder, "points", r"points version 0, expected points version 4")
+    rejected(folder, "points", r"points version 0, expected points version 5")
     whole = (folder / "train-00000.parquet").read_bytes()
     (folder / "train-00000.parquet").write_bytes(whole[: len(whole) // 2])
     rejected(folder, "points", r"not a readable Parquet file")

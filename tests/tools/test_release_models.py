@@ -120,7 +120,7 @@ def test_models_metrics_and_pictures_are_written(release, recipe, tiny, tmp_path
         assert len(list(csv.reader(file))) == 25
     model = load_model(outputs.out / "temporal", CPU)
     assert model.config.neighborhood == 3
-    assert (model.size, model.lighting) == (32, recipe.lighting)
+    assert (model.size, model.data) == (32, recipe.record)
 
 
 def test_a_failed_part_is_logged_and_stops_nothing(release):

@@ -11,7 +11,7 @@ import torch
 from helpers.training import CPU, SHORT, losses, outputs, run, train, windows
 from ruamel.yaml import YAML
 
-from tpifu.config import Hourglass, Lighting, Render, Train
+from tpifu.config import DataRecord, Hourglass, Render, Train
 from tpifu.dataset.steps import TrainingSteps
 from tpifu.errors import ConfigError, DataError
 from tpifu.model.field import window_fields
@@ -169,10 +169,10 @@ def test_the_model_records_the_light_and_asymmetric_light_is_never_mirrored(
     shutil.copytree(tiny / "points", data.points)
     settings = run(data.path, tiny_model)
     train(settings, tmp_path / "m")
-    lighting = Lighting(light="fixed", occlusion=4)
-    assert load_model(tmp_path / "m", CPU.device).lighting == lighting
+    record = DataRecord(light="fixed", occlusion=4, source="test")
+    assert load_model(tmp_path / "m", CPU.device).data == record
     written = YAML(typ="safe").load((tmp_path / "m" / "config.yaml").read_text())
-    assert written["render"] == {"light": "fixed", "occlusion": 4}
+    assert written["data"] == record.model_dump(exclude_none=True)
     with pytest.raises(ConfigError, match=r"train\.flip is 0\.5, but .* has light fixed"):
         train(run(data.path, tiny_model, flip=0.5), tmp_path / "two")
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers.training import windows
 
-from tpifu.config import Lighting, Model, Train
+from tpifu.config import DataRecord, Model, Train
 from tpifu.dataset.resident import ResidentSteps, read_resident
 from tpifu.model.folder import TrainedModel, load_model, save_model
 from tpifu.model.pifu import PIFu
@@ -58,7 +58,7 @@ def test_timed_training_learns_and_its_float16_model_can_be_loaded(resident, tin
     found = validated(average, drawn.draw(2))
     assert found["iou"] > 0.5
     half = copy.deepcopy(average).half()
-    save_model(tmp_path, TrainedModel(half, tiny_model, 2.56, 32, 0.5, Lighting()))
+    save_model(tmp_path, TrainedModel(half, tiny_model, 2.56, 32, 0.5, DataRecord()))
     loaded = load_model(tmp_path, CPU)
     assert all(value.dtype == torch.float32 for value in loaded.network.parameters())
     assert validated(loaded.network, drawn.draw(2))["iou"] == pytest.approx(found["iou"], abs=0.1)

@@ -1,18 +1,34 @@
 """`tpifu eval`: measures of a model on held-out clips."""
 
 import json
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from tpifu.cli import options
+
+if TYPE_CHECKING:
+    from tpifu.config import Params
+    from tpifu.model.folder import TrainedModel
+    from tpifu.shards.folder import DataFolder
 
 
 def evaluate_model(
     model: options.ModelFile,
-    shards: options.ShardFolder,
+    shards: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SHARDS",
+            help="A folder with meshes/, views/ and points/; or a tree of clips in SURREAL's "
+            "layout, whose test clips are prepared as the model reads them.",
+        ),
+    ],
     out: Annotated[
         Path | None,
-        options.out("DIR", "Folder for metrics.json, per_mesh.parquet and meshes/*.glb."),
+        options.out("DIR", "New folder for metrics.json, per_mesh.parquet and meshes/*.glb."),
     ] = None,
     params: options.ParamsFile = None,
     settings: options.Settings = None,
@@ -21,8 +37,10 @@ def evaluate_model(
 ) -> None:
     """Measure a model at points (Table 2), on a grid, on surfaces, and from frame to frame."""
     chosen = options.read_params(params, settings)
+    if out:
+        options.require_new(out)
 
-    from tpifu.config import Lighting
+    from tpifu.config import DataRecord
     from tpifu.evaluate.evaluate import evaluate
     from tpifu.files import write_json
     from tpifu.measures.names import HEADLINE
@@ -32,10 +50,15 @@ def evaluate_model(
     from tpifu.shards.folder import DataFolder
     from tpifu.shards.reader import Shards
 
-    data, host = DataFolder(shards), environment()
+    host = environment()
     trained = load_model(model, device_from(device))
-    options.warn_of_light(data.views, trained, Lighting.of(Shards(data.views, "views").metadata))
-    with cluster(host.dask):
+    with cluster(host.dask), TemporaryDirectory() as scratch:
+        data = DataFolder(shards)
+        if (shards / "cmu").is_dir():
+            data = DataFolder(Path(scratch))
+            _prepare(shards, data, trained, chosen, host.jobs)
+        views = Shards(data.views, "views")
+        options.warn_of_data(shards, trained, DataRecord.of(views.metadata))
         metrics = evaluate(trained, data, chosen.evaluate, chosen.seed, out, jobs=host.jobs)
     if out:
         write_json(out / "metrics.json", metrics)
@@ -43,6 +66,33 @@ def evaluate_model(
         print(json.dumps(metrics, indent=2))
     else:
         _print_table(metrics, HEADLINE)
+
+
+def _prepare(
+    tree: Path, data: "DataFolder", model: "TrainedModel", params: "Params", jobs: int
+) -> None:
+    """Write meshes, views and points of the held-out clips of `tree`, with the camera and the
+    light of the model's training images."""
+    from tpifu.prepare.meshes import export_meshes
+    from tpifu.prepare.points import write_points
+    from tpifu.prepare.views import write_views
+    from tpifu.render.backend import choose_backend
+
+    held_out = params.data.model_copy(update={"train_meshes": 0, "validation_meshes": 0})
+    light = {"light": model.data.light, "occlusion": model.data.occlusion}
+    render = params.render.model_copy(update={"size": model.size, **light})
+    backend, line = choose_backend(render.backend)
+    if line:
+        print(line, file=sys.stderr)
+    window, seed = model.window, params.seed
+    choice = export_meshes(tree, data.meshes, held_out, seed, jobs=jobs)
+    if choice.skipped:
+        skipped = f"{len(choice.skipped)} clips skipped; the first: {choice.skipped[0]}"
+        print(skipped, file=sys.stderr)
+    write_views(
+        data.meshes, data.views, render, window=window, seed=seed, backend=backend, jobs=jobs
+    )
+    write_points(data.meshes, data.points, params.sample, half=window / 2, seed=seed, jobs=jobs)
 
 
 def _print_table(metrics: dict[str, Any], measures: tuple[str, ...]) -> None:

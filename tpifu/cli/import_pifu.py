@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from tpifu.cli import options
-from tpifu.errors import DataError
 
 
 def import_weights(
@@ -14,7 +13,7 @@ def import_weights(
         Path,
         typer.Argument(metavar="NET_G", help="PIFu's published shape network (not net_C)."),
     ],
-    out: Annotated[Path, options.out("MODEL_DIR", "Folder for model.pt.")],
+    out: Annotated[Path, options.out("MODEL_DIR", "New folder for model.pt.")],
     neighborhood: Annotated[
         int,
         typer.Option(help="Frames in a window, odd. 1: PIFu. More: the average over the frames."),
@@ -37,8 +36,7 @@ def import_weights(
     from tpifu.model.folder import MODEL_NAME, save_model
     from tpifu.model.widen import widen
 
-    if (out / MODEL_NAME).exists():
-        raise DataError(f"{out}: holds a model already: choose another folder")
+    options.require_new(out)
     model = import_pifu(net, window=window, size=size)
     save_model(out, widen(model, neighborhood))
     print(f"{out}/{MODEL_NAME}: {net} for {neighborhood} frames of {size} px over {window:g} m")

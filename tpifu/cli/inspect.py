@@ -21,9 +21,7 @@ def inspect_shards(
     ],
     out: Annotated[
         Path | None,
-        options.out(
-            "PICTURE.png", "Also write a contact sheet: a few frames of each split.", file=True
-        ),
+        options.out("PICTURE.png", "Also write a contact sheet: a few frames of each split."),
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tpifu.errors import ConfigError
+from tpifu.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from tpifu.config import Lighting, Model, Params
+    from tpifu.config import DataRecord, Model, Params
     from tpifu.model.folder import TrainedModel
 
 ModelFile = Annotated[
@@ -44,9 +44,18 @@ Device = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
-def out(metavar: str, help: str, *, file: bool = False) -> Any:
-    """The option --out. It names a folder; with `file`, a file or a folder."""
-    return typer.Option("--out", "-o", metavar=metavar, file_okay=file, help=help)
+def out(metavar: str, help: str) -> Any:
+    """The option --out."""
+    return typer.Option("--out", "-o", metavar=metavar, help=help)
+
+
+def require_new(out: Path) -> None:
+    """Raise DataError if the folder `out` exists and is not empty, or cannot be created."""
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise DataError(f"{out}: exists already: choose another --out, or delete it")
+    for parent in out.absolute().parents:
+        if parent.exists() and not parent.is_dir():
+            raise DataError(f"{out}: {parent} is a file, not a folder: choose another --out")
 
 
 def read_params(
@@ -73,10 +82,10 @@ def read_params(
     return override(params, values, "command line")
 
 
-def warn_of_light(folder: Path, model: "TrainedModel", images: "Lighting | None") -> None:
-    """Print a line if the images in `folder` have another light than the training images."""
-    if images and (warning := model.lighting.warning(images)):
-        print(f"{folder}: {warning}", file=sys.stderr)
+def warn_of_data(folder: Path, model: "TrainedModel", data: "DataRecord | None") -> None:
+    """Print a warning if the views in `folder` differ from the training data."""
+    if data and (difference := model.data.warning(data)):
+        warn(f"{folder}: {difference}")
 
 
 def warn(line: str | None) -> None:

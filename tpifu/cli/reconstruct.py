@@ -28,7 +28,6 @@ def reconstruct(
             "A .glb, .obj, .ply or .stl file for the mesh of the middle frame, or a folder for the "
             "meshes of all frames. Metres, y up; z towards the viewer for images, the world's axes "
             "for shards.",
-            file=True,
         ),
     ],
     clip: Annotated[
@@ -79,9 +78,9 @@ def reconstruct(
     if from_shards:
         frames = read_shards(inputs[0], clip, view or 0, trained.size, trained.window)
         print(f"{inputs[0]}: {frames.title}", file=sys.stderr)
-        options.warn_of_light(inputs[0], trained, frames.lighting)
+        options.warn_of_data(inputs[0], trained, frames.data)
     else:
-        frames = read_pictures(inputs, trained.size, trained.window, trained.lighting.light)
+        frames = read_pictures(inputs, trained.size, trained.window, trained.data.light)
         for warning in frames.warnings:
             options.warn(warning)
     if not single and len(set(frames.names)) < len(frames.names):

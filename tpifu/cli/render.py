@@ -53,8 +53,7 @@ def render_clip(
 ) -> None:
     """Render the meshes of a clip and label points, for `tpifu eval` and `tpifu train`."""
     chosen = options.read_params(params, settings)
-    if out.exists():
-        raise DataError(f"{out}: exists already: choose another --out, or delete it")
+    options.require_new(out)
 
     from tpifu.files import frame_files, numbering_warning, whole_folder
     from tpifu.geometry.import_mesh.load import SUFFIXES, load_mesh
@@ -88,6 +87,7 @@ def render_clip(
     metadata = {
         "provenance": {"source": "files", "licence": "your own", "citation": ""},
         "units": f"metres, y up, {ORIGINS[origin]}",
+        "origin": "mass" if origin == "mass" else None,
     }
     backend, line = choose_backend(chosen.render.backend)
     if line:

@@ -12,7 +12,7 @@ from tpifu.cli import options
 def train(
     shards: options.ShardFolder,
     out: Annotated[
-        Path, options.out("MODEL_DIR", "Folder for model.pt, loss.csv and config.yaml.")
+        Path, options.out("MODEL_DIR", "New folder for model.pt, loss.csv and config.yaml.")
     ],
     params: options.ParamsFile = None,
     settings: options.Settings = None,
@@ -35,6 +35,8 @@ def train(
     The environment variables TPIFU_PRECISION, TPIFU_PARTS, TPIFU_READERS and TPIFU_COMPILE set the
     arithmetic, the memory and the processes of training (docs/scaling.md).
     """
+    options.require_new(out)
+
     from tpifu.model.folder import device_from, load_model
 
     first = load_model(start, device_from("cpu")).config if start else None

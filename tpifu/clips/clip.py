@@ -143,9 +143,16 @@ def read_clip(path: Path) -> Clip:
 
 
 def read_source(tree: Path) -> dict[str, Any]:
-    """The contents of SOURCE_NAME. Raises DataError if the file is missing or not JSON."""
+    """The contents of SOURCE_NAME. Raises DataError if the file is missing or incomplete."""
     path = tree / SOURCE_NAME
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: missing or not JSON; run the download stage again") from error
+        source = json.loads(path.read_text())
+        texts = [source[name] for name in ("source", "licence", "citation")]
+    except (OSError, ValueError, LookupError, TypeError):
+        texts = [None]
+    if not all(isinstance(text, str) for text in texts):
+        raise DataError(
+            f"{path}: missing, or not JSON with the texts source, licence and citation; write it, "
+            "or run the download stage again"
+        )
+    return source

@@ -105,15 +105,24 @@ def choose_clips(tree: Path, data: Data, seed: int) -> Choice:
     `validation` takes subjects from the train half, and `train` leaves them out. Sequences that
     match `data.unseen` belong to no split, except that those of the test half form `unseen_motion`,
     which may have fewer meshes than configured. Raises DataError if the tree is missing or too
-    small, if too many clips are unusable, or if a sequence is in both halves.
+    small, if too many clips are unusable, if two clips have one name, or if a sequence is in both
+    halves.
     """
     found = {
         split: sorted((tree / "cmu" / split).glob("run*/*/*_info.mat"))
         for split in ("train", "test")
     }
-    for split, paths in found.items():
-        if not paths:
-            raise DataError(f"{tree}/cmu/{split}: no *_info.mat; run the download stage first")
+    needed = {"train": data.train_meshes + data.validation_meshes, "test": data.test_meshes}
+    for half, paths in found.items():
+        if needed[half] and not paths:
+            advice = "run the download stage first, or add clips"
+            if half == "train" and found["test"]:
+                advice = "for test clips alone, set data.train_meshes and validation_meshes to 0"
+            raise DataError(f"{tree}/cmu/{half}: no run*/SEQUENCE/*_info.mat; {advice}")
+        names: dict[str, Path] = {}
+        for path in paths:
+            if (other := names.setdefault(clip_name(path), path)) != path:
+                raise DataError(f"{path}: has the name of {other}; rename one of the clips")
     if both := {p.parent.name for p in found["train"]} & {p.parent.name for p in found["test"]}:
         raise DataError(f"{tree}: sequence {min(both)} is in train and test; split by subject")
 
@@ -132,7 +141,7 @@ def choose_clips(tree: Path, data: Data, seed: int) -> Choice:
             why = f" ({len(skipped)} clips unusable, the first: {skipped[0]})" if skipped else ""
             raise DataError(
                 f"{tree}: {split} has {selection.meshes} of {counts[split]} meshes{why}; lower "
-                f"data.{split}_meshes in params.yaml, or get more clips (data.{data.source})"
+                f"data.{split}_meshes, or get more clips (data.{data.source})"
             )
     clips = [
         (split, path, kept)

@@ -43,7 +43,7 @@ def read_resident(windows: Windows, device: torch.device, *, jobs: int) -> Resid
     lengths = [len(rows) for _, rows in windows.clips]
     first = np.cumsum([0, *lengths])
     size, views = windows.views.metadata["size"], windows.view_count(0)
-    pool = windows.points.metadata["near_surface"] + windows.points.metadata["uniform"]
+    pool = windows.pool
     images = torch.zeros((first[-1], views, size, size, 2), dtype=torch.uint8, device=device)
     codes = torch.zeros((first[-1], pool, 3), dtype=torch.int16, device=device)
     inside = torch.zeros((first[-1], pool), dtype=torch.bool, device=device)

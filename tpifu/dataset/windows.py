@@ -18,7 +18,7 @@ from tpifu.dataset.augment import margin_of
 from tpifu.errors import ConfigError, DataError
 from tpifu.shards.coding import decode_png, dequantise, unpack_bits, unpack_codes
 from tpifu.shards.folder import DataFolder
-from tpifu.shards.reader import Shards
+from tpifu.shards.reader import Shards, require_same_meshes
 from tpifu.shards.schema import item_seed
 
 
@@ -71,6 +71,7 @@ class Windows:
         missing, empty or of different meshes, and ConfigError if a window is longer than every
         clip."""
         self.views, self.points = Shards(data.views, "views"), Shards(data.points, "points")
+        require_same_meshes(self.views, self.points)
         self.neighborhood, self.stride = model.neighborhood, model.stride
         self._margins: dict[tuple[int, int], Int[np.ndarray, " 4"]] = {}
         self.clips = [
@@ -94,7 +95,8 @@ class Windows:
         if (span := (self.neighborhood - 1) * self.stride + 1) > longest:
             raise ConfigError(
                 f"model.neighborhood is {self.neighborhood}, but the longest {split} clip has "
-                f"{longest} frames, and a window spans {span} (model.stride is {self.stride})"
+                f"{longest} frames, and a window spans {span} (model.stride is {self.stride}): "
+                "lower one of them"
             )
 
     def __len__(self) -> int:
@@ -130,8 +132,20 @@ class Windows:
         for _, rows in self.clips:
             for row in self.points.read(rows.tolist(), ["inside"]):
                 inside += int.from_bytes(row["inside"]).bit_count()
-        pool = self.points.metadata["near_surface"] + self.points.metadata["uniform"]
-        return inside / (pool * len(self))
+        return inside / (self.pool * len(self))
+
+    @property
+    def pool(self) -> int:
+        """Number of stored points of each mesh."""
+        return self.points.metadata["near_surface"] + self.points.metadata["uniform"]
+
+    def require_points(self, key: str, count: int) -> None:
+        """Raise ConfigError if the parameter `key` asks for more points than are stored."""
+        if count > self.pool:
+            raise ConfigError(
+                f"{key} is {count}, but {self.points.folder} holds {self.pool} points per mesh: "
+                f"set {key} to at most {self.pool}"
+            )
 
     def draw(
         self, clip: int, frames: Sequence[int], count: int, rngs: Sequence[np.random.Generator]

@@ -6,6 +6,7 @@ clips.
 """
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tpifu.dataset.windows import Windows
 from tpifu.evaluate.measure import measure
 from tpifu.evaluate.rows import PER_MESH_NAME, summary, table
 from tpifu.evaluate.shown import Shown, sequence_frames, spread_frames, write_shown
+from tpifu.files import whole_folder
 from tpifu.geometry.mesh_files import save_mesh
 from tpifu.measures.names import Row
 from tpifu.model.folder import TrainedModel
@@ -45,13 +47,31 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure every held-out split and return the `summary`.
 
-    With `out`, also write per_mesh.parquet, shown.json and the meshes of the frames it lists.
-    `jobs`: processes.
+    With `out`, also replace this folder by per_mesh.parquet, shown.json and the meshes of the
+    frames it lists. `jobs`: processes.
     """
+    with whole_folder(out) if out else nullcontext() as part:
+        rows, shown = _evaluate(model, data, config, seed, part, jobs)
+        if part:
+            write_shown(part, shown)
+            pq.write_table(table(rows), part / PER_MESH_NAME)
+    return summary(rows)
+
+
+def _evaluate(
+    model: TrainedModel,
+    data: DataFolder,
+    config: Evaluate,
+    seed: int,
+    out: Path | None,
+    jobs: int,
+) -> tuple[list[Row], list[Shown]]:
+    """The rows of all held-out splits and the frames shown, whose meshes are written to `out`."""
     rows: list[Row] = []
     shown: list[Shown] = []
-    for split in splits_of(data.points):
-        windows = open_windows(model, data, split)
+    opened = {split: open_windows(model, data, split) for split in splits_of(data.points)}
+    for split, windows in opened.items():
+        windows.require_points("evaluate.points", config.points)
         own = spread_frames(windows, split, config.frames)
         if split == HELD_OUT[0]:
             own += sequence_frames(windows, split, config.sequence)
@@ -69,7 +89,4 @@ def evaluate(
             message = f"{split}: the model predicts no surface in {empty} of {total} frames"
             tqdm.tqdm.write(message, file=sys.stderr)
         shown += own
-    if out:
-        write_shown(out, shown)
-        pq.write_table(table(rows), out / PER_MESH_NAME)
-    return summary(rows)
+    return rows, shown

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from tpifu.body.skeleton import PART_OF_JOINT
 from tpifu.config import Evaluate
 from tpifu.dataset.windows import Batch, Windows
+from tpifu.errors import DataError
 from tpifu.geometry.mesh import Mesh
 from tpifu.geometry.nearest import Surface
 from tpifu.geometry.sampling import follow, stratified_samples
@@ -31,6 +32,7 @@ from tpifu.reconstruct.grid import evaluate_grid
 from tpifu.reconstruct.surface import EmptyField, reconstruct_mesh
 from tpifu.shards.coding import unpack_bits
 from tpifu.shards.meshes import MeshFrame, MeshReader
+from tpifu.shards.reader import require_same_meshes
 from tpifu.shards.schema import item_seed
 
 Grid = Bool[np.ndarray, "r r r"]
@@ -200,9 +202,18 @@ def measure(
 ) -> Iterator[MeasuredClip]:
     """Measure every clip of `windows`; `meshes` is the folder of true meshes.
 
-    `jobs` processes share the clips if the model is on the CPU; the numbers do not change.
+    `jobs` processes share the clips if the model is on the CPU; the numbers do not change. Raises
+    DataError if the views and points were not made from these meshes.
     """
-    measurer = ClipMeasurer(model, windows, MeshReader(meshes), split, config, seed)
+    reader = MeshReader(meshes)
+    require_same_meshes(reader.shards, windows.points)
+    for name, rows in windows.clips:
+        if (found := len(reader.clip(split, name))) != len(rows):
+            raise DataError(
+                f"{meshes}: {found} of {len(rows)} frames of clip {name} ({split}); a file is "
+                "missing: write the folder again"
+            )
+    measurer = ClipMeasurer(model, windows, reader, split, config, seed)
     on_cpu = next(model.network.parameters()).device.type == "cpu"
     clips = range(len(windows.clips))
     return parallel_map(measurer, clips, jobs=jobs if on_cpu else 1, label=f"evaluate {split}")

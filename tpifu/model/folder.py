@@ -2,6 +2,7 @@
 code."""
 
 import os
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tpifu.config import Lighting, Model
+from tpifu.config import DataRecord, Model
 from tpifu.errors import ConfigError, DataError
 from tpifu.files import whole_file
 from tpifu.model.pifu import PIFu
 
-FORMAT = "tpifu-5"
+FORMAT = "tpifu-6"
 MODEL_NAME = "model.pt"
 LOSS_NAME = "loss.csv"
 VALIDATION_NAME = "validation.csv"
@@ -35,21 +36,27 @@ class TrainedModel:
     level: float
     """A point of a reconstruction or a grid is inside if its occupancy is greater. For points drawn
     half inside, as in training and Table 2, the level is 0.5."""
-    lighting: Lighting
-    """Light and occlusion of the training images."""
+    data: DataRecord
+    """Properties of the training data that other data may differ in."""
 
 
 def device_from(name: str | None) -> torch.device:
     """The device 'cpu', 'cuda' or 'cuda:N'; None selects CUDA if available. Raises ConfigError if
-    the device is unknown or missing."""
+    the device is unknown, missing or does not work."""
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    # torch also parses other backends' names, and reads cuda:256 as cuda:0.
+    if (match := re.fullmatch(r"cpu|cuda(?::([0-9]+))?", name)) is None:
+        raise ConfigError(f"device {name!r} is unknown: use cpu, cuda or cuda:N")
+    if name == "cpu":
+        return torch.device(name)
+    if int(match[1] or 0) >= (count := torch.cuda.device_count()):
+        raise ConfigError(f"device {name!r}: torch finds {count} CUDA devices here; use cpu")
+    device = torch.device(name)
     try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError as error:
-        raise ConfigError(f"device {name!r} is unknown: use cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"device {name!r}: torch finds {torch.cuda.device_count()} CUDA devices here; use cpu"
-        )
+        torch.zeros(1, device=device)
+    except RuntimeError as error:  # for example, the driver is too old or the memory is full
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device {name!r} does not work ({reason}); use cpu") from error
     return device
 
 
@@ -78,7 +85,7 @@ def load_model(path: Path, device: torch.device) -> TrainedModel:
         window=state["window"],
         size=state["size"],
         level=state["level"],
-        lighting=Lighting.model_validate(state["lighting"]),
+        data=DataRecord.model_validate(state["data"]),
     )
 
 
@@ -95,7 +102,7 @@ def model_state(model: TrainedModel) -> dict[str, Any]:
         "window": model.window,
         "size": model.size,
         "level": model.level,
-        "lighting": model.lighting.model_dump(),
+        "data": model.data.model_dump(),
         "network": {name: value.cpu() for name, value in model.network.state_dict().items()},
     }
 

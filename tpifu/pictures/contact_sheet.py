@@ -3,7 +3,6 @@
 Only row keys are read, and whole rows of the few frames on the sheet.
 """
 
-import json
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from tpifu.pictures.figures import sheet
 from tpifu.pictures.tiles import ANGLES, TILE, Tile, blank, draw_mesh, on_white
 from tpifu.shards.coding import decode_png, dequantise, unpack_bits, unpack_codes
 from tpifu.shards.meshes import MeshReader
-from tpifu.shards.reader import Shards, readable
+from tpifu.shards.reader import Shards, header_of, readable, require_same_meshes
 from tpifu.shards.schema import SPLITS, Kind
 
 SAMPLED = 3
@@ -46,7 +45,7 @@ class Key:
 def open_folder(data: Path) -> list[Shards]:
     """The shards in `data`, or in its folders meshes, views and points.
 
-    Raises DataError if there are none, or if they are foreign, outdated or damaged.
+    Raises DataError if there are none, or if they are foreign, outdated, damaged or mixed.
     """
     own = [path for split in SPLITS for path in sorted(data.glob(f"{split}-*.parquet"))]
     if own:
@@ -57,15 +56,16 @@ def open_folder(data: Path) -> list[Shards]:
             f"{data}: holds no shards and no folder meshes, views or points; write them first "
             "(dvc repro, or tpifu render)"
         )
+    require_same_meshes(*found)
     return found
 
 
 def _kind(shard: Path) -> Kind:
-    with readable(shard):
-        header = json.loads((pq.read_schema(shard).metadata or {}).get(b"tpifu", b"{}"))
-    if header.get("kind") not in KINDS:
+    with readable(shard), pq.ParquetFile(shard) as file:
+        kind = header_of(file).get("kind")
+    if kind not in KINDS:
         raise DataError(f"{shard}: holds no {', '.join(KINDS)} of tpifu; write it again")
-    return header["kind"]
+    return kind
 
 
 def describe(shards: Shards) -> dict[str, Any]:

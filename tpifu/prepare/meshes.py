@@ -1,6 +1,7 @@
 """The `meshes` stage: a tree of clips in SURREAL's layout -> shards of posed, centred meshes."""
 
 import csv
+import json
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -30,7 +31,8 @@ SKIPPED_NAME = "skipped.csv"
 def export_meshes(tree: Path, out: Path, data: Data, seed: int, *, jobs: int) -> Choice:
     """Write every `data.frame_step`-th frame of the chosen clips as a mesh, centred on the pelvis.
 
-    Returns the choice. The shards' metadata contain the source of the tree and its licence terms.
+    Returns the choice. The shards' metadata contain the source of the tree, its licence terms, and
+    a digest of the chosen clips and the bodies.
     """
     choice = choose_clips(tree, data, seed)
     bodies = {gender: (tree / "smpl" / f"{gender}.npz").absolute() for gender in GENDERS}
@@ -43,18 +45,20 @@ def export_meshes(tree: Path, out: Path, data: Data, seed: int, *, jobs: int) ->
     metadata = {
         "provenance": read_source(tree),
         "units": "metres, y up, facing +z, pelvis at the origin",
+        "origin": "pelvis",
         "rest_height": REST_HEIGHT,
         "frame_step": data.frame_step,
         "seed": seed,
         "skipped_clips": dict(sorted(Counter(clip.reason for clip in choice.skipped).items())),
-    }
-    inputs = {
-        "clips": [(split, str(path), kept, digest(path)) for split, path, kept in clips],
-        "bodies": [digest(path) for path in bodies.values()],
+        "digest": digest(
+            json.dumps([(split, clip_name(path), kept) for split, path, kept in clips]).encode(),
+            *(path for _, path, _ in clips),
+            *bodies.values(),
+        ),
     }
 
     def write_tables(folder: Path) -> None:
-        topologies.write(folder)
+        topologies.write(folder, metadata)
         with (folder / SKIPPED_NAME).open("w", newline="") as file:
             rows = csv.writer(file, lineterminator="\n")
             rows.writerow(["clip", "reason", "detail"])
@@ -62,7 +66,7 @@ def export_meshes(tree: Path, out: Path, data: Data, seed: int, *, jobs: int) ->
                 rows.writerow([clip.path.relative_to(tree).as_posix(), clip.reason, clip.detail])
 
     task = partial(_pose_clip, bodies=bodies, topologies=numbers, step=data.frame_step)
-    build(out, "meshes", task, clips, metadata, inputs, jobs=jobs, write_extras=write_tables)
+    build(out, "meshes", task, clips, metadata, jobs=jobs, write_extras=write_tables)
     return choice
 
 

@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Bool, Int16
 
 from tpifu.config import Sample
-from tpifu.files import digest
 from tpifu.geometry.inside import Inside
 from tpifu.geometry.mesh import Mesh
 from tpifu.geometry.sampling import sample_near_surface
@@ -39,8 +38,7 @@ def write_points(
         "seed": seed,
         "units": "points: point_step metres; grid: cells over [-half, half]^3 metres, x slowest",
     }
-    inputs = {"meshes": digest(meshes)}
-    build(out, "points", task, reader.clips(), metadata, inputs, jobs=jobs)
+    build(out, "points", task, reader.clips(), metadata, jobs=jobs)
 
 
 def _clip_points(clip: StoredClip, *, config: Sample, half: float, seed: int) -> list[Group]:

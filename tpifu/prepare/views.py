@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from tpifu.config import Render
-from tpifu.files import digest
 from tpifu.geometry.camera import calibration
 from tpifu.render.backend import Backend
 from tpifu.render.light import image_light
@@ -42,8 +41,7 @@ def write_views(
         "seed": seed,
         "units": "yaw: degrees about +y; calib: world metres -> ndc [-1, 1], z towards the viewer",
     }
-    inputs = {"meshes": digest(meshes)}
-    build(out, "views", task, reader.clips(), metadata, inputs, jobs=jobs)
+    build(out, "views", task, reader.clips(), metadata, jobs=jobs)
 
 
 def _clip_views(

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from tpifu.config import Lighting, LightKind
+from tpifu.config import DataRecord, LightKind
 from tpifu.errors import DataError
 from tpifu.files import frame_files, numbering_warning
 from tpifu.reconstruct.picture_files import SUFFIXES, PictureFile
@@ -34,8 +34,8 @@ class InputFrames:
     """Degrees; 0 for pictures, whose meshes then lie in the camera's frame."""
     title: str = ""
     """Clip and view of the shards, to print."""
-    lighting: Lighting | None = None
-    """Light of the images in shards; None for pictures."""
+    data: DataRecord | None = None
+    """Record of the shards; None for pictures."""
     warnings: Sequence[str] = ()
     """Lines to print about pictures."""
 
@@ -137,8 +137,8 @@ def read_shards(folder: Path, clip: str | None, view: int, size: int, window: fl
         return decode_png(row["image"])
 
     title = f"clip {name} ({split}), view {view}"
-    lighting = Lighting.of(views.metadata)
-    return InputFrames(_numbered(len(rows)), read, float(first["yaw"]), title, lighting)
+    record = DataRecord.of(views.metadata)
+    return InputFrames(_numbered(len(rows)), read, float(first["yaw"]), title, record)
 
 
 def _numbered(count: int) -> list[str]:

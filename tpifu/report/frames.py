@@ -16,7 +16,7 @@ from tpifu.report.page import Picture
 from tpifu.shards.coding import decode_png
 from tpifu.shards.folder import DataFolder
 from tpifu.shards.meshes import MeshReader
-from tpifu.shards.reader import Shards
+from tpifu.shards.reader import Shards, require_same_meshes
 
 FIGURE5_FRAMES = 6
 """Columns of Figure 5."""
@@ -39,6 +39,7 @@ def read_frames(sides: Sequence[Side], data: DataFolder) -> Frames:
     """The frames that the first side's shown.json lists. The meshes of each are the truth, then the
     prediction of every side; None if a side predicted nothing."""
     views, bodies = Shards(data.views, "views"), MeshReader(data.meshes)
+    require_same_meshes(bodies.shards, views)
     frames = {}
     for item in read_shown(sides[0].report):
         rows = views.rows(item.split, item.clip, frame=item.frame, view=item.view)

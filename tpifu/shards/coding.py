@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int16, UInt8
 from PIL import Image
 
+from tpifu.errors import DataError
+
 POINT_HALF = 2.56
 """Largest stored coordinate, metres. Steps are 78 micrometres."""
 POINT_STEP = POINT_HALF / 32767
@@ -24,8 +26,14 @@ def png(pixels: UInt8[np.ndarray, "h w c"]) -> bytes:
 
 
 def decode_png(data: bytes) -> UInt8[np.ndarray, "h w c"]:
-    """Inverse of `png`."""
-    return np.array(Image.open(io.BytesIO(data)))
+    """Inverse of `png`. Raises DataError for an image without a mask."""
+    image = Image.open(io.BytesIO(data))
+    if image.mode not in ("LA", "RGBA"):
+        raise DataError(
+            f"a stored image has mode {image.mode}, expected LA or RGBA, with the person's mask as "
+            "alpha; write the views again"
+        )
+    return np.array(image)
 
 
 def quantise(points: Float[np.ndarray, "n 3"]) -> Int16[np.ndarray, "n 3"]:

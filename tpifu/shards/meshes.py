@@ -1,6 +1,6 @@
 """Mesh shards: vertices of each frame, faces of each topology."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Int, Int8, Int32
 
+from tpifu.files import digest
 from tpifu.geometry.mesh import Mesh
 from tpifu.shards.reader import Shards, mapped, readable, value
-from tpifu.shards.schema import SCHEMAS
-from tpifu.shards.writer import ShardWriter
+from tpifu.shards.schema import FACES_NAME, SCHEMAS
+from tpifu.shards.writer import ShardWriter, header
 
-_FACES_NAME = "faces.parquet"
 _FACES = pa.schema(
     [
         ("topology", pa.int32()),
@@ -56,8 +56,8 @@ class Topologies:
         key = faces.astype(np.int32).tobytes(), None if joints is None else joints.tobytes()
         return self._numbers.setdefault(key, len(self._numbers))
 
-    def write(self, folder: Path) -> None:
-        """Write `folder`/faces.parquet."""
+    def write(self, folder: Path, metadata: dict[str, Any]) -> None:
+        """Write `folder`/faces.parquet, with the metadata of the meshes."""
         table = pa.Table.from_pylist(
             [
                 {
@@ -67,9 +67,9 @@ class Topologies:
                 }
                 for (faces, joints), number in self._numbers.items()
             ],
-            schema=_FACES,
+            schema=_FACES.with_metadata(header("meshes", metadata)),
         )
-        pq.write_table(table, folder / _FACES_NAME, compression="zstd")
+        pq.write_table(table, folder / FACES_NAME, compression="zstd")
 
 
 def mesh_row(frame: MeshFrame, topology: int) -> dict[str, Any]:
@@ -82,15 +82,22 @@ def mesh_row(frame: MeshFrame, topology: int) -> dict[str, Any]:
     }
 
 
-def write_meshes(folder: Path, clips: Iterable[list[MeshFrame]], metadata: dict[str, Any]) -> None:
-    """Write a new `meshes` folder, with one row group per clip."""
+def write_meshes(folder: Path, clips: Sequence[list[MeshFrame]], metadata: dict[str, Any]) -> None:
+    """Write a new `meshes` folder, with one row group per clip. A digest of the frames is added to
+    the metadata."""
+    frames = [
+        digest(str(frame.key()).encode(), frame.mesh.vertices.tobytes(), frame.mesh.faces.tobytes())
+        for clip in clips
+        for frame in clip
+    ]
+    metadata = {**metadata, "digest": digest("".join(frames).encode())}
     topologies = Topologies()
     writer = ShardWriter(folder, "meshes", metadata)
     for clip in clips:
         numbers = [topologies.number(frame.mesh.faces, frame.joints) for frame in clip]
         writer.add([[mesh_row(*pair) for pair in zip(clip, numbers, strict=True)]])
     writer.finish()
-    topologies.write(folder)
+    topologies.write(folder, metadata)
 
 
 @dataclass(frozen=True)
@@ -135,7 +142,7 @@ _Faces = list[tuple[Int32[np.ndarray, "f 3"], Int8[np.ndarray, " v"] | None]]
 
 def _faces(folder: Path) -> _Faces:
     """Faces and joints of each topology of a `meshes` folder."""
-    path = folder / _FACES_NAME
+    path = folder / FACES_NAME
     with readable(path), mapped(path) as file:
         table = file.read(use_threads=False)
     return [

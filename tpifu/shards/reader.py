@@ -3,8 +3,10 @@
 A folder contains one kind of rows in files `SPLIT-00000.parquet`, ... Rows are sorted, and a row
 group holds rows that are read together. Shards do not depend on time or machine, so rewriting them
 gives equal bytes. The metadata of each file contain the schema version, units and provenance as
-JSON under the key `tpifu`. The key of a frame is (split, clip, frame): `clip` is the name of the
-SURREAL clip ("run0/03_walk_c0001"), `frame` the index among its kept frames.
+JSON under the key `tpifu`. They are equal in all files of a folder; those of views and points
+contain those of their meshes, with a digest of the meshes. The key of a frame is
+(split, clip, frame): `clip` is the name of the SURREAL clip ("run0/03_walk_c0001"), `frame` the
+index among its kept frames.
 """
 
 import json
@@ -18,14 +20,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tpifu.errors import DataError
-from tpifu.shards.schema import HELD_OUT, SPLITS, VERSION, Kind
+from tpifu.shards.schema import FACES_NAME, HELD_OUT, SPLITS, VERSION, Kind
 
 
 class Shards:
     """A shard folder opened for reading: `index` has the keys of all rows, `read` fetches rows."""
 
     def __init__(self, folder: Path, kind: Kind) -> None:
-        """Raises DataError if `folder` is missing, empty, or has another kind or version."""
+        """Raises DataError if `folder` is missing, empty, of another kind or version, or mixed."""
         self.folder = folder
         self.paths = [
             path for split in SPLITS for path in sorted(folder.glob(f"{split}-*.parquet"))
@@ -42,9 +44,9 @@ class Shards:
         """File and number in the file of all row groups, in row order."""
         starts = [0]
         columns: dict[str, list[np.ndarray]] = {key: [] for key in keys}
-        for path in self.paths:
+        for path in [*self.paths, *([folder / FACES_NAME] if kind == "meshes" else [])]:
             with readable(path), pq.ParquetFile(path) as file:
-                header = json.loads((file.schema_arrow.metadata or {}).get(b"tpifu", b"{}"))
+                header = header_of(file)
                 if header.get("kind", kind) != kind:
                     raise DataError(
                         f"{path}: holds {header['kind']}, not {kind}; pass the folder that holds "
@@ -55,11 +57,18 @@ class Shards:
                     raise DataError(
                         f"{path}: {found}, expected {kind} version {VERSION}; write it again"
                     )
+                if header != (self.metadata or header):
+                    raise DataError(
+                        f"{path}: other settings or meshes than {self.paths[0].name}; write the "
+                        f"whole folder {folder} again"
+                    )
+                self.metadata = header
+                if path.name == FACES_NAME:
+                    break
                 table = file.read(columns=keys)
                 for group in range(file.num_row_groups):
                     self.groups.append((path, group))
                     starts.append(starts[-1] + file.metadata.row_group(group).num_rows)
-            self.metadata = header
             for key in keys:
                 columns[key].append(_column(table[key]))
         self._starts = np.array(starts)  # row numbers where row groups start, and the total
@@ -102,6 +111,21 @@ class Shards:
         return {**self.__dict__, "_files": {}}
 
 
+def require_same_meshes(*folders: Shards) -> None:
+    """Raise DataError unless all views and points were made from the same meshes, and from the
+    meshes among `folders`."""
+    meshes = [
+        shards.metadata if shards.metadata["kind"] == "meshes" else shards.metadata["meshes"]
+        for shards in folders
+    ]
+    for shards, own in zip(folders, meshes, strict=True):
+        if own != meshes[0]:
+            raise DataError(
+                f"{folders[0].folder} and {shards.folder} belong to different meshes; write both "
+                "from the same meshes (dvc repro, or tpifu render)"
+            )
+
+
 def require_camera(folder: Path, views: Shards, size: int, window: float) -> None:
     """Raise DataError unless the images match the model's: `size` pixels over `window` metres."""
     camera = views.metadata
@@ -122,6 +146,11 @@ def mapped(path: Path) -> pq.ParquetFile:
     """Open a memory-mapped Parquet file with checksum verification."""
     # Pre-buffering is for remote files; here it would copy mapped memory.
     return pq.ParquetFile(path, memory_map=True, pre_buffer=False, page_checksum_verification=True)
+
+
+def header_of(file: pq.ParquetFile) -> dict[str, Any]:
+    """The metadata under the key `tpifu`; empty for a foreign file."""
+    return json.loads((file.schema_arrow.metadata or {}).get(b"tpifu", b"{}"))
 
 
 @contextmanager

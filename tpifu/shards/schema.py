@@ -6,7 +6,9 @@ from typing import Any, Literal
 import pyarrow as pa
 
 Kind = Literal["meshes", "views", "points"]
-VERSION = 4
+VERSION = 5
+FACES_NAME = "faces.parquet"
+"""File of the faces and joints, beside the shards of meshes."""
 SPLITS = ("train", "validation", "test", "unseen_motion")
 HELD_OUT = ("test", "unseen_motion")
 """Splits for evaluation. The validation split only selects a checkpoint."""

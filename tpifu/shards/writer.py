@@ -15,6 +15,12 @@ SHARD_BYTES = 100 * 2**20
 file: the data do not compress further."""
 
 
+def header(kind: Kind, metadata: dict[str, Any]) -> dict[str, str]:
+    """The metadata of a Parquet file."""
+    values = {"kind": kind, "version": VERSION, **metadata}
+    return {"tpifu": json.dumps(values, sort_keys=True)}
+
+
 class ShardWriter:
     """Writes row groups to SPLIT-00000.parquet, ... in a folder, each shard whole.
 
@@ -22,8 +28,7 @@ class ShardWriter:
     """
 
     def __init__(self, folder: Path, kind: Kind, metadata: dict[str, Any]) -> None:
-        header = {"kind": kind, "version": VERSION, **metadata}
-        self._schema = SCHEMAS[kind].with_metadata({"tpifu": json.dumps(header, sort_keys=True)})
+        self._schema = SCHEMAS[kind].with_metadata(header(kind, metadata))
         self._folder = folder
         self._split = ""
         self._tables: list[pa.Table] = []

@@ -54,6 +54,7 @@ def write_tree(
         details: dict[str, Any] = {}
         if data.source == "synthetic":
             write_synthetic(tree, data.synthetic, seed, jobs=jobs)
+            details["motions"] = data.synthetic.motions
         elif data.source == "cmu":
             problems = fetch_cmu(cache / "cmu", environment)
             problems += write_cmu(tree, cache / "cmu", seed=seed, jobs=jobs)

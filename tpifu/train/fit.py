@@ -15,6 +15,7 @@ import tqdm
 from tpifu.dataset.steps import TrainingSteps
 from tpifu.dataset.windows import Windows
 from tpifu.errors import ConfigError, Stopped
+from tpifu.shards.schema import HELD_OUT
 from tpifu.train.batches import read_batches
 from tpifu.train.checkpoints import Checkpoints
 from tpifu.train.clock import Clock
@@ -27,8 +28,8 @@ Log = Callable[[dict[str, float], int], None]
 
 
 def fit(run: Run, out: Path, scratch: Path, machine: Machine, log: Log) -> None:
-    """Train, and write model.pt, loss.csv and config.yaml to `out`. Repeat an interrupted call to
-    resume it.
+    """Train, and replace the folder `out` by model.pt, loss.csv and config.yaml. Repeat an
+    interrupted call to resume it.
 
     `scratch` must outlive the call and may be shared: each run has a folder in it (`Run.folder`),
     which is deleted when the run has finished. `log(metrics, step)` gets the loss, the learning
@@ -55,14 +56,19 @@ def fit(run: Run, out: Path, scratch: Path, machine: Machine, log: Log) -> None:
 
 
 def _open_data(run: Run, machine: Machine) -> tuple[TrainingSteps, Windows | None]:
-    """The training steps, and the validation split if there is one."""
+    """The training steps, and the validation split if there is one. Raises ConfigError if the
+    trained model could not be evaluated on the held-out splits."""
     data, train = run.data, run.train
     windows = Windows(data, "train", run.model)
+    windows.require_points("train.points", train.points)
     shares = machine.parts * machine.processes.world_size
     steps = TrainingSteps(windows, train, run.seed, shares)
     held_out = None
     if train.validate_every and "validation" in windows.points.index["split"]:
         held_out = Windows(data, "validation", run.model)
+    for split in HELD_OUT:
+        if split in windows.points.index["split"]:
+            Windows(data, split, run.model)
     camera = windows.views.metadata
     if problem := run.model.hourglass.size_error(camera["size"]):
         raise ConfigError(f"{data.views}: images of {camera['size']} px, but {problem}")

@@ -9,15 +9,15 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from tpifu.errors import DataError
-from tpifu.files import write_text
+from tpifu.files import whole_folder, write_text
 from tpifu.model.folder import LOSS_NAME, SETTINGS_NAME, VALIDATION_NAME, save_model
 from tpifu.train.optimizers import learning_rate
 from tpifu.train.trainer import Trainer
 
 
 def write_results(trainer: Trainer, out: Path) -> None:
-    """Write the results to `out`; the model has the best validated weights, if any, else the last.
-    Raises DataError if the disk refuses."""
+    """Replace the folder `out` by the results; the model has the best validated weights, if any,
+    else the last. Raises DataError if the disk refuses."""
     run, validations = trainer.run, trainer.validations
     if trainer.best_weights:
         trainer.network.load_state_dict(trainer.best_weights)
@@ -29,18 +29,19 @@ def write_results(trainer: Trainer, out: Path) -> None:
     settings = io.StringIO()
     settings_of_run = {
         **run.settings(),
-        "render": model.lighting.model_dump(),
+        "data": model.data.model_dump(exclude_none=True),
         "precision": trainer.precision,
         "fingerprint": run.fingerprint,
     }
     YAML(typ="safe", pure=True).dump(settings_of_run, settings)
     try:
-        save_model(out, model)
-        write_text(out / LOSS_NAME, _table(["step", "loss", "learning_rate"], losses))
-        if validations:
-            rows = [[f"{value:.6g}" for value in row.values()] for row in validations]
-            write_text(out / VALIDATION_NAME, _table(validations[0], rows))
-        write_text(out / SETTINGS_NAME, settings.getvalue())
+        with whole_folder(out) as part:
+            save_model(part, model)
+            write_text(part / LOSS_NAME, _table(["step", "loss", "learning_rate"], losses))
+            if validations:
+                rows = [[f"{value:.6g}" for value in row.values()] for row in validations]
+                write_text(part / VALIDATION_NAME, _table(validations[0], rows))
+            write_text(part / SETTINGS_NAME, settings.getvalue())
     except OSError as error:
         raise DataError(
             f"{out}: cannot be written ({error.strerror}); repeat the command to resume from the "

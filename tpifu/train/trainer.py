@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tpifu.config import Lighting
+from tpifu.config import DataRecord
 from tpifu.dataset.steps import TrainingSteps
 from tpifu.dataset.windows import Batch, Windows
 from tpifu.errors import ConfigError, DataError
@@ -101,7 +101,7 @@ class Trainer:
             window=self._camera["window"],
             size=self._camera["size"],
             level=surface_level(self.steps.windows.inside_share),
-            lighting=Lighting.of(self._camera),
+            data=DataRecord.of(self._camera),
         )
 
     def state_dict(self) -> dict[str, Any]:
