@@ -225,10 +225,14 @@ class Model(Parameters):
     """Frames in a window of the temporal model, odd. The centre frame is reconstructed."""
     stride: Count = 1
     """Distance between neighbouring frames of a window, in kept frames."""
+    fusion: Literal["concat", "early", "attention"] = "concat"
+    """Fusion of the frames of a window. concat: the classifier sees the features of all frames side
+    by side. early: the images are channels of one filter pass. attention: the classifier sees one
+    mean over the frames."""
 
-    def with_window(self, neighborhood: int, stride: int = 1) -> "Model":
-        """The same network for windows of another size or stride."""
-        window = {"neighborhood": neighborhood, "stride": stride}
+    def with_window(self, neighborhood: int, stride: int = 1, fusion: str = "concat") -> "Model":
+        """The same network for other windows, or with another fusion of their frames."""
+        window = {"neighborhood": neighborhood, "stride": stride, "fusion": fusion}
         return Model.model_validate({**self.model_dump(), **window})
 
     @field_validator("neighborhood")

@@ -10,12 +10,26 @@ from tpifu.model.field import window_fields
 from tpifu.model.pifu import PIFu
 
 
+def test_early_fusion_filters_each_window_once(tiny_model, monkeypatch):
+    monkeypatch.setattr(field, "PASSES", 2)
+    torch.manual_seed(0)
+    network = PIFu(tiny_model.with_window(3, fusion="early"), 2.56).eval()
+    images = torch.randint(0, 256, (5, 16, 16, 2), dtype=torch.uint8)
+    frames = torch.from_numpy(window_frames(5, 3))
+    calib = torch.stack([torch.from_numpy(calibration(10.0 * t, 2.56)) for t in range(5)])
+    points = torch.rand(5, 20, 3) * 2 - 1
+    expected = network(images, frames, points, calib)[-1].detach()
+    fields = window_fields(network, images, frames, calib)
+    found = torch.stack([query(own) for query, own in zip(fields, points, strict=True)])
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(("neighborhood", "at_once"), [(1, 2), (3, 1), (3, 2), (3, 50), (5, 3)])
 def test_fields_filter_each_frame_once_and_drop_old_maps(
     tiny_model, neighborhood, at_once, stride, monkeypatch
 ):
-    monkeypatch.setattr(field, "IMAGES", at_once)
+    monkeypatch.setattr(field, "PASSES", at_once)
     torch.manual_seed(0)
     network = PIFu(tiny_model.with_window(neighborhood), 2.56).eval()
     images = torch.randint(0, 256, (9, 16, 16, 2), dtype=torch.uint8)
@@ -31,7 +45,7 @@ def test_fields_filter_each_frame_once_and_drop_old_maps(
 
     monkeypatch.setattr(network, "filter", counted)
     with torch.no_grad():
-        every = of_network(images)[-1]
+        every = of_network(images[:, None])[-1]
     fields = window_fields(network, images, frames, calib)
     for window, camera, found in zip(frames, calib, fields, strict=True):
         values = found(points)

@@ -15,11 +15,12 @@ from tpifu.model.pifu import PIFu, PointClassifier, network_input
 
 WINDOW = 2.56
 TABLE_1 = Model()
+FUSIONS = ["concat", "early", "attention"]
 
 
-def network(config: Model, neighborhood: int, seed=0) -> PIFu:
+def network(config: Model, neighborhood: int, seed=0, fusion="concat") -> PIFu:
     torch.manual_seed(seed)
-    return PIFu(config.with_window(neighborhood), WINDOW).eval()
+    return PIFu(config.with_window(neighborhood, fusion=fusion), WINDOW).eval()
 
 
 def parameters(module: torch.nn.Module) -> int:
@@ -105,7 +106,7 @@ def test_neighborhood_1_is_the_baseline(tiny_model):
     frames = torch.tensor([[3], [1]])
     found = single(images, frames, points, calib)
     for window, image in enumerate([3, 1]):
-        feature = single.filter(images[image : image + 1])[-1]
+        feature = single.filter(images[image : image + 1, None])[-1]
         ndc = points[window] @ calib[window, :, :3].T
         at = (ndc[:, :2] * torch.tensor([1.0, -1.0]))[None, None]
         looked_up = F.grid_sample(feature, at, align_corners=False)[0, :, 0].T
@@ -121,18 +122,22 @@ def test_both_models_start_from_the_same_filter(tiny_model):
     assert all(torch.equal(one[name], three[name]) for name in one)
 
 
-def test_the_order_of_frames_matters(tiny_model):
-    net = network(tiny_model, 3)
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_the_order_of_frames_matters(tiny_model, fusion):
+    net = network(tiny_model, 3, fusion=fusion)
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.mul_(10)  # the initial values are tiny
+        if fusion == "attention":
+            net.fuse.place.normal_()
     images, frames, points, calib = some_input()
     forwards = net(images, frames, points, calib)
     assert not torch.allclose(forwards, net(images, frames.flip(1), points, calib))
 
 
-def test_overlapping_windows_match_single_windows(tiny_model):
-    net = network(tiny_model, 3)
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_overlapping_windows_match_single_windows(tiny_model, fusion):
+    net = network(tiny_model, 3, fusion=fusion)
     images, frames, points, calib = some_input()
     together = net(images, frames, points, calib)
     for window in range(2):
@@ -143,6 +148,34 @@ def test_overlapping_windows_match_single_windows(tiny_model):
             calib[window : window + 1],
         )
         torch.testing.assert_close(together[:, window], alone[:, 0], atol=1e-6, rtol=1e-4)
+
+
+def test_attention_to_equal_frames_adds_the_value_of_one(tiny_model):
+    attention = network(tiny_model, 3, fusion="attention").fuse
+    dim = attention.dim
+    one = torch.rand(1, 7, dim)
+    torch.testing.assert_close(attention(one.repeat(1, 1, 3)), one + attention.value(one))
+
+
+def test_attention_prefers_the_frame_that_answers_the_centre(tiny_model):
+    """With identity maps and large features, the mean is the most similar frame."""
+    attention = network(tiny_model, 3, fusion="attention").fuse
+    for layer in (attention.query, attention.key, attention.value):
+        torch.nn.init.eye_(layer.weight)
+    oldest, centre, newest = torch.eye(attention.dim)[:3] * 50
+    newest = centre + newest
+    features = torch.cat([oldest, centre, 2 * newest])[None, None]
+    torch.testing.assert_close(attention(features)[0, 0], centre + 2 * newest)
+
+
+@pytest.mark.parametrize(("fusion", "passes"), [("concat", 5), ("attention", 5), ("early", 2)])
+def test_early_fusion_takes_one_pass_per_window(tiny_model, monkeypatch, fusion, passes):
+    net = network(tiny_model, 3, fusion=fusion)
+    seen = []
+    of_network = net.image_filter.forward
+    monkeypatch.setattr(net.image_filter, "forward", lambda x: seen.append(len(x)) or of_network(x))
+    net(*some_input())
+    assert seen == [passes]
 
 
 def test_a_feature_map_is_looked_up_where_the_point_projects(tiny_model):

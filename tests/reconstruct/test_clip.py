@@ -28,8 +28,8 @@ WALK = "run0/c_walk_c0001"
 class Ball(PIFu):
     """A ball whose size follows from the centre frame's brightness; nothing in a dark frame."""
 
-    def filter(self, images):
-        light = network_input(images).amax(dim=(1, 2, 3), keepdim=True)
+    def filter(self, passes):
+        light = network_input(passes.flatten(0, 1)).amax(dim=(1, 2, 3), keepdim=True)
         return [light.expand(-1, 1, 4, 4)]
 
     def query(self, features, frames, points, calib):

@@ -13,8 +13,8 @@ from tpifu.model.pifu import PIFu
 Field = Callable[[Float[Tensor, "n 3"]], Float[Tensor, "n"]]
 """World points (metres, float32, on the CPU) -> occupancy, on any device."""
 
-IMAGES = 8
-"""Images per call of the filter."""
+PASSES = 8
+"""Passes per call of the filter."""
 CPU_POINTS, GPU_POINTS = 2**12, 2**16
 """Points per call of the classifier. On a CPU, the activations of 4,096 points fit the caches: 1.6
 to 2 times as fast as 65,536 points."""
@@ -37,19 +37,20 @@ def window_fields(
     """The field of each window at the network's last stack.
 
     `frames` lists the images of each window, oldest first; windows are in temporal order. Each
-    image is filtered once. A feature map is dropped after the last window that needs it, so memory
-    does not grow with the length of the clip.
+    pass of the filter is computed once. A feature map is dropped after the last window that needs
+    it, so memory does not grow with the length of the clip.
     """
-    windows = frames.tolist()
+    windows = [network.passes(window) for window in frames.tolist()]
     device = next(network.parameters()).device
-    pending = list(dict.fromkeys(number for window in windows for number in window))
-    maps: dict[int, Tensor] = {}
+    pending = list(dict.fromkeys(passed for window in windows for passed in window))
+    maps: dict[tuple[int, ...], Tensor] = {}
     for window, camera in zip(windows, calib.to(device), strict=True):
         while not maps.keys() >= set(window):
-            numbers, pending = pending[:IMAGES], pending[IMAGES:]
-            maps |= zip(numbers, network.filter(images[numbers].to(device))[-1], strict=True)
-        yield partial(_query, network, torch.stack([maps[number] for number in window]), camera)
-        maps = {number: maps[number] for number in maps if number >= min(window)}
+            passes, pending = pending[:PASSES], pending[PASSES:]
+            filtered = torch.stack([images[list(numbers)] for numbers in passes]).to(device)
+            maps |= zip(passes, network.filter(filtered)[-1], strict=True)
+        yield partial(_query, network, torch.stack([maps[numbers] for numbers in window]), camera)
+        maps = {numbers: maps[numbers] for numbers in maps if numbers >= min(window)}
 
 
 @torch.no_grad()

@@ -17,13 +17,14 @@ from tpifu.model.kernels.upsample import upsample
 class StackedHourglass(nn.Module):
     """The image filter F of Sec. 3.2."""
 
-    def __init__(self, config: Hourglass, kind: str) -> None:
+    def __init__(self, config: Hourglass, kind: str, channels: int = 3) -> None:
+        """`channels` of the input."""
         super().__init__()
         dim = config.dim
         # PIFu's stem has 64, then 128 channels, for a width of 256. Other widths keep the ratios.
         narrow, half = dim // 4, dim // 2
         self.stem = nn.Sequential(
-            nn.Conv2d(3, narrow, 7, stride=2, padding=3),
+            nn.Conv2d(channels, narrow, 7, stride=2, padding=3),
             NormReLU(kind, narrow),
             ConvBlock(narrow, half, kind),
         )
@@ -40,7 +41,7 @@ class StackedHourglass(nn.Module):
         self.feature_back = nn.ModuleList(nn.Conv2d(dim, dim, 1) for _ in between)
         self.output_back = nn.ModuleList(nn.Conv2d(dim, dim, 1) for _ in between)
 
-    def forward(self, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b c h4 w4"]]:
+    def forward(self, images: Float[Tensor, "b i h w"]) -> list[Float[Tensor, "b c h4 w4"]]:
         x = self.stem_low(F.avg_pool2d(self.stem(images), 2))
         maps: list[Tensor] = []
         for stack, (hourglass, head) in enumerate(zip(self.hourglasses, self.heads, strict=True)):

@@ -3,6 +3,10 @@
 The neighborhood k is the number of frames that the classifier sees: 1 is PIFu, more is Temporal
 PIFu. `frames` (b k) lists the images of each window, oldest first; overlapping windows share the
 feature maps of their images. Points are in world metres; `calib` maps them to ndc.
+
+The fusion of frames: "concat", the paper's, gives the classifier the features of all frames side by
+side. "attention" gives it one mean over the frames. "early" filters a window in one pass, with its
+images as channels, so that it costs what a single frame costs.
 """
 
 import torch
@@ -12,6 +16,7 @@ from torch.nn import functional as F
 
 from tpifu.config import Model
 from tpifu.geometry.camera import depth_feature, project
+from tpifu.model.attention import FrameAttention
 from tpifu.model.hourglass import StackedHourglass
 from tpifu.model.kernels.lookup import lookup
 
@@ -20,7 +25,8 @@ INIT_STD = 0.02
 
 
 class PIFu(nn.Module):
-    """Both models of the paper. Only the classifier's input width depends on the neighborhood."""
+    """Both models of the paper. With the paper's fusion, they differ only in the classifier's input
+    width."""
 
     def __init__(self, config: Model, window: float) -> None:
         """`window`: width of the images, metres."""
@@ -28,14 +34,22 @@ class PIFu(nn.Module):
         self.window = window
         self.z_normalization = config.z_normalization
         self.align_corners = config.align_corners
-        # The filter is initialised first, so its weights depend on the seed only.
-        self.image_filter = StackedHourglass(config.hourglass, config.norm)
+        frames, dim = config.neighborhood, config.hourglass.dim
+        self.early = config.fusion == "early"
+        # The filter is initialised first, so its weights do not depend on the classifier.
+        self.image_filter = StackedHourglass(
+            config.hourglass, config.norm, frames * 3 if self.early else 3
+        )
         _initialise(self.image_filter)
         # Convolutions are faster in this layout, on CPUs and on tensor cores.
         self.image_filter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        inputs = config.neighborhood * config.hourglass.dim + 1
-        self.classifier = PointClassifier(inputs, config.mlp, config.last_activation)
+        width = frames * dim if config.fusion == "concat" else dim
+        self.classifier = PointClassifier(width + 1, config.mlp, config.last_activation)
         _initialise(self.classifier)
+        self.fuse: nn.Module = nn.Identity()
+        if config.fusion == "attention":
+            self.fuse = FrameAttention(dim, frames)
+            _initialise(self.fuse)
 
     def forward(
         self,
@@ -45,12 +59,24 @@ class PIFu(nn.Module):
         calib: Float[Tensor, "b 3 4"],
     ) -> Float[Tensor, "s b n"]:
         """Occupancy after each stack, because the loss is taken at every stack (Sec. 3.3)."""
+        if self.early:
+            images = images[frames]
+            frames = torch.arange(len(frames), device=frames.device)[:, None]
+        else:
+            images = images[:, None]
         maps = self.filter(images)
         return torch.stack([self.query(features, frames, points, calib) for features in maps])
 
-    def filter(self, images: UInt8[Tensor, "m h w c"]) -> list[Float[Tensor, "m d h4 w4"]]:
-        """F(I): the feature maps of the images after each stack."""
-        return self.image_filter(network_input(images))
+    def passes(self, window: list[int]) -> list[tuple[int, ...]]:
+        """The passes of the filter that a window needs, each a list of image numbers."""
+        return [tuple(window)] if self.early else [(number,) for number in window]
+
+    def filter(self, passes: UInt8[Tensor, "m i h w c"]) -> list[Float[Tensor, "m d h4 w4"]]:
+        """F(I): the feature maps of each pass after each stack. A pass has one image, or with early
+        fusion the images of a window."""
+        pixels = network_input(passes.flatten(0, 1))
+        channels = pixels.unflatten(0, passes.shape[:2]).flatten(1, 2)
+        return self.image_filter(channels.contiguous(memory_format=torch.channels_last))
 
     def query(
         self,
@@ -60,10 +86,10 @@ class PIFu(nn.Module):
         calib: Float[Tensor, "b 3 4"],
     ) -> Float[Tensor, "b n"]:
         """P(F(I)_x, z(X)): occupancy of `points` from the feature maps of one stack; 0 outside the
-        box [-1, 1]^3, the region the images cover."""
+        box [-1, 1]^3, the region the images cover. `frames` lists the maps of each window."""
         with torch.autocast(points.device.type, enabled=False):
             ndc = project(calib, points)  # bfloat16 would move points by up to 6 mm
-        at_points = lookup(features, frames, ndc[..., :2], self.align_corners)
+        at_points = self.fuse(lookup(features, frames, ndc[..., :2], self.align_corners))
         depth = depth_feature(ndc[..., 2:], self.window, self.z_normalization)
         occupancy = self.classifier(torch.cat([at_points, depth.to(at_points.dtype)], dim=-1))
         return occupancy * (ndc.abs() <= 1).all(dim=-1)
