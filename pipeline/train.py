@@ -1,7 +1,6 @@
 """Stages `train@baseline` and `train@temporal`: views and points -> models/NAME.
 
-python -m pipeline.train NAME NEIGHBORHOOD STRIDE, or
-torchrun --nproc-per-node N -m pipeline.train ...
+python -m pipeline.train NAME, or torchrun --nproc-per-node N -m pipeline.train NAME
 """
 
 import sys
@@ -16,11 +15,11 @@ from tpifu.train.fit import fit
 from tpifu.train.run import Machine, Run
 
 
-def main(name: str, neighborhood: str, stride: str) -> None:
+def main(name: str) -> None:
     params, host = load_params(), environment()
     run = Run(
         data=DATA,
-        model=params.model.with_window(int(neighborhood), int(stride)),
+        model=params.model.with_window(1) if name == "baseline" else params.model,
         train=params.train,
         seed=params.seed,
     )

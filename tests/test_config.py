@@ -125,12 +125,9 @@ def test_an_exponent_without_a_point_is_a_number(loaded):
             for key, text in (
                 ("profile", "{profile: paper}"),
                 ("seed", "{seed: 1}"),
-                ("model.neighborhood", "{model: {neighborhood: 5}}"),
-                ("model.stride", "{model: {stride: 2}}"),
             )
         ),
         ("seed:\n", "seed: is empty, but no profile sets it"),
-        ("model: {neighborhood: }\n", "model.neighborhood: is empty, but no profile sets it"),
         ("profile:\n", "profile is None; profiles holds paper"),
         # DVC does not see a key with a dot: nothing would be run again.
         ("train.steps: 9\n", "train.steps: write one line for each part of the key"),

@@ -97,13 +97,14 @@ def test_a_parameter_reruns_the_stages_that_use_it(key):
             if any(name == own or name.startswith(f"{own}.") for own in names)
         }
 
-    if key in ("profile", "seed"):
-        assert stages(key) == USED_BY[key]
-    elif key in TOP_LEVEL_ONLY:  # they are in the command of train@temporal
-        assert stages(key) == set()
-    else:
-        users = USED_BY[key.split(".")[0]]
-        for name in (key, f"profiles.paper.{key}", f"profiles.${{profile}}.{key}"):
+    users = USED_BY[key.split(".")[0]]
+    temporal = key in ("model.neighborhood", "model.stride", "model.fusion")
+    assert stages(key) == (set() if temporal else users)
+    if temporal:
+        models = STAGES["train"]["foreach"]
+        assert [name for name in models if models[name]["reads"] == "model"] == ["temporal"]
+    if key not in TOP_LEVEL_ONLY:
+        for name in (f"profiles.paper.{key}", f"profiles.${{profile}}.{key}"):
             assert stages(name) == users, name
 
 

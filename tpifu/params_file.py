@@ -15,7 +15,7 @@ from tpifu.errors import ConfigError
 
 Group = TypeVar("Group", bound=BaseModel)
 # dvc.yaml reads these at the top level alone: they are not empty, and profiles do not set them.
-TOP_LEVEL_ONLY = {"profile", "seed", "model.neighborhood", "model.stride"}
+TOP_LEVEL_ONLY = {"profile", "seed"}
 
 
 def default_file() -> Path:
