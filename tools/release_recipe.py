@@ -79,7 +79,6 @@ RELEASE = Recipe(
         learning_rate=0.01,
         optimizer="muon",
         batch_size=128,
-        windows_per_clip=2,
         points=3000,
         flip=0.5,
         schedule="cosine",
