@@ -3,18 +3,16 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from helpers.data import SIZES, SMALL, sizes
 
 from tpifu.clips.clip import read_clip
 from tpifu.clips.splits import VALIDATION_SUBJECTS, choose_clips, matches, subject_of
 from tpifu.config import Data
 from tpifu.errors import DataError
 
-SMALL = Data(train_meshes=40, validation_meshes=16, test_meshes=25, unseen_meshes=12)
-SIZES = {"train": 40, "validation": 16, "test": 25, "unseen_motion": 12}
-
 
 def changed(**values) -> Data:
-    return Data.model_validate({**SMALL.model_dump(), **values})
+    return SMALL.model_copy(update=values)
 
 
 def clips_of(tree, split: str):
@@ -23,13 +21,6 @@ def clips_of(tree, split: str):
 
 def meshes_of(path) -> int:
     return -(-len(read_clip(path).pose) // SMALL.frame_step)
-
-
-def sizes(choice) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for split, _, kept in choice.clips:
-        counts[split] += kept
-    return counts
 
 
 def sequences(choice, split):

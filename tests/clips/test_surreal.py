@@ -4,6 +4,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import scipy.io
+from helpers.checks import one_line
 from scipy.spatial.transform import Rotation
 
 from tpifu.body.body import embedded_body
@@ -117,15 +118,6 @@ def test_stored_clips_follow_surreals_conventions(tmp_path, zrot):
     np.testing.assert_allclose(offsets, stored_joints - stored_joints[:, :1], atol=1e-4)
 
 
-def test_joints2d_are_the_projections_of_the_joints(tmp_path):
-    fields = scipy.io.loadmat(stored(tmp_path, clip()))
-    joints, location = fields["joints3D"].transpose(2, 1, 0), fields["camLoc"].ravel()
-    mirrored = np.array([[0, 0, -1], [0, 1, 0], [-1, 0, 0]])  # determinant -1
-    seen = (joints - location) @ mirrored.T
-    pixels = 600 * seen[..., :2] / seen[..., 2:] + [160, 120]
-    np.testing.assert_allclose(fields["joints2D"].transpose(2, 1, 0), pixels, atol=0.51)
-
-
 def test_files_written_twice_are_byte_equal(tmp_path):
     one, two = stored(tmp_path / "a", clip()), stored(tmp_path / "b", clip())
     assert one.read_bytes() == two.read_bytes()
@@ -151,10 +143,8 @@ def test_an_unusable_clip_is_rejected_with_the_reason(tmp_path):
     whole = path.read_bytes()
 
     def rejected(message):
-        with pytest.raises(DataError, match=message) as caught:
+        with one_line(DataError, f"{path}: .*{message}"):
             read_clip(path)
-        assert str(path) in str(caught.value)
-        assert "\n" not in str(caught.value)
 
     for name in ("pose", "shape", "gender", "zrot", "joints3D"):
         path.write_bytes(whole)

@@ -1,4 +1,9 @@
-"""The clips of the tiny data set."""
+"""The clips of the tiny data set, and how many meshes the tests of clips choose."""
+
+from collections import Counter
+
+from tpifu.clips.splits import Choice
+from tpifu.config import Data
 
 CLIPS = {"a_walk": 5, "b_run": 3, "c_walk": 4, "d_dance": 2, "e_kick": 3, "f_squat": 3}
 """Clips of the tiny data set and their numbers of frames: two training clips, two test clips, an
@@ -13,3 +18,15 @@ SPLIT_OF = {
     "e": "unseen_motion",
     "f": "validation",
 }
+
+SMALL = Data(train_meshes=40, validation_meshes=16, test_meshes=25, unseen_meshes=12)
+SIZES = {"train": 40, "validation": 16, "test": 25, "unseen_motion": 12}
+"""Numbers of meshes that the synthetic tree of `conftest.py` has clips for."""
+
+
+def sizes(choice: Choice) -> Counter[str]:
+    """The number of meshes of each split."""
+    counts: Counter[str] = Counter()
+    for split, _, kept in choice.clips:
+        counts[split] += kept
+    return counts

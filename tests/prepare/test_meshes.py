@@ -1,21 +1,19 @@
 import numpy as np
 import pytest
 import scipy.io
+from helpers.data import SIZES, SMALL
 from scipy.spatial.transform import Rotation
 
 from tpifu.body.body import embedded_body
 from tpifu.clips.clip import Clip, clip_name, clip_path, read_clip, write_clip
-from tpifu.config import Data
 from tpifu.prepare.meshes import REST_HEIGHT, centred_meshes, export_meshes
 from tpifu.shards.meshes import MeshReader
-
-SMALL = Data(train_meshes=40, validation_meshes=16, test_meshes=25, unseen_meshes=12)
 
 
 def test_exported_meshes_match_the_clips_joints_up_to_scale(synthetic_tree, tmp_path):
     export_meshes(synthetic_tree, tmp_path / "meshes", SMALL, 0, jobs=1)
     reader = MeshReader(tmp_path / "meshes")
-    assert len(reader.shards) == 40 + 16 + 25 + 12
+    assert len(reader.shards) == sum(SIZES.values())
     assert reader.shards.metadata["frame_step"] == 5
     for clip in reader.clips()[:4]:
         for frame in clip.read():

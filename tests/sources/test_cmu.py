@@ -1,8 +1,6 @@
 """CMU's files are not available here: the tests write files in CMU's format."""
 
-import filecmp
 import math
-import random
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +14,13 @@ from helpers.acclaim import (
     Angles,
     amc_text,
     asf_text,
-    mutated,
     random_angles,
     slow_skeleton,
     standing,
     walking,
     xyz,
 )
+from helpers.checks import contents, one_line
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
@@ -178,10 +176,9 @@ def test_an_invalid_motion_is_rejected(tmp_path, old, new, message):
 
 
 def rejected(read, path: Path, message: str) -> None:
-    with pytest.raises(DataError, match=message) as caught:
+    with one_line(DataError, message) as caught:
         read()
     assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_other_files_are_rejected(tmp_path):
@@ -197,33 +194,6 @@ def test_other_files_are_rejected(tmp_path):
         rejected(lambda: read_skeleton(path), path, message)
         rejected(lambda: read_motion(path, skeleton), path, message)
     rejected(lambda: read_skeleton(tmp_path), tmp_path, "cannot be read")
-
-
-def test_mutated_files_are_read_or_rejected(ends, tmp_path):
-    rng = random.Random(0)
-    path = tmp_path / "a.asf"
-    asf, amc = asf_text(), amc_text(random_angles(2))
-    path.write_text(asf)
-    valid = read_skeleton(path)
-    accepted = 0
-    for number in range(1500):
-        path.write_text(mutated(amc if number % 2 else asf, rng), encoding="utf-8")
-        try:
-            skeleton = valid if number % 2 else read_skeleton(path)
-            still = Motion(np.zeros((1, 3)), np.zeros((1, len(skeleton.bones), 3)))
-            motion = read_motion(path, skeleton) if number % 2 else still
-            if number % 20 < 2:
-                assert np.isfinite(retarget(skeleton, motion, REST)).all()
-                assert np.abs(motion.position).max(initial=0) < 1000
-        except DataError as error:
-            line = str(error)
-        else:
-            line = str(path)
-            accepted += 1
-        assert str(path) in line
-        assert "\n" not in line
-        assert len(line) < 1500
-    assert 100 < accepted < 1400
 
 
 LIMBS = [
@@ -483,7 +453,5 @@ def test_clips_hold_every_fourth_frame_of_the_take_turned_by_zrot(tree, takes):
 def test_any_number_of_workers_writes_the_same_bytes(tree, takes, tmp_path):
     out, problems = tree
     assert write_cmu(tmp_path / "tree", takes, seed=3, jobs=2, chosen=CHOSEN) == problems
-    names = [path.relative_to(out) for path in out.rglob("*") if path.is_file()]
-    assert len(names) == 4 + 2
-    match, mismatch, errors = filecmp.cmpfiles(out, tmp_path / "tree", names, shallow=False)
-    assert (len(match), mismatch, errors) == (len(names), [], [])
+    assert len(contents(out)) == 4 + 2
+    assert contents(out) == contents(tmp_path / "tree")

@@ -36,15 +36,6 @@ def heading(clip: Motion) -> Float[np.ndarray, " t"]:
     return np.unwrap(np.arctan2(facing[:, 0], facing[:, 2]))
 
 
-def test_joints_and_parents_are_symmetric():
-    assert len(JOINTS) == len(set(JOINTS)) == 24
-    for name, parent in zip(JOINTS, PARENTS, strict=True):
-        if name.startswith("left_"):
-            mirror = JOINTS.index(name.replace("left", "right"))
-            expected = JOINTS[parent].replace("left", "right")
-            assert JOINTS[PARENTS[mirror]] == expected
-
-
 @pytest.mark.parametrize("name", MOTIONS)
 @pytest.mark.parametrize("frames", [1, 30, 100])
 def test_shapes_types_and_start_at_the_origin(name, frames):
@@ -67,18 +58,6 @@ def test_motions_depend_on_the_generator_only(name):
     np.testing.assert_array_equal(one.travel, again.travel)
     first = [Rotation.from_rotvec(clip.pose[0].reshape(24, 3)) for clip in (one, other)]
     assert np.degrees((first[0] * first[1].inv()).magnitude()).max() > 15
-
-
-def test_amplitude_scales_the_steps():
-    stiff, lively = (
-        make_motion("walk", 60, Style(amplitude=amplitude), np.random.default_rng(3))
-        for amplitude in (0.5, 1.1)
-    )
-    spread = [
-        np.ptp(rotations(clip, "left_hip").apply([0.0, -1.0, 0.0])[:, 2])
-        for clip in (stiff, lively)
-    ]
-    assert spread[1] > 1.5 * spread[0]
 
 
 @pytest.mark.parametrize("name", MOTIONS)
@@ -172,19 +151,6 @@ def test_travel_follows_the_heading(name, seed):
     assert forward.sum() > 0.97 * np.linalg.norm(steps, axis=1).sum()
     low, high = (0.6, 2.2) if name == "walk" else (1.8, 5.5)
     assert low < forward.mean() * 30 < high
-
-
-@pytest.mark.parametrize("name", ["walk", "run"])
-def test_a_gait_repeats(name):
-    clip = make_motion(name, 100, Style(restless=0.0), np.random.default_rng(5))
-    thigh = world_rotations(clip, "left_hip").apply([0.0, -1.0, 0.0])[:, 1]
-    legs = clip.pose.reshape(-1, 24, 3)[
-        :, [JOINTS.index("left_knee"), JOINTS.index("right_knee")], 0
-    ]
-    wave = np.column_stack([thigh, legs])
-    # The lag is a whole number of frames, so a small difference remains.
-    error = [np.abs(wave[lag:] - wave[:-lag]).mean() for lag in range(14, 50)]
-    assert min(error) < 0.15 * max(error)
 
 
 def test_initial_heading_is_near_zero_and_the_dancer_turns():
