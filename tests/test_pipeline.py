@@ -129,6 +129,8 @@ def copy(tmp_path_factory):
         yaml.dump(params, file)
     run = Repository(folder)
     run("git", "init", "-q", "-b", "main")
+    run("git", "config", "user.name", "tpifu")
+    run("git", "config", "user.email", "tpifu@example.org")
     run("git", "add", "-A")
     run("git", "commit", "-q", "-m", "small")
     return run
@@ -141,24 +143,12 @@ class Repository:
     def __call__(self, *command: str, code: int = 0, **environment: str) -> str:
         """Run a command in the repository and return its output; `code` is the expected status."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        author = {
-            f"GIT_{who}_{what}": "tpifu@example.org"
-            for who in ("AUTHOR", "COMMITTER")
-            for what in ("NAME", "EMAIL")
-        }
-        settings = {
-            "PATH": path,
-            "OMP_NUM_THREADS": "1",
-            "TPIFU_JOBS": "1",
-            "DVC_NO_ANALYTICS": "1",
-            **author,
-            **environment,
-        }
+        settings = {"OMP_NUM_THREADS": "1", "TPIFU_JOBS": "1", "DVC_NO_ANALYTICS": "1"}
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("TPIFU_", "MLFLOW_"))}
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env={**kept, **settings},
+            env={**kept, **settings, "PATH": path, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

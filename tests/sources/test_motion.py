@@ -97,6 +97,8 @@ def test_a_cartwheel_turns_upside_down_and_comes_back(seed):
     spine = rotations(clip, "pelvis")
     height = spine.apply([0.0, 1.0, 0.0])[:, 1]
     assert height.min() < -0.8
+    # Unlike in a somersault, the facing direction stays level.
+    assert np.abs(spine.apply([0.0, 0.0, 1.0])[:, 1]).max() < 0.35
     upside_down = int(height.argmin())
     assert max(height[:upside_down].max(initial=-1), height[upside_down:].max()) > 0.9
     # Upside down, arms are straight and legs apart.
@@ -108,12 +110,6 @@ def test_a_cartwheel_turns_upside_down_and_comes_back(seed):
     ]
     apart = np.degrees(np.arccos((thighs[0] * thighs[1]).sum(axis=1)[upside_down]))
     assert apart > 35
-
-
-def test_a_cartwheel_rolls_about_the_facing_axis():
-    clip = motion("cartwheel", 3)
-    # Unlike in a somersault, the facing direction stays level.
-    assert np.abs(rotations(clip, "pelvis").apply([0.0, 0.0, 1.0])[:, 1]).max() < 0.35
 
 
 @pytest.mark.parametrize("name", MOTIONS)
@@ -168,20 +164,3 @@ def test_a_squat_goes_down_with_flat_feet():
     assert knee.min() < 30
     sole = world_rotations(clip, "left_ankle").apply([0.0, 0.0, 1.0])[:, 1]
     assert np.abs(np.degrees(np.arcsin(sole))).max() < 12
-
-
-def test_poses_are_diverse():
-    clips = [motion(name, seed) for name in MOTIONS for seed in SEEDS]
-    arms = np.concatenate(
-        [
-            (rotations(clip, "left_collar") * rotations(clip, "left_shoulder")).apply([1.0, 0, 0])
-            for clip in clips
-        ]
-    )
-    # Relative to the trunk, the upper arm points up and down, to the front and to the back.
-    quarter = 2 * (arms[:, 1] > 0) + (arms[:, 2] > 0)
-    assert np.bincount(quarter, minlength=4).min() > 0.04 * len(arms)
-    for joint in ("left_knee", "left_elbow"):
-        bend = np.concatenate([np.degrees(rotations(clip, joint).magnitude()) for clip in clips])
-        # All ranges of 30 degrees up to 120 occur.
-        assert np.histogram(bend, [0, 30, 60, 90, 120])[0].min() > 0.02 * len(bend)
