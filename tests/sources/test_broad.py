@@ -4,14 +4,11 @@ import functools
 
 import numpy as np
 import pytest
-from helpers.checks import contents
 from scipy.spatial.transform import Rotation
 
-from tpifu.body.body import embedded_body
 from tpifu.body.skeleton import JOINTS
-from tpifu.clips.clip import read_clip
-from tpifu.clips.splits import matches, subject_of
-from tpifu.config import Data, Synthetic
+from tpifu.clips.splits import matches
+from tpifu.config import Data
 from tpifu.sources.synthetic.beats import MOTIONS, Style
 from tpifu.sources.synthetic.broad import make_broad
 from tpifu.sources.synthetic.coverage import nearest_training_pose
@@ -23,7 +20,6 @@ from tpifu.sources.synthetic.kinematics import joint_positions
 from tpifu.sources.synthetic.motion import Motion, make_motion
 from tpifu.sources.synthetic.overlap import overlap
 from tpifu.sources.synthetic.settle import settle, smpl_pose
-from tpifu.sources.synthetic.tree import broad_names, write_synthetic
 
 NAMES = tuple(families())
 
@@ -150,46 +146,6 @@ def test_bodies_take_every_orientation():
     assert 0.25 < upright < 0.75
     for share in (inverted, face_down, face_up, (left > 0.6).mean(), (left < -0.6).mean()):
         assert share > 0.01
-
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("broad") / "tree"
-    counts = Synthetic(train_subjects=1, test_subjects=1, motions="both", clips=3)
-    write_synthetic(folder, counts, 3, jobs=1)
-    return folder
-
-
-def test_both_holds_the_nine_motions_as_they_are(tree, tmp_path):
-    write_synthetic(tmp_path / "nine", Synthetic(train_subjects=1, test_subjects=1), 3, jobs=1)
-    nine, both = contents(tmp_path / "nine"), contents(tree)
-    assert len(nine) == 2 + 2 * len(MOTIONS)
-    assert len(both) == len(nine) + 2 * 3
-    assert nine.items() <= both.items()
-
-
-def test_broad_clips_are_named_and_stand_on_the_floor(tree):
-    paths = sorted(tree.glob("cmu/*/run0/*_broad_*/*_info.mat"))
-    for subject, half in ((1, "train"), (2, "test")):
-        expected = [
-            f"{subject:02d}_broad_{name}_{number:02d}"
-            for number, name in enumerate(broad_names(subject, 3, 3), start=1)
-        ]
-        assert sorted(expected) == [p.parent.name for p in paths if p.parts[-4] == half]
-    for path in paths:
-        assert subject_of(path.parent.name) in ("01", "02")
-        stored = read_clip(path)
-        vertices, joints = embedded_body(stored.gender).pose(stored.pose[::10], stored.betas)
-        floor = (vertices - joints[:, :1])[:, :, 1].min(axis=1) + stored.joints[::10, 0, 1]
-        assert floor.min() > -1e-3
-        if path.parent.name.split("_")[2] not in ("jump", "leap", "tuck", "climb", "medley"):
-            np.testing.assert_allclose(floor, 0, atol=1e-3)
-
-
-def test_every_subject_comes_to_all_families_and_more_clips_keep_the_first():
-    names = broad_names(7, 2 * len(NAMES), 0)
-    assert sorted(names) == sorted(NAMES * 2)
-    assert broad_names(7, 5, 0) == names[:5] != broad_names(8, 5, 0)
 
 
 def test_families_are_held_out_by_name():

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import zipfile
-from importlib import resources
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,8 +16,11 @@ from helpers.acclaim import amc_text, asf_text, walking
 from helpers.checks import contents, one_line
 from helpers.data import SIZES, SMALL, sizes
 from helpers.http_server import PAGE, PASSWORD, USER, reply, serving
+from helpers.smpl_files import npz
 
+import tpifu.body.body
 from tpifu.body.body import embedded_body, load_body
+from tpifu.body.skeleton import GENDERS
 from tpifu.clips.clip import read_clip, read_source
 from tpifu.clips.splits import choose_clips, subject_of, validation_queue
 from tpifu.config import Data, Surreal
@@ -30,6 +32,7 @@ from tpifu.sources.surreal.download import LISTS_URL, SMPL_ZIP, SURREAL_URL
 from tpifu.sources.surreal.lists import ListedClip, read_list, wanted_clips
 from tpifu.sources.tree import write_tree
 
+ASSETS = Path(tpifu.body.body.__file__).parent / "assets"
 SMPL_PATH = f"/download.php?domain=smpl&sfile={SMPL_ZIP}"
 LOGINS = {
     "SURREAL_USERNAME": USER,
@@ -47,14 +50,12 @@ def smpl_zip() -> bytes:
     """An archive like SMPL's that contains the embedded bodies."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for gender in ("female", "male"):
-            file = resources.files("tpifu.body") / "assets" / f"body_{gender}.npz"
-            with file.open("rb") as stream, np.load(stream) as stored:
-                arrays = {name: stored[name] for name in stored.files}
+        for gender in GENDERS:
+            with np.load(ASSETS / f"body_{gender}.npz") as stored:
+                arrays = dict(stored)
             arrays["posedirs"] = np.zeros((len(arrays["v_template"]), 3, 207), np.float32)
-            body = io.BytesIO()
-            np.savez_compressed(body, **arrays)
-            archive.writestr(f"SMPL_python_v.1.1.0/smpl/SMPL_{gender}.npz", body.getvalue())
+            name = f"SMPL_python_v.1.1.0/smpl/SMPL_{gender}.npz"
+            archive.writestr(name, npz(arrays, np.savez_compressed))
     return buffer.getvalue()
 
 
@@ -120,7 +121,7 @@ def test_two_logins_suffice_for_the_tree(site, synthetic_tree, tmp_path, caplog)
     spare = {out / path for path in found} - {path for _, path, _ in choice.clips}
     assert not {subject_of(path.parent.name) for path in spare} & validated
     # The bodies come from the archive.
-    for gender in ("female", "male"):
+    for gender in GENDERS:
         body = load_body(out / "smpl" / f"{gender}.npz", gender)
         np.testing.assert_array_equal(body.faces, embedded_body(gender).faces)
     (form,) = [seen.body for seen in site.public.seen if seen.body]
