@@ -30,7 +30,7 @@ from tpifu.clips.clip import clip_path, read_clip
 from tpifu.errors import DataError
 from tpifu.sources.cmu.acclaim import Motion, Skeleton, read_motion, read_skeleton
 from tpifu.sources.cmu.retarget import retarget
-from tpifu.sources.cmu.takes import ACKNOWLEDGEMENT, TAKES, Take, urls
+from tpifu.sources.cmu.takes import ACKNOWLEDGEMENT, TAKES, Take
 from tpifu.sources.cmu.tree import FRAME_STEP, write_cmu
 
 
@@ -67,13 +67,6 @@ def test_the_pinned_takes_are_few_and_split_by_subject():
     assert all(subjects.values())
     assert not subjects["train"] & subjects["test"]
     assert "NSF EIA-0196217" in ACKNOWLEDGEMENT
-
-
-def test_the_urls_of_takes():
-    assert urls("http://host", [Take("train", 7, 1, "walk")]) == {
-        "07/07.asf": "http://host/subjects/07/07.asf",
-        "07/07_01.amc": "http://host/subjects/07/07_01.amc",
-    }
 
 
 def test_a_skeleton_is_read_as_written(tmp_path):
@@ -188,7 +181,6 @@ def test_other_files_are_rejected(tmp_path):
     for content, message in [
         (b"", "no :units|no frames"),
         (b"<html><body>Not found</body></html>", "no :units|neither a frame nor a movable bone"),
-        (b"1 " * 30_000, "60,000 characters"),
     ]:
         path.write_bytes(content)
         rejected(lambda: read_skeleton(path), path, message)
