@@ -94,23 +94,6 @@ def test_a_stage_depends_on_the_code_it_imports(stage):
         assert any(path == dep or path.startswith(f"{dep}/") for path in expected), dep
 
 
-def test_deps_that_are_not_code_are_outs_of_other_stages():
-    outs = set()
-    for stage in STAGES.values():
-        names = stage.get("foreach", [""])
-        for out in stage.get("do", stage)["outs"]:
-            path = out if isinstance(out, str) else next(iter(out))
-            for name in names:
-                outs.add(path.replace("${key}", name).replace("${item}", name))
-    for stage in STAGES.values():
-        for name in stage.get("foreach", [""]):
-            for dep in stage.get("do", stage)["deps"]:
-                path = dep.replace("${item}", name)
-                assert path.startswith(("tpifu/", "pipeline/")) or any(
-                    path == out or path.startswith(out + "/") for out in outs
-                ), path
-
-
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
     """A git repository with the project's files and small settings."""
@@ -373,19 +356,6 @@ def test_a_wrong_setting_is_named_in_one_line(whole, stage, parameter, environme
     (line,) = output.splitlines()
     assert line.startswith("error: ")
     assert words in line
-
-
-@pytest.mark.slow
-def test_missing_data_is_named(whole):
-    points, hidden = whole.folder / "data" / "points", whole.folder / "data" / "elsewhere"
-    points.rename(hidden)
-    try:
-        train = [sys.executable, "-m", "pipeline.train", "baseline"]
-        output = whole.run(*train, code=2, TPIFU_TRACKING="off")
-    finally:
-        hidden.rename(points)
-    assert output.startswith("error: data/points: no such folder; write points there first")
-    assert len(output.splitlines()) == 1
 
 
 @pytest.mark.slow

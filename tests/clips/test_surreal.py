@@ -118,12 +118,6 @@ def test_stored_clips_follow_surreals_conventions(tmp_path, zrot):
     np.testing.assert_allclose(offsets, stored_joints - stored_joints[:, :1], atol=1e-4)
 
 
-def test_files_written_twice_are_byte_equal(tmp_path):
-    one, two = stored(tmp_path / "a", clip()), stored(tmp_path / "b", clip())
-    assert one.read_bytes() == two.read_bytes()
-    assert [path.name for path in one.parent.iterdir()] == [one.name]
-
-
 def test_variants_of_the_format_are_read(tmp_path):
     single = clip(1)
     path = stored(tmp_path, single)

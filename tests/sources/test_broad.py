@@ -129,15 +129,6 @@ def test_the_nine_motions_are_within_the_limits():
         assert excess(pose).max() < 20  # degrees: deep squats, arms behind the head
 
 
-@pytest.mark.parametrize("name", ["crawl", "jump", "free"])
-def test_the_generator_decides_everything(name):
-    one = clip(name, 0)
-    again, other = (clip.__wrapped__(name, subject) for subject in (0, 1))
-    for field in ("pose", "lift", "travel"):
-        np.testing.assert_array_equal(getattr(one, field), getattr(again, field))
-    assert np.abs(one.pose[0] - other.pose[0]).max() > 0.1
-
-
 def test_bodies_take_every_orientation():
     root = matrices(poses(NAMES, range(1)))[:, 0]
     up, front, left = root[:, 1, 1], root[:, 1, 2], root[:, 1, 0]

@@ -336,15 +336,6 @@ def test_git_ignores_licensed_files_and_their_derivatives(path):
     assert found.returncode == 0
 
 
-def test_a_failed_source_leaves_no_tree(synthetic_tree, tmp_path, monkeypatch):
-    def fail(*arguments, **options):
-        raise DataError("no")
-
-    monkeypatch.setattr("tpifu.sources.tree.write_synthetic", fail)
-    failure(DataError, tmp_path / "out", Data(), {})
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_tree_names_its_source_and_terms(synthetic_tree):
     source = json.loads((synthetic_tree / "source.json").read_text())
     assert (source["source"], source["clips"]) == ("synthetic", 45)
