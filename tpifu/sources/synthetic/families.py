@@ -56,8 +56,10 @@ def families() -> dict[str, Family]:
     """Families by name. The keys of `medley` and `free` are those of all other families except
     HELD_OUT."""
     content = read_yaml("families.yaml")
+    known = dict(ARMS)
     for name, item in content["poses"].items():
-        content["poses"][name] = read_pose(item, ARMS | content["poses"])
+        known[name] = read_pose(item, known)
+    content["poses"] = known
     found = {}
     for name, table in content["families"].items():
         keys = _gait(**table["gait"]) if "gait" in table else _keys(content, name)
@@ -89,7 +91,7 @@ def _key(content: dict[str, Any], shared: dict[str, Any], item: dict[str, Any]) 
     if "contacts" in options:
         joints = [content["joints"].get(joint, [joint]) for joint in options["contacts"].split()]
         options["contacts"] = tuple(joint for group in joints for joint in group)
-    return Key(read_pose(entries, ARMS | content["poses"]), **options)
+    return Key(read_pose(entries, content["poses"]), **options)
 
 
 # The left leg in six phases of two steps, from foot contact on: flexion of hip and knee, pointing
