@@ -85,14 +85,14 @@ def test_posing_in_chunks_equals_posing_single_frames():
 
 def test_weights_are_normalised(arrays):
     values, write = arrays
-    thin = load_body(write(weights=values["weights"].astype(np.float32) * 0.9), "male")
+    thin = load_body(write(weights=values["weights"].astype(np.float32) * 0.9))
     np.testing.assert_allclose(
         thin.rest(NO_BETAS)[0], embedded_body("male").rest(NO_BETAS)[0], atol=1e-4
     )
 
 
 def test_nothing_is_printed(arrays, capfd):
-    load_body(arrays[1](), "male").rest(NO_BETAS)
+    load_body(arrays[1]()).rest(NO_BETAS)
     assert capfd.readouterr() == ("", "")
 
 
@@ -108,11 +108,11 @@ def test_nothing_is_printed(arrays, capfd):
 def test_an_invalid_body_file_is_rejected(arrays, changes, message):
     path = arrays[1](**changes)
     with pytest.raises(DataError, match=f"{re.escape(str(path))}: .*{message}"):
-        load_body(path, "male")
+        load_body(path)
 
 
 def test_a_missing_file_and_a_text_file_are_rejected(tmp_path):
     (tmp_path / "text.npz").write_text("hello")
     for name, message in (("body", "no such body file"), ("text", r"not a readable \.npz")):
         with pytest.raises(DataError, match=message):
-            load_body(tmp_path / f"{name}.npz", "male")
+            load_body(tmp_path / f"{name}.npz")

@@ -36,7 +36,7 @@ def test_an_exported_body_equals_the_body_of_its_arrays(tmp_path):
     for seed, gender in enumerate(GENDERS):
         stored = model(6890, seed=seed)
         stored["kintree_table"] = stored["kintree_table"].astype(np.int32)
-        exported, direct = load_body(tmp_path / f"{gender}.npz", gender), Body(stored, gender)
+        exported, direct = load_body(tmp_path / f"{gender}.npz"), Body(stored)
         np.testing.assert_array_equal(exported.faces, direct.faces)
         for found, expected in zip(
             exported.pose(pose, np.ones(10)), direct.pose(pose, np.ones(10)), strict=True

@@ -122,7 +122,7 @@ def test_two_logins_suffice_for_the_tree(site, synthetic_tree, tmp_path, caplog)
     assert not {subject_of(path.parent.name) for path in spare} & validated
     # The bodies come from the archive.
     for gender in GENDERS:
-        body = load_body(out / "smpl" / f"{gender}.npz", gender)
+        body = load_body(out / "smpl" / f"{gender}.npz")
         np.testing.assert_array_equal(body.faces, embedded_body(gender).faces)
     (form,) = [seen.body for seen in site.public.seen if seen.body]
     assert b"username=" in form
