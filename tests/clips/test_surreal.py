@@ -49,11 +49,14 @@ def stored(tmp_path, of: Clip, zrot=0.7):
     return path
 
 
+def fields_of(path):
+    return {name: v for name, v in scipy.io.loadmat(path).items() if not name.startswith("__")}
+
+
 def change(path, **fields):
     """Replace fields of a stored clip; None removes a field."""
-    values = {name: v for name, v in scipy.io.loadmat(path).items() if not name.startswith("__")}
-    values = {name: v for name, v in {**values, **fields}.items() if v is not None}
-    scipy.io.savemat(path, values)
+    values = {**fields_of(path), **fields}
+    scipy.io.savemat(path, {name: v for name, v in values.items() if v is not None})
     return path
 
 
@@ -82,8 +85,8 @@ def test_a_stored_clip_has_every_field_of_surreal(tmp_path, frames):
     assert path.relative_to(tmp_path).as_posix() == (
         "cmu/train/run0/01_walk/01_walk_c0001_info.mat"
     )
-    fields = scipy.io.loadmat(path)
-    shapes = {n: fields[n].shape for n in fields if not n.startswith("__")}
+    fields = fields_of(path)
+    shapes = {name: field.shape for name, field in fields.items()}
     expected = {
         name: tuple(frames if size == "T" else size for size in shape)
         for name, shape in FIELDS.items()
@@ -127,8 +130,7 @@ def test_variants_of_the_format_are_read(tmp_path):
     path = stored(tmp_path, given)
     more = np.vstack([np.repeat(given.betas[:, None], 6, axis=1), np.ones((290, 6))])
     same_motion(read_clip(change(path, shape=more)), given)  # more than ten shape coefficients
-    fields = {k: v for k, v in scipy.io.loadmat(path).items() if not k.startswith("__")}
-    scipy.io.savemat(path, fields, do_compression=True)
+    scipy.io.savemat(path, fields_of(path), do_compression=True)
     same_motion(read_clip(path), given)
 
 
@@ -170,8 +172,8 @@ def test_an_unusable_clip_is_rejected_with_the_reason(tmp_path):
 
 def test_a_file_that_decompresses_to_too_much_is_rejected(tmp_path):
     path = stored(tmp_path, clip())
-    fields = {k: v for k, v in scipy.io.loadmat(path).items() if not k.startswith("__")}
-    scipy.io.savemat(path, {**fields, "light": np.zeros(2**24)}, do_compression=True)
+    large = {**fields_of(path), "light": np.zeros(2**24)}
+    scipy.io.savemat(path, large, do_compression=True)
     assert path.stat().st_size < 2**20
     with pytest.raises(UnusableClip, match="decompresses to more than 67,108,864 bytes") as caught:
         read_clip(path)
