@@ -28,7 +28,7 @@ def embree_views(
     x, y = pixel_centres(size, 1)[:, :1], pixel_centres(1, size)[:, 1:]
     pixels = np.zeros((len(calibs), size * size, 2), dtype=np.uint8)
     for image, calib, vertices, grey in zip(pixels, calibs, ndc, greys, strict=True):
-        rows, columns = _box(ndc_to_pixel(vertices, size, size), size)
+        rows, columns = _covered(ndc_to_pixel(vertices, size, size), corners, size)
         if not len(rows):
             continue
         # Rays are in world coordinates, so that all views share a scene. They start in front of the
@@ -66,15 +66,30 @@ def _interpolated(
     return a + u * (b - a) + v * (c - a)
 
 
-def _box(
-    places: Float64[np.ndarray, "v 2"], size: int
+def _covered(
+    places: Float64[np.ndarray, "v 2"], corners: Int[np.ndarray, "3 f"], size: int
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-    """Rows and columns of the pixels in the bounding box of the vertices, which are at `places`."""
-    # The margin of a pixel allows for Embree's float32 arithmetic.
-    left, top = np.floor(places.min(axis=0) - 1).clip(0, size)
-    right, bottom = np.ceil(places.max(axis=0) + 1).clip(0, size)
-    rows, columns = np.mgrid[int(top) : int(bottom), int(left) : int(right)]
-    return rows.ravel(), columns.ravel()
+    """Rows and columns of the pixels in the triangles' bounding boxes, which a triangle may cover.
+    `places`: the vertices, pixels."""
+    spans = []
+    for place in np.ascontiguousarray(places.T, dtype=np.float32):
+        a, b, c = place.take(corners)
+        # Pixel centres are at half-integers; the margin allows for Embree's float32 arithmetic.
+        first = np.ceil(np.minimum(np.minimum(a, b), c) - 0.51)
+        end = np.floor(np.maximum(np.maximum(a, b), c) - 0.49) + 1
+        spans.append([edge.clip(0, size).astype(np.int32) for edge in (first, end)])
+    (left, right), (top, bottom) = spans
+    x, y = left.min(), top.min()
+    wide, high = right.max() - x + 1, bottom.max() - y + 1
+    # Each box adds +1 and -1 at its four corners; sums over rows and columns count the boxes.
+    begins, ends = ((top - y) * wide - x, (bottom - y) * wide - x)
+    more = np.bincount(np.concatenate([begins + left, ends + right]), minlength=high * wide)
+    less = np.bincount(np.concatenate([begins + right, ends + left]), minlength=high * wide)
+    count = np.subtract(more, less, dtype=np.int32, casting="unsafe").reshape(high, wide)
+    boxes = count.cumsum(axis=0, dtype=np.int32).cumsum(axis=1, dtype=np.int32)
+    covered = np.flatnonzero(boxes.ravel() > 0).astype(np.int32)
+    rows = covered // wide
+    return rows + y, covered - rows * wide + x
 
 
 def mesh_scene(mesh: Mesh) -> EmbreeScene:
