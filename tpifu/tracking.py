@@ -60,7 +60,7 @@ class TrackedRun:
 
         rows = [Metric(*row) for row in self._metrics]
         self._metrics, self._flushed = [], time.monotonic()
-        client.log_batch(self.id, metrics=rows)  # in as many requests as MLflow's limits need
+        client.log_batch(self.id, metrics=rows)  # MLflow splits large batches
 
     def _attempt(self, action: Callable[["MlflowClient"], None]) -> None:
         if self._client is None:

@@ -9,7 +9,7 @@ import pytest
 
 @contextmanager
 def one_line(kind: type[Exception], match: str | None = None) -> Iterator[pytest.ExceptionInfo]:
-    """The block must raise an error of `kind` with one line of text, which matches `match`."""
+    """The block must raise `kind` with a one-line message that matches `match`."""
     with pytest.raises(kind, match=match) as caught:
         yield caught
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""The clips of the tiny data set, and how many meshes the tests of clips choose."""
+"""Clips of the tiny data set, and numbers of meshes of the synthetic tree."""
 
 from collections import Counter
 
@@ -9,19 +9,11 @@ CLIPS = {"a_walk": 5, "b_run": 3, "c_walk": 4, "d_dance": 2, "e_kick": 3, "f_squ
 """Clips of the tiny data set and their numbers of frames: two training clips, two test clips, an
 unseen one and a validation clip."""
 
-
-SPLIT_OF = {
-    "a": "train",
-    "b": "train",
-    "c": "test",
-    "d": "test",
-    "e": "unseen_motion",
-    "f": "validation",
-}
+SPLIT_OF = dict(a="train", b="train", c="test", d="test", e="unseen_motion", f="validation")
 
 SMALL = Data(train_meshes=40, validation_meshes=16, test_meshes=25, unseen_meshes=12)
 SIZES = {"train": 40, "validation": 16, "test": 25, "unseen_motion": 12}
-"""Numbers of meshes that the synthetic tree of `conftest.py` has clips for."""
+"""Meshes of each split of SMALL, which the synthetic tree of `conftest.py` can fill."""
 
 
 def sizes(choice: Choice) -> Counter[str]:
