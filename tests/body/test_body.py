@@ -8,7 +8,6 @@ from tpifu.body.body import embedded_body, load_body
 from tpifu.body.skeleton import GENDERS, JOINT_COUNT, PARENTS
 from tpifu.errors import DataError
 from tpifu.geometry.mesh import watertight_error
-from tpifu.prepare.meshes import centred_meshes
 
 LEFT_ARM, KNEES, ANKLES = (16, 18, 20, 22), (4, 5), (7, 8)
 NO_BETAS = np.zeros(10, np.float32)
@@ -47,19 +46,6 @@ def test_an_embedded_body_has_smpls_counts_tree_and_rest_pose(gender, arrays):
     np.testing.assert_allclose(joints[0], 0, atol=0.01)
     left = np.array([1, 4, 7, 10, 13, 16, 18, 20, 22])
     np.testing.assert_allclose(joints[left] * [-1, 1, 1], joints[left + 1], atol=0.01)
-
-
-@pytest.mark.parametrize("gender", GENDERS)
-@pytest.mark.parametrize("seed", range(3))
-def test_shapes_and_poses_have_a_plausible_volume(gender, seed):
-    rng = np.random.default_rng(seed)
-    betas = np.clip(rng.normal(size=10), -2, 2).astype(np.float32)
-    pose = rng.normal(scale=0.4, size=(2, 72)).astype(np.float32)
-    body = embedded_body(gender)
-    heights = np.ptp(body.rest(betas)[0][:, 1])
-    assert 1.4 < heights < 2.1
-    for mesh in centred_meshes(body, pose, betas):
-        assert 0.03 < mesh.trimesh().volume < 0.13  # m^3
 
 
 def test_a_root_rotation_rotates_the_body_about_its_pelvis():

@@ -14,8 +14,6 @@ CENTRAL = [
     ("upperneck", "lowerneck", (0.0, 0.992, -0.128), 1.74, (0, 0, 0), "rx ry rz"),
     ("head", "upperneck", (0.0, 0.998, -0.056), 1.74, (0, 0, 0), "rx ry rz"),
 ]
-
-
 SIDED = [
     ("hipjoint", "root", (0.674, -0.716, 0.183), 2.64, (0, 0, 0), ""),
     ("femur", "hipjoint", (0.34202, -0.939693, 0.0), 7.41, (0, 0, 20), "rx ry rz"),
@@ -40,13 +38,9 @@ def sided(side: str):
 
 
 BONES = [*sided("l"), *sided("r"), *CENTRAL]
-
-
 DOFS = {"root": [0, 1, 2]} | {
     name: [("rx", "ry", "rz").index(turn) for turn in dof.split()] for name, *_, dof in BONES if dof
 }
-
-
 METRES = 0.056444
 """Metres per unit of length, from CMU's FAQ: 2.54 / 100 / 0.45."""
 

@@ -1,6 +1,7 @@
 """CMU's files are not available here: the tests write files in CMU's format."""
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -314,19 +315,14 @@ def test_a_mirrored_motion_gives_the_mirrored_pose(tmp_path):
         return {"l": "r", "r": "l"}[name[0]] + name[1:] if sided else name
 
     mirrored = {other(name): value * [1, -1, -1] for name, value in angles.items()}
-    swap = [JOINTS.index(swapped(name)) for name in JOINTS]
+    sides = {"left": "right", "right": "left"}
+    swapped = [re.sub("left|right", lambda side: sides[side[0]], name) for name in JOINTS]
+    swap = [JOINTS.index(name) for name in swapped]
     symmetric = (REST + REST[swap] * [-1, 1, 1]) / 2
     pose = retarget(*parsed(tmp_path, angles), symmetric)
     found = retarget(*parsed(tmp_path, mirrored), symmetric)
     expected = pose.reshape(-1, 24, 3)[:, swap] * [1, -1, -1]
     np.testing.assert_allclose(found.reshape(-1, 24, 3), expected, atol=1e-4)
-
-
-def swapped(joint: str) -> str:
-    for one, other in (("left_", "right_"), ("right_", "left_")):
-        if joint.startswith(one):
-            return other + joint.removeprefix(one)
-    return joint
 
 
 CHOSEN = (
