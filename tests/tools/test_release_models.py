@@ -130,8 +130,3 @@ def test_a_failed_part_is_logged_and_stops_nothing(release):
     assert "drawing FAILED: ValueError: no ink" in log.lines[-1]
     assert "drawing" in log.seconds
     assert log.failed == ["drawing"]
-
-
-def test_a_time_limit_interrupts(release):
-    with pytest.raises(TimeoutError), release("log").time_limit(0.05):
-        time.sleep(5)

@@ -28,10 +28,9 @@ _CHUNK = 16
 class Body:
     """One body model. Shape and pose are arguments; no state is kept between calls."""
 
-    def __init__(self, arrays: Mapping[str, np.ndarray], gender: str) -> None:
+    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
         """`arrays`: v_template, shapedirs, weights, J_regressor, kintree_table, f and, optionally,
         posedirs."""
-        self.gender = gender
         self.faces: Int[np.ndarray, "f 3"] = arrays["f"].astype(np.int32)
         vertices = len(arrays["v_template"])
         weights = arrays["weights"].astype(np.float32)
@@ -51,13 +50,8 @@ class Body:
         """The joint with the largest skinning weight of each vertex."""
         # smplx prints a warning about ten shape coefficients, which is the number SURREAL stores.
         with contextlib.redirect_stdout(io.StringIO()):
-            self._smpl = smplx.SMPL(
-                "",
-                data_struct=Struct(**data),
-                gender=gender,
-                num_betas=BETAS,
-                dtype=torch.float64,
-            )
+            struct = Struct(**data)
+            self._smpl = smplx.SMPL("", data_struct=struct, num_betas=BETAS, dtype=torch.float64)
 
     def rest(
         self, betas: Float[np.ndarray, " b"]
@@ -87,7 +81,7 @@ class Body:
 @functools.cache
 def embedded_body(gender: str) -> Body:
     """The "female" or "male" body embedded in the package."""
-    return load_body(_ASSETS / f"body_{gender}.npz", gender)
+    return load_body(_ASSETS / f"body_{gender}.npz")
 
 
 def write_embedded(folder: Path) -> None:
@@ -98,7 +92,7 @@ def write_embedded(folder: Path) -> None:
 
 
 @functools.cache
-def load_body(path: Path, gender: str) -> Body:
+def load_body(path: Path) -> Body:
     """Read an SMPL-format .npz. Raises DataError if the file is missing or not a body."""
     if not path.is_file():
         raise DataError(f"{path}: no such body file")
@@ -111,7 +105,7 @@ def load_body(path: Path, gender: str) -> Body:
         check_shapes(arrays)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
-    return Body(arrays, gender)
+    return Body(arrays)
 
 
 def check_shapes(arrays: Mapping[str, np.ndarray]) -> None:
