@@ -28,6 +28,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 LightKind = Literal["camera", "environment", "environment_clip", "fixed"]
 Precision = Literal["float32", "bfloat16", "fastest"]
+Loss = Literal["squared", "cross_entropy"]
 
 
 class Parameters(BaseModel):
@@ -246,6 +247,9 @@ class Model(Parameters):
 class Train(Parameters):
     """Training."""
 
+    loss: Loss = "squared"
+    """Loss of the occupancies. squared: squared error, the paper's. cross_entropy: binary cross
+    entropy; it needs model.last_activation sigmoid."""
     learning_rate: Positive = 1e-4
     """Learning rate after the warm-up."""
     optimizer: Literal["adam", "muon", "rmsprop"] = "adam"

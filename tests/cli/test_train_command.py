@@ -88,8 +88,10 @@ def test_training_is_tracked_only_with_the_option(trip, tmp_path, monkeypatch):
 
 def test_training_starts_from_a_model_and_takes_its_network(trip, tmp_path):
     command = ["train", trip.shards, "--device", "cpu", "--start", trip.model]
-    command += settings("train.steps=2", "train.batch_size=2")
-    command += settings("train.points=20")
+    command += settings("train.steps=2", "train.batch_size=2", "train.points=20")
+    line = refused(*command, "-o", tmp_path / "no")
+    assert "loss is cross_entropy, but model.last_activation is tanh" in line
+    command += settings("train.loss=squared")
     done(*command, "-o", tmp_path / "started")
     text = (tmp_path / "started" / "config.yaml").read_text()
     assert "start: " in text

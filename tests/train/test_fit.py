@@ -128,6 +128,15 @@ def test_a_run_cannot_start_with_a_model_of_another_network(tiny, tiny_model, tm
             train(replace(settings, start=start), tmp_path / "m")
 
 
+def test_cross_entropy_trains_a_sigmoid_and_refuses_a_tanh(tiny, tiny_model, tmp_path):
+    sigmoid = tiny_model.model_copy(update={"last_activation": "sigmoid"})
+    train(run(tiny, sigmoid), tmp_path / "squared")
+    train(run(tiny, sigmoid, loss="cross_entropy"), tmp_path / "entropy")
+    assert losses(tmp_path / "entropy")[0] > 2 * losses(tmp_path / "squared")[0]
+    with pytest.raises(ConfigError, match=r"but model\.last_activation is tanh"):
+        run(tiny, tiny_model, loss="cross_entropy")
+
+
 @pytest.fixture(scope="module", params=[1, 3])
 def learned(request, tiny, tiny_model, tmp_path_factory):
     """The folder of a model after 150 steps."""

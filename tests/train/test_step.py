@@ -20,6 +20,16 @@ def test_the_loss_is_the_mean_squared_error_over_all_stacks():
     assert float(loss_of_stacks(occupancy, labels)) == pytest.approx(total / 30)
 
 
+def test_cross_entropy_is_the_mean_negative_logarithm_of_the_labels_probability():
+    torch.manual_seed(0)
+    occupancy, labels = torch.rand(3, 2, 5) * 0.8 + 0.1, (torch.rand(2, 5) > 0.5).float()
+    right = torch.where(labels > 0, occupancy, 1 - occupancy)
+    expected = -right.log().mean()
+    torch.testing.assert_close(loss_of_stacks(occupancy, labels, "cross_entropy"), expected)
+    never = torch.zeros(1, 1, 1)
+    assert float(loss_of_stacks(never, never[0] + 1, "cross_entropy")) == pytest.approx(9.21, 1e-3)
+
+
 def test_at_the_surface_level_inside_and_outside_are_equally_likely():
     """Points on a line; inside and outside are normal around 0 and 1, and 20 % are inside."""
     points = torch.linspace(-3, 4, 7001, dtype=torch.float64)

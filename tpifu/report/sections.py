@@ -72,7 +72,7 @@ def draw_training(sides: Sequence[Side], out: Path) -> list[Picture]:
         if (path := side.model / VALIDATION_NAME).exists():
             validations[side.name] = _column(path, "step") + 1, _column(path, "iou")
     title = f"Training loss, mean over {width} steps"
-    plot_curves(losses, title, "loss (mean squared error, all stacks)", out / "loss.png")
+    plot_curves(losses, title, "loss (mean over all stacks)", out / "loss.png")
     drawn = [Picture(out / "loss.png", "Training loss of both models over steps")]
     if validations:
         path = out / "validation.png"

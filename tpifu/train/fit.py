@@ -1,4 +1,4 @@
-"""Training: the mean squared error of the occupancy at every stack (Sec. 3.3).
+"""Training: the loss of the occupancy at every stack (Sec. 3.3).
 
 Everything random is a function of the seed and the step. An interrupted and resumed run therefore
 has the same losses and weights as an uninterrupted one, bit for bit on a CPU.

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from tpifu.config import Environment, Model, Precision, Train
+from tpifu.errors import ConfigError
 from tpifu.files import code_digest, digest
 from tpifu.model.folder import model_file
 from tpifu.shards.folder import DataFolder
@@ -38,6 +39,13 @@ class Run:
     start: Path | None = None
     """A model file with the initial weights; None for random weights. A model of one frame is
     widened."""
+
+    def __post_init__(self) -> None:
+        if self.train.loss == "cross_entropy" and self.model.last_activation != "sigmoid":
+            raise ConfigError(
+                "train.loss is cross_entropy, but model.last_activation is "
+                f"{self.model.last_activation}: set it to sigmoid, or the loss to squared"
+            )
 
     def settings(self) -> dict[str, Any]:
         """Settings for the fingerprint, config.yaml and the tracker."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from tpifu.config import Precision
+from tpifu.config import Loss, Precision
 from tpifu.dataset.windows import Batch
 from tpifu.model.pifu import PIFu
 
@@ -19,11 +19,19 @@ _MIN_SPEEDUP = 1.15
 """bfloat16 must be at least this much faster to be worth its rounding error."""
 
 
+_LEAST = 1e-4
+"""Cross entropy treats occupancies below this as this, and likewise above 1 - this, so that a
+single wrong point does not dominate a step."""
+
+
 def loss_of_stacks(
-    occupancies: Float[Tensor, "s b n"], labels: Float[Tensor, "b n"]
+    occupancies: Float[Tensor, "s b n"], labels: Float[Tensor, "b n"], loss: Loss = "squared"
 ) -> Float[Tensor, ""]:
-    """Mean squared error over all stacks. Sec. 3.3: every stack is trained, not only the last."""
-    return F.mse_loss(occupancies, labels.expand_as(occupancies))
+    """Mean loss over all stacks. Sec. 3.3: every stack is trained, not only the last."""
+    labels = labels.expand_as(occupancies)
+    if loss == "squared":
+        return F.mse_loss(occupancies, labels)
+    return F.binary_cross_entropy(occupancies.clamp(_LEAST, 1 - _LEAST), labels)
 
 
 def surface_level(inside_share: float) -> float:
@@ -43,20 +51,21 @@ def training_step(
     parts: Sequence[Batch],
     rate: float,
     precision: Precision = "float32",
+    loss: Loss = "squared",
 ) -> Float[Tensor, ""]:
     """Update the weights once, on a batch in equal parts. Returns its loss, on the device."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = rate
     network.zero_grad(set_to_none=True)
-    loss = add_gradients(network, parts, precision)
+    found = add_gradients(network, parts, precision, loss)
     for optimizer in optimizers:
         optimizer.step()
-    return loss
+    return found
 
 
 def add_gradients(
-    network: nn.Module, parts: Sequence[Batch], precision: Precision
+    network: nn.Module, parts: Sequence[Batch], precision: Precision, loss: Loss = "squared"
 ) -> Float[Tensor, ""]:
     """Add the gradients of a batch in equal parts to those of the network. Returns its loss."""
     losses = []
@@ -67,9 +76,9 @@ def add_gradients(
         with cast(DistributedDataParallel, network).no_sync() if waits else nullcontext():
             with autocast:
                 occupancies = network(batch.images, batch.frames, batch.points, batch.calib)
-            loss = loss_of_stacks(occupancies.float(), batch.labels) / len(parts)
-            loss.backward()
-        losses.append(loss.detach())
+            of_part = loss_of_stacks(occupancies.float(), batch.labels, loss) / len(parts)
+            of_part.backward()
+        losses.append(of_part.detach())
     return torch.stack(losses).sum()
 
 

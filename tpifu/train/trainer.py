@@ -64,13 +64,14 @@ class Trainer:
         rate. Raises DataError if the loss is larger than MAX_LOSS or NaN."""
         step = self.steps_done
         rate = learning_rate(self.run.train, step)
-        own = training_step(self._parallel, self._optimizers, parts, rate, self.precision)
-        loss = self.machine.processes.mean(own).item()
-        if not loss <= MAX_LOSS:
+        loss = self.run.train.loss
+        own = training_step(self._parallel, self._optimizers, parts, rate, self.precision, loss)
+        mean = self.machine.processes.mean(own).item()
+        if not mean <= MAX_LOSS:
             clips = ", ".join(self.steps.clips_of(step))
-            raise self._diverged(f"the loss is {loss:.3g} on {clips}", step)
-        self.losses.append(loss)
-        return {"loss": loss, "learning_rate": rate}
+            raise self._diverged(f"the loss is {mean:.3g} on {clips}", step)
+        self.losses.append(mean)
+        return {"loss": mean, "learning_rate": rate}
 
     @property
     def validation_due(self) -> bool:
