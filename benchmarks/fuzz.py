@@ -1,0 +1,281 @@
+"""Mutated files through all readers: each must be read, or refused with one line.
+
+python benchmarks/fuzz.py [--count 20000] [--minutes 20] [--seed 0] [--only FORMAT]
+
+Prints one line for each format and one JSON line. Exits with 1 after a failure and prints how to
+repeat it. Failures are: an exception other than TpifuError, a message of several lines, a printed
+line, a Python warning, 2 s of CPU time, 1.5 GB of memory, and the end of the process.
+
+Files are read in a child process, which is replaced if it crashes or hangs. Its address space is
+limited relative to its size after the imports, since builds of torch map between 2 and 30 GB.
+A MemoryError below another exception is a failure, too: without the limit, the memory may exist.
+"""
+
+import argparse
+import io
+import json
+import multiprocessing
+import os
+import random
+import re
+import resource
+import sys
+import tempfile
+import time
+import warnings
+import zipfile
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow.parquet as pq
+from memory import PROC, forget_peak, peak_mb
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from helpers.seed_files import Format, write_formats
+
+REFUSED = ("jpg", "net_G")
+"""Formats whose valid files are refused: JPEG has no mask, a whole net_G is large."""
+CPU_SECONDS, WALL_SECONDS = 2.0, 20.0
+MEMORY_MB, FREE_MB = 1500, 1500
+NUMBERS = re.compile(rb"-?[0-9]+(\.[0-9]*)?")
+EXTREMES = [b"nan", b"-1", b"0", b"1e400", b"-1e308", b"2147483648", b"9" * 20, b"9" * 5000, b""]
+LENGTHS = [0, 1, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**64 - 1]
+
+
+class Attempt(NamedTuple):
+    outcome: str
+    """read, refused or failed."""
+    message: str
+    ms: float
+
+
+def mutated(data: bytes, rng: random.Random) -> bytes:
+    """`data` with one to three changes, half of them near the start or the end."""
+    result = bytearray(data)
+    for _ in range(rng.choice([1, 1, 1, 2, 3])):
+        at = rng.randrange(len(result) + 1)
+        if rng.random() < 0.5:
+            at = min(at, rng.randrange(300))
+            at = at if rng.random() < 0.7 else len(result) - at
+        chunk = rng.choice([1, 4, 16, rng.randrange(1, 2000)])
+        match rng.choice(["bit", "bit", "byte", "cut", "drop", "copy", "field", "number", "number"]):
+            case "bit" if at < len(result):
+                result[at] ^= 1 << rng.randrange(8)
+            case "byte":
+                result[at : at + 1] = rng.randbytes(1)
+            case "cut":
+                del result[at:]
+            case "drop":
+                del result[at : at + chunk]
+            case "copy":
+                result[at:at] = result[at : at + chunk]
+            case "field":
+                size, order = rng.choice([1, 2, 4, 8]), rng.choice(["little", "big"])
+                value = rng.choice(LENGTHS) % 256**size
+                result[at : at + size] = value.to_bytes(size, order)
+            case "number":
+                if number := NUMBERS.search(result, at) or NUMBERS.search(result):
+                    text = rng.choice([*EXTREMES, b"9" * len(number[0])])
+                    result[number.start() : number.end()] = text
+    return bytes(result)
+
+
+def mutated_file(data: bytes, rng: random.Random) -> bytes:
+    """A mutated file; every second one with checksums that suit the change."""
+    if rng.random() < 0.5:
+        return mutated(data, rng)
+    if data.startswith(b"PK"):
+        return _mutated_zip(data, rng)
+    if data.startswith(b"PAR1"):
+        return _mutated_parquet(data, rng)
+    changed = mutated(data, rng)
+    return _with_png_checksums(changed) if data.startswith(b"\x89PNG") else changed
+
+
+def _mutated_zip(data: bytes, rng: random.Random) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    chosen = rng.choice(list(members))
+    result = io.BytesIO()
+    with zipfile.ZipFile(result, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, mutated(content, rng) if name == chosen else content)
+    return result.getvalue()
+
+
+def _mutated_parquet(data: bytes, rng: random.Random) -> bytes:
+    """A file with a change in the metadata of tpifu, or in one value."""
+    table = pq.read_table(io.BytesIO(data))
+    metadata = table.schema.metadata
+    if rng.random() < 0.3:
+        metadata = {b"tpifu": mutated(metadata[b"tpifu"], rng)}
+    else:
+        rows, column = table.to_pylist(), rng.choice(table.column_names)
+        value = (row := rng.choice(rows))[column]
+        if rng.random() < 0.1:
+            row[column] = None
+        elif isinstance(value, bytes):
+            row[column] = mutated(value, rng)
+        elif isinstance(value, int | float):
+            row[column] = rng.choice([0, -1, 1, 5, 127])
+        elif value:
+            row[column] = value[: rng.randrange(len(value))]
+        table = type(table).from_pylist(rows, schema=table.schema)
+    result = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata(metadata), result, write_page_checksum=True)
+    return result.getvalue()
+
+
+def _with_png_checksums(data: bytes) -> bytes:
+    result, at = bytearray(data), 8
+    while at + 12 <= len(result):
+        end = at + 8 + int.from_bytes(result[at : at + 4])
+        if end + 4 > len(result):
+            break
+        result[end : end + 4] = zlib.crc32(result[at + 4 : end]).to_bytes(4)
+        at = end + 4
+    return bytes(result)
+
+
+def attempt(read: Callable[[Path], Any], path: Path, printed: io.TextIOBase) -> Attempt:
+    """Read a file; `printed` receives what the process prints."""
+    from tpifu.errors import TpifuError
+
+    printed.seek(0)
+    printed.truncate()
+    outcome, message = "read", ""
+    forget_peak()
+    start = time.process_time()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            read(path)
+        except TpifuError as error:
+            outcome, message = "refused", str(error)
+            if len(message.splitlines()) != 1 or "Traceback" in message:
+                outcome = "failed"
+            cause: BaseException | None = error
+            while cause := cause.__cause__ or cause.__context__:
+                if isinstance(cause, MemoryError) or "allocat" in str(cause):
+                    outcome, message = "failed", f"{type(cause).__name__}: {cause}"
+        except BaseException as error:
+            place = _place(error)
+            outcome, message = "failed", f"{place}: {type(error).__name__}: {error}"
+    ms, peak = 1000 * (time.process_time() - start), peak_mb()
+    printed.seek(0)
+    found = [f"warning: {warning.message}" for warning in caught]
+    found += [f"printed: {text}"] if (text := printed.read()) else []
+    found += [f"{ms:.0f} ms"] if ms > 1000 * CPU_SECONDS else []
+    found += [f"{peak:.0f} MB"] if peak > MEMORY_MB else []
+    return Attempt("failed", found[0], ms) if found else Attempt(outcome, message, ms)
+
+
+def _place(error: BaseException) -> str:
+    """The innermost line of tpifu/ in a traceback."""
+    place, step = "", error.__traceback__
+    while step:
+        if "/tpifu/" in (file := step.tb_frame.f_code.co_filename):
+            place = f"{file.rpartition('/tpifu/')[2]}:{step.tb_lineno}"
+        step = step.tb_next
+    return place
+
+
+def serve(pipe: Connection, formats: dict[str, Format], output: Path) -> None:
+    """Answer (format, seed) with an Attempt, for ever."""
+    printed = output.open("w+", errors="replace")
+    os.dup2(printed.fileno(), 1)
+    os.dup2(printed.fileno(), 2)
+    # All imports. JPEG has no mask.
+    for name, form in formats.items():
+        for seed in form.seeds:
+            form.path.write_bytes(seed)
+            found = attempt(form.read, form.path, printed)
+            if found.outcome == "failed" or (found.outcome == "refused" and name not in REFUSED):
+                pipe.send(f"{name}: {found}")
+    (size,) = re.findall(r"VmSize:\s+(\d+) kB", (PROC / "status").read_text())
+    pipe.send("")
+    limit = (int(size) // 1024 + FREE_MB) * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    while True:
+        name, seed = pipe.recv()
+        form, rng = formats[name], random.Random(f"{name} {seed}")
+        form.path.write_bytes(mutated_file(rng.choice(form.seeds), rng))
+        pipe.send(attempt(form.read, form.path, printed))
+
+
+class Reader:
+    """A child process that reads files."""
+
+    def __init__(self, formats: dict[str, Format], output: Path) -> None:
+        self._formats, self._output = formats, output
+        self._start()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        arguments = theirs, self._formats, self._output
+        self._process = context.Process(target=serve, args=arguments, daemon=True)
+        self._process.start()
+        theirs.close()
+        if error := self._pipe.recv():
+            raise RuntimeError(error)
+
+    def read(self, name: str, seed: int) -> Attempt:
+        self._pipe.send((name, seed))
+        try:
+            if self._pipe.poll(WALL_SECONDS):
+                return self._pipe.recv()
+            message = f"no answer after {WALL_SECONDS:g} s"
+        except EOFError:
+            self._process.join()
+            last = self._output.read_text(errors="replace").strip().rpartition("\n")[2]
+            message = f"the process ended with {self._process.exitcode}: {last}"
+        self._process.kill()
+        self._start()
+        return Attempt("failed", message, 0.0)
+
+
+def attempts(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, int, Attempt]]:
+    """Formats take turns."""
+    end = time.monotonic() + 60 * options.minutes
+    formats = write_formats(folder)
+    reader = Reader(formats, folder / "printed.txt")
+    names = [options.only] if options.only else list(formats)
+    for number in range(options.count):
+        if time.monotonic() > end:
+            break
+        name, seed = names[number % len(names)], options.seed + number // len(names)
+        yield name, seed, reader.read(name, seed)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--count", type=int, default=20_000)
+    parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", metavar="FORMAT")
+    options = parser.parse_args()
+    counts: dict[str, dict[str, Any]] = defaultdict(
+        lambda: {"read": 0, "refused": 0, "failed": 0, "slowest_ms": 0.0}
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        for name, seed, found in attempts(options, Path(folder)):
+            own = counts[name]
+            own[found.outcome] += 1
+            own["slowest_ms"] = max(own["slowest_ms"], round(found.ms, 1))
+            if found.outcome == "failed":
+                print(f"--only {name} --seed {seed} --count 1: {found.message[:300]!r}", flush=True)
+    for name, own in counts.items():
+        print(f"{name:16}" + "".join(f"{key} {value:<8}" for key, value in own.items()))
+    totals = {key: sum(own[key] for own in counts.values()) for key in ("read", "refused", "failed")}
+    slowest = max(own["slowest_ms"] for own in counts.values())
+    print(json.dumps({"files": sum(totals.values()), **totals, "slowest_ms": slowest}))
+    return 1 if totals["failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
