@@ -116,7 +116,9 @@ class Windows:
         rows = self._view_rows[self.clips[clip][0]][view][frames]
         stored = self.views.read(rows.tolist(), ["image", "calib"])
         images = np.stack([decode_png(row["image"]) for row in stored])
-        return images, stored[0]["calib"].reshape(3, 4)
+        if len(calib := stored[0]["calib"]) != 12:
+            raise DataError(f"{self.views.folder}: a camera is incomplete; write the views again")
+        return images, calib.reshape(3, 4)
 
     def margin(self, clip: int, view: int) -> Int[np.ndarray, "4"]:
         """`margin_of` all frames of one view."""

@@ -4,6 +4,7 @@ A property that changes the picture is applied or rejected; docs/data.md lists t
 """
 
 import io
+import os
 import warnings
 import weakref
 from collections.abc import Iterator
@@ -88,7 +89,7 @@ class PictureFile:
     def _readable(self) -> Iterator[None]:
         """Turn errors of opening and decoding into DataError."""
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), _silent():
                 warnings.simplefilter("ignore")  # the size is checked before decoding
                 yield
         except DataError:
@@ -100,6 +101,19 @@ class PictureFile:
                 "give images, a folder of them, or the frames of a video as PNG files with the "
                 "person's mask as alpha channel"
             ) from error
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Discard what libraries print to stderr: libtiff prints its errors."""
+    stderr = os.dup(2)
+    with open(os.devnull, "w") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def _in_srgb(image: Image.Image) -> Image.Image:
