@@ -159,8 +159,8 @@ def test_a_full_disk_is_one_line_and_keeps_finished_shards(tmp_path, whole, monk
     with pytest.raises(DataError) as caught:
         write(tmp_path / "points")
     message = str(caught.value)
-    assert "points: cannot be written ([Errno 28] No space left on device)" in message
-    assert "resumes from the last finished shard" in message
+    assert "points: cannot be written (No space left on device)" in message
+    assert "then repeat the command" in message
     assert "\n" not in message
     monkeypatch.undo()
     monkeypatch.setattr("tpifu.shards.writer.SHARD_BYTES", 20_000)

@@ -65,7 +65,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder that replaces `folder` at the end of the block, or is deleted if
-    the block raises. Raises DataError if it cannot be created."""
+    the block raises; errors name `folder`. Raises DataError if it cannot be created."""
     place = folder.resolve()
     part = place.with_name(f".{place.name}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -76,6 +76,14 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     try:
         yield part
         replace_folder(place, part)
+    except OSError as error:
+        if error.errno:
+            error.filename = str(error.filename or folder).replace(str(part), str(folder))
+        raise
+    except DataError as error:
+        if str(part) in str(error):
+            raise DataError(str(error).replace(str(part), str(folder))) from error
+        raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

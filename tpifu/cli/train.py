@@ -37,13 +37,15 @@ def train(
     """
     options.require_new(out)
 
+    from tpifu.config import DataRecord
     from tpifu.model.folder import device_from, load_model
 
-    first = load_model(start, device_from("cpu")).config if start else None
-    chosen = options.read_params(params, settings, model=first)
+    first = load_model(start, device_from("cpu")) if start else None
+    chosen = options.read_params(params, settings, model=first and first.config)
 
     from tpifu.params_file import environment
     from tpifu.shards.folder import DataFolder
+    from tpifu.shards.reader import Shards
     from tpifu.tracking import start_run
     from tpifu.train.distributed import start_distributed
     from tpifu.train.fit import fit
@@ -63,6 +65,9 @@ def train(
             recorded=track and processes.is_main,
         ) as tracker,
     ):
+        if first and processes.is_main:
+            views = Shards(data.views, "views")
+            options.warn_of_data(shards, first, DataRecord.of(views.metadata))
         machine = Machine.of(host, own, processes)
         fit(run, out, scratch, machine, tracker.log_metrics)
     if processes.is_main:

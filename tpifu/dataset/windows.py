@@ -74,9 +74,11 @@ class Windows:
         require_same_meshes(self.views, self.points)
         self.neighborhood, self.stride = model.neighborhood, model.stride
         self._margins: dict[tuple[int, int], Int[np.ndarray, " 4"]] = {}
-        self.clips = [
-            (name, rows) for name, (rows,) in _rows_of_clips(self.points.index, split).items()
-        ]
+        rows_of = _rows_of_clips(self.points.index, split)
+        for name, stored in rows_of.items():
+            if len(stored) > 1:
+                raise DataError(f"{data.points}: has two clips {name}; write the points again")
+        self.clips = [(name, rows) for name, (rows,) in rows_of.items()]
         """Name of each clip, and the rows of its points, one per frame."""
         if not self.clips:
             raise DataError(f"{data.points}: no rows of split {split!r}")

@@ -21,6 +21,8 @@ SUFFIXES = (".png", ".apng", ".webp", ".gif", ".tif", ".tiff", ".jpg", ".jpeg")
 """Files taken from a folder. JPEG has no alpha channel and is rejected for this reason."""
 FORMATS = ("PNG", "WEBP", "GIF", "TIFF", "JPEG")
 
+_CICP_SRGB = bytes([1, 13, 0, 1])
+
 Pixels = UInt8[np.ndarray, "h w 4"]
 
 
@@ -37,7 +39,18 @@ class PictureFile:
             # The default image of an APNG is for programs that show no animations.
             self._first = int(getattr(self._image, "default_image", False))
             self.count = getattr(self._image, "n_frames", 1) - self._first
+            content = path.read_bytes()
+            if self.count > 1 + len(content) // 16:  # PNG states a number of frames
+                raise ValueError(f"{self.count} frames in {len(content)} bytes")
             self._check_shape()
+        # Pillow ignores this chunk, which has priority over the others about colours.
+        header, _, _ = content.partition(b"IDAT")
+        _, found, code = header.partition(b"\0\0\0\4cICP")
+        if found and code[:4] != _CICP_SRGB:
+            raise DataError(
+                f"{path}: its colours have the code {'-'.join(map(str, code[:4]))} (cICP), "
+                "expected sRGB; convert them to sRGB"
+            )
 
     def read(self, frame: int = 0) -> Pixels:
         """Pixels of a frame. Frames are fastest in order. Raises DataError if it has no mask."""
