@@ -41,7 +41,7 @@ CPU_SECONDS, WALL_SECONDS = 2.0, 20.0
 MEMORY_MB = 1500
 NUMBERS = re.compile(rb"-?[0-9]+(\.[0-9]*)?")
 EXTREMES = [b"nan", b"-1", b"0", b"1e400", b"-1e308", b"2147483648", b"", b"9" * 20, b"9" * 5000]
-EXTREMES += [b"[" * 100_000]
+EXTREMES += [b"[" * 20_000]
 LENGTHS = [0, 1, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**64 - 1]
 
 

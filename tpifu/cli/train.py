@@ -69,8 +69,11 @@ def train(
             views = Shards(data.views, "views")
             options.warn_of_data(shards, first, DataRecord.of(views.metadata))
         machine = Machine.of(host, own, processes)
-        fit(run, out, scratch, machine, tracker.log_metrics)
+        try:
+            fit(run, out, scratch, machine, tracker.log_metrics)
+        finally:
+            if processes.is_main:
+                with suppress(OSError):  # it may hold checkpoints
+                    scratch.rmdir()
     if processes.is_main:
-        with suppress(OSError):  # other runs may have checkpoints there
-            scratch.rmdir()
         print(f"{out}/model.pt: {chosen.train.steps} steps")

@@ -36,5 +36,6 @@ def save_mesh(mesh: Mesh, path: Path) -> None:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise DataError(f"{path}: unknown mesh format '{suffix}'; use {', '.join(SUFFIXES)}")
+    content = mesh.trimesh().export(file_type=suffix[1:])
     with whole_file(path) as part:
-        mesh.trimesh().export(part, file_type=suffix[1:])
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
