@@ -68,9 +68,13 @@ class Shards:
                 if not file.schema_arrow.equals(SCHEMAS[kind]):
                     raise DataError(f"{path}: other columns than {kind}; write it again")
                 table = file.read(columns=keys)
-                for group in range(file.num_row_groups):
+                groups = range(file.num_row_groups)
+                counts = [file.metadata.row_group(group).num_rows for group in groups]
+                if min(counts, default=0) < 0 or sum(counts) != len(table):
+                    raise ValueError("wrong numbers of rows")
+                for group, count in zip(groups, counts, strict=True):
                     self.groups.append((path, group))
-                    starts.append(starts[-1] + file.metadata.row_group(group).num_rows)
+                    starts.append(starts[-1] + count)
                 for key in keys:
                     columns[key].append(_column(table[key]))
                 if set(columns["split"][-1]) != {path.name.rsplit("-", 1)[0]}:
@@ -181,7 +185,10 @@ def readable(path: Path) -> Iterator[None]:
 
 
 def _column(column: pa.ChunkedArray) -> np.ndarray:
-    """Values of a key column. Equal strings share one object, which keeps large indices small."""
+    """Values of a key column. Equal strings share one object, which keeps large indices small.
+    Raises ValueError for a missing value."""
+    if column.null_count:
+        raise ValueError("a key is missing")
     if not pa.types.is_string(column.type):
         return column.to_numpy()
     coded = column.combine_chunks().dictionary_encode()
