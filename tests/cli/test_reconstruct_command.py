@@ -129,6 +129,8 @@ def test_one_bad_image_stops_the_command(edit, words, trip, tmp_path_factory, un
 
 def test_wrong_options_of_reconstruct(trip, untouched):
     command, image = ["reconstruct", trip.model], trip.images[0]
+    line = refused(*command, image, "-o", image / "out", *RECONSTRUCT)
+    assert line == f"error: {image}/out: cannot be written (Not a directory)"
     line = refused(*command, image, "-o", untouched.with_suffix(".fbx"))
     assert ".glb, .obj, .ply, .stl" in line
     assert "the same name" in refused(*command, image, image, "-o", untouched)

@@ -41,7 +41,7 @@ def train(
     from tpifu.model.folder import device_from, load_model
 
     first = load_model(start, device_from("cpu")) if start else None
-    chosen = options.read_params(params, settings, model=first and first.config)
+    chosen = options.read_params(params, settings, model=first.config if first else None)
 
     from tpifu.params_file import environment
     from tpifu.shards.folder import DataFolder

@@ -1,6 +1,7 @@
 """Mesh files that this project writes; `import_mesh` reads those of other programs."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +37,6 @@ def save_mesh(mesh: Mesh, path: Path) -> None:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise DataError(f"{path}: unknown mesh format '{suffix}'; use {', '.join(SUFFIXES)}")
-    content = mesh.trimesh().export(file_type=suffix[1:])
+    content: Any = mesh.trimesh().export(file_type=suffix[1:])
     with whole_file(path) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)

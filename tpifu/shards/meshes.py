@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Int, Int8, Int32
 
-from tpifu.body.skeleton import JOINT_COUNT
 from tpifu.errors import DataError
 from tpifu.files import digest
 from tpifu.geometry.mesh import Mesh
@@ -26,7 +25,7 @@ _FACES = pa.schema(
     ]
 )
 _MESH = SCHEMAS["meshes"].names
-_JOINTS = np.arange(JOINT_COUNT)
+_JOINTS = range(24)  # SMPL's
 _NONE = np.zeros((0, 3), np.int32)
 
 
