@@ -23,13 +23,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from memory import forget_peak, peak_mb
 from mutations import mutated_file
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from helpers.seed_files import Format, write_formats
+
+from tpifu.errors import TpifuError
 
 REFUSED = ("jpg", "net_G")
 """Formats whose valid files are refused: JPEG has no mask, a whole net_G is large."""
@@ -44,10 +46,8 @@ class Attempt(NamedTuple):
     ms: float
 
 
-def attempt(read: Callable[[Path], Any], path: Path, printed: io.TextIOBase) -> Attempt:
+def attempt(read: Callable[[Path], Any], path: Path, printed: TextIO) -> Attempt:
     """Read a file; `printed` receives what the process prints."""
-    from tpifu.errors import TpifuError
-
     printed.seek(0)
     printed.truncate()
     outcome, message = "read", ""
