@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
+from helpers.clip import capsule
 from helpers.data import CLIPS, SPLIT_OF
+from helpers.geometry import as_mesh
 
 from tpifu.config import Hourglass, Model, Render, Sample
 from tpifu.geometry.mesh import Mesh
@@ -99,7 +101,7 @@ def ball():
 
     def make(radius: float, centre=(0.0, 0.0, 0.0)) -> Mesh:
         sphere = trimesh.creation.icosphere(subdivisions=4, radius=radius)
-        return Mesh((sphere.vertices + centre).astype(np.float32), sphere.faces.astype(np.int32))
+        return as_mesh(sphere.apply_translation(centre))
 
     return make
 
@@ -108,9 +110,6 @@ def ball():
 def tiny(tmp_path_factory) -> Path:
     """A data folder of leaning capsules with 2 views of 32 px and 400 points per mesh."""
     folder = tmp_path_factory.mktemp("tiny")
-    capsule = trimesh.creation.capsule(height=0.9, radius=0.25, count=[12, 12])
-    upright = trimesh.transformations.rotation_matrix(-np.pi / 2, [1, 0, 0])
-    capsule.apply_transform(upright)
 
     def clip(number: int, name: str, length: int) -> list[MeshFrame]:
         return [
@@ -121,7 +120,7 @@ def tiny(tmp_path_factory) -> Path:
                 frame=frame,
                 source_frame=5 * frame,
                 gender="female",
-                mesh=leaning(capsule, 0.3 * number + 0.15 * frame),
+                mesh=leaning(0.3 * number + 0.15 * frame),
             )
             for frame in range(length)
         ]
@@ -152,10 +151,9 @@ def synthetic_tree(tmp_path_factory) -> Path:
     return folder
 
 
-def leaning(mesh: trimesh.Trimesh, angle: float) -> Mesh:
-    turned = mesh.copy()
-    turned.apply_transform(trimesh.transformations.rotation_matrix(angle, [0.6, 0, 0.8]))
-    return Mesh(turned.vertices.astype(np.float32), turned.faces.astype(np.int32))
+def leaning(angle: float) -> Mesh:
+    turn = trimesh.transformations.rotation_matrix(angle, [0.6, 0, 0.8])
+    return as_mesh(capsule().apply_transform(turn))
 
 
 @pytest.fixture(scope="session")

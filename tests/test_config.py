@@ -198,7 +198,7 @@ def test_the_wheel_holds_the_params_file(tmp_path):
         )
         assert installed.returncode == 0, installed.stderr
     assert list((tmp_path / "out" / "views").glob("*.parquet"))
-    data = ("body/assets/body_male.npz", "report/web/page.html", "sources/synthetic/families.yaml")
+    data = ("body/assets/body_male.npz", "report/web/page.html", "sources/synthetic/nine.yaml")
     for name in (*data, "py.typed"):
         assert (tmp_path / "installed" / "tpifu" / name).exists(), name
 

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from functools import partial
 
 import pytest
+from helpers.checks import contents, one_line
 
 from tpifu.config import Sample
 from tpifu.errors import ConfigError, DataError
@@ -70,12 +71,7 @@ def test_a_cluster_writes_what_one_process_writes(dask, tiny, tmp_path):
     pool = Sample(near_surface=300, uniform=100, grid=12)
     with cluster(dask(workers=2)):
         write_points(tiny / "meshes", tmp_path / "points", pool, half=1.28, seed=0, jobs=1)
-    shards = sorted((tiny / "points").iterdir())
-    assert [path.name for path in sorted((tmp_path / "points").iterdir())] == [
-        path.name for path in shards
-    ]
-    for path in shards:
-        assert (tmp_path / "points" / path.name).read_bytes() == path.read_bytes()
+    assert contents(tmp_path / "points") == contents(tiny / "points")
 
 
 def slow(number: int) -> tuple[int, int]:
@@ -101,9 +97,8 @@ def test_a_cluster_raises_the_error_of_one_item(dask):
 
 def test_unusable_clusters_are_rejected_in_one_line(dask, monkeypatch):
     def rejected(address, message):
-        with pytest.raises(ConfigError, match=message) as caught, cluster(address):
+        with one_line(ConfigError, message), cluster(address):
             pass
-        assert "\n" not in str(caught.value)
 
     rejected(dask(workers=0), "has no workers; start some with dask worker")
     rejected(dask(workers=1, threads=2), "has workers with several threads")

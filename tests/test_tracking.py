@@ -87,21 +87,6 @@ def test_a_run_stores_what_is_logged(root, tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_metrics_are_written_in_batches(root, monkeypatch):
-    with start_run("train", root=root, params={}, tags={}) as run:
-        batches = []
-        monkeypatch.setattr(
-            run._client, "log_batch", lambda run_id, metrics: batches.append(len(metrics))
-        )
-        for step in range(101):
-            run.log_metrics({"loss": 0.0, "iou": 1.0}, step)
-        assert batches == []
-        monkeypatch.setattr("tpifu.tracking.FLUSH_SECONDS", 0.0)
-        run.log_metrics({"loss": 0.0}, 101)
-        run.log_metrics(dict.fromkeys(map(str, range(2500)), 0.0))
-        assert batches == [203, 1000, 1000, 500]
-
-
 @pytest.mark.parametrize(
     ("error", "status"),
     [(ValueError, "FAILED"), (SystemExit, "FAILED"), (KeyboardInterrupt, "KILLED")],

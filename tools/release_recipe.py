@@ -35,7 +35,7 @@ class Recipe:
     train: Train
     evaluate: Evaluate
     images: int
-    """Images per filter pass in training."""
+    """Images per filter pass in training, a multiple of three, the frames of a window."""
     windows: int
     """Each model must see this many windows; otherwise a narrower network is chosen."""
     validation_windows: int
@@ -78,15 +78,14 @@ RELEASE = Recipe(
     train=Train(
         learning_rate=0.01,
         optimizer="muon",
-        batch_size=128,
-        windows_per_clip=2,
+        batch_size=192,
         points=3000,
         flip=0.5,
         schedule="cosine",
         warmup=100,
     ),
     evaluate=Evaluate(frames=8, sequence=0),
-    images=128,
+    images=192,
     windows=250_000,
     validation_windows=256,
     measuring=2.0,
@@ -102,9 +101,9 @@ REHEARSAL = Recipe(
     render=Render(size=64, views=2, light="environment", occlusion=4, backend="embree"),
     sample=Sample(near_surface=1600, uniform=100, grid=32),
     networks=[network(64, depth=2), network(16, depth=2)],
-    train=RELEASE.train.model_copy(update={"batch_size": 16, "points": 300, "warmup": 10}),
+    train=RELEASE.train.model_copy(update={"batch_size": 12, "points": 300, "warmup": 10}),
     evaluate=Evaluate(points=1000, frames=3, sequence=0, resolution=64, surface_points=2000),
-    images=16,
+    images=12,
     windows=20_000,
     validation_windows=16,
     measuring=0.5,

@@ -260,9 +260,6 @@ class Train(Parameters):
     """muon: Muon for all weights but the first and last layer's, Adam for those."""
     batch_size: Count = 2
     """Windows per step, all of different meshes unless an epoch ends within the step."""
-    windows_per_clip: Count = 1
-    """Neighbouring windows of a clip that a step takes together, so that they share images. 1:
-    windows are drawn independently."""
     flip: Share = 0.0
     """Share of windows whose images and camera are mirrored left-right."""
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 EXPERIMENT = "tpifu"
 FLUSH_SECONDS = 10.0
 """Time between two writes of metrics; one request costs the same for many metrics as for one."""
-_REQUEST_METRICS = 1000  # MLflow's limit for one request
 
 
 class TrackedRun:
@@ -60,8 +59,7 @@ class TrackedRun:
 
         rows = [Metric(*row) for row in self._metrics]
         self._metrics, self._flushed = [], time.monotonic()
-        for first in range(0, len(rows), _REQUEST_METRICS):
-            client.log_batch(self.id, metrics=rows[first : first + _REQUEST_METRICS])
+        client.log_batch(self.id, metrics=rows)  # MLflow splits large batches
 
     def _attempt(self, action: Callable[["MlflowClient"], None]) -> None:
         if self._client is None:

@@ -6,6 +6,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from helpers.checks import one_line
 from helpers.smpl_files import assert_same, model, npz, python2, written
 
 from tpifu.body.licensed import ModelFile
@@ -50,10 +51,8 @@ def test_the_roots_parent_may_be_stored_as_minus_one(tmp_path):
 
 @pytest.mark.parametrize("member", [b"", b"\x93NUMPY\x01\x00\xff\xff", pickle.dumps({})])
 def test_a_forged_npz_is_rejected(tmp_path, member):
-    with pytest.raises(DataError, match="v_template") as caught:
+    with one_line(DataError, f"^{tmp_path / 'm.npz'}: .*v_template"):
         read(tmp_path, with_member(npz(model()), "v_template", lambda _: member))
-    assert str(caught.value).startswith(f"{tmp_path / 'm.npz'}: ")
-    assert "\n" not in str(caught.value)
 
 
 def modified(name, index, value):

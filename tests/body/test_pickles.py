@@ -8,6 +8,7 @@ import pickle
 import numpy as np
 import pytest
 import scipy.sparse
+from helpers.checks import one_line
 from helpers.smpl_files import Ch, Select, as_stored, assert_same, model, old_csc, python2, written
 
 from tpifu.body.licensed import ModelFile
@@ -128,10 +129,9 @@ def test_the_attacks_work_on_a_plain_unpickler(tmp_path, registered, name):
 def test_an_attack_is_rejected_and_runs_no_code(tmp_path, registered, name):
     proof = tmp_path / "proof"
     content, text = attacks(str(proof))[name]
-    with pytest.raises(DataError, match=text) as caught:
+    with one_line(DataError, text) as caught:
         read(tmp_path, content)
     assert str(caught.value).startswith(f"{tmp_path / 'm.pkl'}: ")
-    assert "\n" not in str(caught.value)
     assert not proof.exists()
     assert_same(read(tmp_path, python2(as_stored(model()))), model())  # no lasting effect
 
@@ -210,9 +210,8 @@ def test_a_forged_array_is_rejected_with_its_name(tmp_path, protocol):
     ],
 )
 def test_a_damaged_pickle_is_rejected_in_one_line(tmp_path, content):
-    with pytest.raises(DataError, match="not a readable SMPL model") as caught:
+    with one_line(DataError, "not a readable SMPL model") as caught:
         read(tmp_path, content)
-    assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 600
 
 

@@ -5,6 +5,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from helpers.checks import contents, one_line
 from helpers.smpl_files import as_stored, assert_same, model, npz, python2, written
 
 from tpifu.body.body import Body, load_body
@@ -35,7 +36,7 @@ def test_an_exported_body_equals_the_body_of_its_arrays(tmp_path):
     for seed, gender in enumerate(GENDERS):
         stored = model(6890, seed=seed)
         stored["kintree_table"] = stored["kintree_table"].astype(np.int32)
-        exported, direct = load_body(tmp_path / f"{gender}.npz", gender), Body(stored, gender)
+        exported, direct = load_body(tmp_path / f"{gender}.npz"), Body(stored)
         np.testing.assert_array_equal(exported.faces, direct.faces)
         for found, expected in zip(
             exported.pose(pose, np.ones(10)), direct.pose(pose, np.ones(10)), strict=True
@@ -48,11 +49,8 @@ def test_exports_are_byte_equal_and_leave_no_other_files(tmp_path, monkeypatch):
     export_bodies(source, tmp_path / "a")
     monkeypatch.setattr(time, "time", lambda: 2e9)
     export_bodies(source, tmp_path / "b")
-    names = [f"{gender}.npz" for gender in GENDERS]
-    for folder in ("a", "b"):
-        assert sorted(path.name for path in (tmp_path / folder).iterdir()) == names
-    for name in names:
-        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    assert sorted(contents(tmp_path / "a")) == [f"{gender}.npz" for gender in GENDERS]
     with np.load(tmp_path / "a" / "male.npz", allow_pickle=False) as arrays:
         assert_same({name: arrays[name] for name in arrays.files}, model(seed=1))
 
@@ -146,20 +144,11 @@ def archive(tmp_path):
     return zipped(tmp_path / "SMPL_python_v.1.0.0.zip", both(tmp_path / "source"))
 
 
-def patched(archive, offset_in_directory, value):
-    """Change a field in the first entry of the central directory."""
-    content = bytearray(archive.read_bytes())
-    start = content.index(b"PK\x01\x02") + offset_in_directory
-    content[start : start + len(value)] = value
-    archive.write_bytes(content)
-
-
 def rejected(source, message):
     """Check that `source` is rejected in one line that names it."""
-    with pytest.raises(DataError, match=message) as caught:
+    with one_line(DataError, message) as caught:
         export_bodies(source, source.parent / "out")
     assert str(source) in str(caught.value)
-    assert "\n" not in str(caught.value)
     assert not (source.parent / "out").exists()
 
 
@@ -178,7 +167,9 @@ def test_a_truncated_or_damaged_zip_is_rejected(archive):
 
 
 def test_an_encrypted_member_is_rejected(archive):
-    patched(archive, 8, b"\x01")
+    content = bytearray(archive.read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] = 1  # a flag in the central directory
+    archive.write_bytes(content)
     rejected(archive, "is encrypted")
 
 

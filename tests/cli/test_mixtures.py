@@ -19,7 +19,6 @@ from helpers.command import done, refused, settings, tpifu
 
 TRAIN = ["--device", "cpu", *settings("train.steps=2", "train.batch_size=2", "train.points=20")]
 TRAIN += settings("model.hourglass.stacks=1", "model.hourglass.depth=1", "model.hourglass.dim=8")
-TRAIN += settings("train.windows_per_clip=1")
 
 
 @pytest.fixture(scope="module")

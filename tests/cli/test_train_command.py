@@ -13,7 +13,7 @@ from tpifu.tracking import TrackedRun
 
 TINY_NETWORK = settings(
     *("model.hourglass.stacks=1", "model.hourglass.depth=1", "model.hourglass.dim=8"),
-    *("train.batch_size=2", "train.windows_per_clip=1", "train.points=16", "train.steps=3"),
+    *("train.batch_size=2", "train.points=16", "train.steps=3"),
 )
 
 
@@ -89,7 +89,7 @@ def test_training_is_tracked_only_with_the_option(trip, tmp_path, monkeypatch):
 
 def test_training_starts_from_a_model_and_takes_its_network(trip, tmp_path):
     command = ["train", trip.shards, "--device", "cpu", "--start", trip.model]
-    command += settings("train.steps=2", "train.batch_size=2", "train.windows_per_clip=1")
+    command += settings("train.steps=2", "train.batch_size=2")
     command += settings("train.points=20")
     done(*command, "-o", tmp_path / "started")
     text = (tmp_path / "started" / "config.yaml").read_text()

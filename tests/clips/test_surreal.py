@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import scipy.io
+from helpers.checks import one_line
 from scipy.spatial.transform import Rotation
 
 from tpifu.body.body import embedded_body
@@ -50,11 +51,14 @@ def stored(tmp_path, of: Clip, zrot=0.7):
     return path
 
 
+def fields_of(path):
+    return {name: v for name, v in scipy.io.loadmat(path).items() if not name.startswith("__")}
+
+
 def change(path, **fields):
     """Replace fields of a stored clip; None removes a field."""
-    values = {name: v for name, v in scipy.io.loadmat(path).items() if not name.startswith("__")}
-    values = {name: v for name, v in {**values, **fields}.items() if v is not None}
-    scipy.io.savemat(path, values)
+    values = {**fields_of(path), **fields}
+    scipy.io.savemat(path, {name: v for name, v in values.items() if v is not None})
     return path
 
 
@@ -83,8 +87,8 @@ def test_a_stored_clip_has_every_field_of_surreal(tmp_path, frames):
     assert path.relative_to(tmp_path).as_posix() == (
         "cmu/train/run0/01_walk/01_walk_c0001_info.mat"
     )
-    fields = scipy.io.loadmat(path)
-    shapes = {n: fields[n].shape for n in fields if not n.startswith("__")}
+    fields = fields_of(path)
+    shapes = {name: field.shape for name, field in fields.items()}
     expected = {
         name: tuple(frames if size == "T" else size for size in shape)
         for name, shape in FIELDS.items()
@@ -119,21 +123,6 @@ def test_stored_clips_follow_surreals_conventions(tmp_path, zrot):
     np.testing.assert_allclose(offsets, stored_joints - stored_joints[:, :1], atol=1e-4)
 
 
-def test_joints2d_are_the_projections_of_the_joints(tmp_path):
-    fields = scipy.io.loadmat(stored(tmp_path, clip()))
-    joints, location = fields["joints3D"].transpose(2, 1, 0), fields["camLoc"].ravel()
-    mirrored = np.array([[0, 0, -1], [0, 1, 0], [-1, 0, 0]])  # determinant -1
-    seen = (joints - location) @ mirrored.T
-    pixels = 600 * seen[..., :2] / seen[..., 2:] + [160, 120]
-    np.testing.assert_allclose(fields["joints2D"].transpose(2, 1, 0), pixels, atol=0.51)
-
-
-def test_files_written_twice_are_byte_equal(tmp_path):
-    one, two = stored(tmp_path / "a", clip()), stored(tmp_path / "b", clip())
-    assert one.read_bytes() == two.read_bytes()
-    assert [path.name for path in one.parent.iterdir()] == [one.name]
-
-
 def test_variants_of_the_format_are_read(tmp_path):
     single = clip(1)
     path = stored(tmp_path, single)
@@ -143,8 +132,7 @@ def test_variants_of_the_format_are_read(tmp_path):
     path = stored(tmp_path, given)
     more = np.vstack([np.repeat(given.betas[:, None], 6, axis=1), np.ones((290, 6))])
     same_motion(read_clip(change(path, shape=more)), given)  # more than ten shape coefficients
-    fields = {k: v for k, v in scipy.io.loadmat(path).items() if not k.startswith("__")}
-    scipy.io.savemat(path, fields, do_compression=True)
+    scipy.io.savemat(path, fields_of(path), do_compression=True)
     same_motion(read_clip(path), given)
 
 
@@ -153,10 +141,8 @@ def test_an_unusable_clip_is_rejected_with_the_reason(tmp_path):
     whole = path.read_bytes()
 
     def rejected(message):
-        with pytest.raises(DataError, match=message) as caught:
+        with one_line(DataError, f"{path}: .*{message}"):
             read_clip(path)
-        assert str(path) in str(caught.value)
-        assert "\n" not in str(caught.value)
 
     for name in ("pose", "shape", "gender", "zrot", "joints3D"):
         path.write_bytes(whole)
@@ -188,8 +174,8 @@ def test_an_unusable_clip_is_rejected_with_the_reason(tmp_path):
 
 def test_a_file_that_decompresses_to_too_much_is_rejected(tmp_path):
     path = stored(tmp_path, clip())
-    fields = {k: v for k, v in scipy.io.loadmat(path).items() if not k.startswith("__")}
-    scipy.io.savemat(path, {**fields, "light": np.zeros(2**24)}, do_compression=True)
+    large = {**fields_of(path), "light": np.zeros(2**24)}
+    scipy.io.savemat(path, large, do_compression=True)
     assert path.stat().st_size < 2**20
     with pytest.raises(UnusableClip, match="decompresses to more than 67,108,864 bytes") as caught:
         read_clip(path)

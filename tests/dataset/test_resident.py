@@ -22,8 +22,8 @@ def resident(windows):
     return read_resident(windows, CPU, jobs=1)
 
 
-def steps(resident, batch=4, points=40, neighborhood=3, stride=1, width=2, flip=0.0):
-    train = Train(batch_size=batch, points=points, windows_per_clip=width, flip=flip)
+def steps(resident, batch=4, points=40, neighborhood=3, stride=1, flip=0.0):
+    train = Train(batch_size=batch, points=points, flip=flip)
     return ResidentSteps(resident, train, Model(neighborhood=neighborhood, stride=stride), seed=0)
 
 
@@ -51,28 +51,19 @@ def test_two_processes_read_the_same_data(windows, resident):
         assert torch.equal(getattr(again, name), value), name
 
 
-@pytest.mark.parametrize(("neighborhood", "stride", "width"), [(1, 1, 1), (3, 1, 2), (3, 2, 3)])
-def test_a_step_consists_of_windows_of_the_clips(resident, neighborhood, stride, width):
+@pytest.mark.parametrize(("neighborhood", "stride"), [(1, 1), (3, 1), (3, 2)])
+def test_a_step_consists_of_windows_of_the_clips(resident, neighborhood, stride):
     """Every image, camera and point of a batch matches the one that TrainingSteps takes."""
-    drawn = steps(resident, batch=6, neighborhood=neighborhood, width=width, stride=stride)
-    runs = 6 // width
+    drawn = steps(resident, batch=6, neighborhood=neighborhood, stride=stride)
     for _ in range(5):
         (batch,) = drawn.draw()
         assert len(batch.images) == drawn.images
-        for run in range(runs):
-            own = [run * width + i for i in range(width)]
-            places = [place_of(resident, batch, window) for window in own]
-            clips, centres = {clip for clip, _ in places}, [frame for _, frame in places]
-            assert len(clips) == 1
-            assert centres == list(range(centres[0], centres[0] + width))
-            for window, (clip, centre) in zip(own, places, strict=True):
-                length = int(resident.length[clip])
-                expected = window_frames(length, neighborhood, stride)[centre]
-                view = view_of(resident, batch, window, clip)
-                meshes = int(resident.first[clip]) + torch.from_numpy(expected)
-                assert torch.equal(
-                    batch.images[batch.frames[window]], resident.images[meshes, view]
-                )
+        for window in range(6):
+            clip, centre = place_of(resident, batch, window)
+            expected = window_frames(int(resident.length[clip]), neighborhood, stride)[centre]
+            view = view_of(resident, batch, window, clip)
+            meshes = int(resident.first[clip]) + torch.from_numpy(expected)
+            assert torch.equal(batch.images[batch.frames[window]], resident.images[meshes, view])
 
 
 def place_of(resident, batch, window):
@@ -152,7 +143,7 @@ def test_the_parts_of_a_step_are_its_batch(resident):
 
 
 def test_an_epoch_visits_every_frame_once(resident):
-    drawn = steps(resident, batch=int(resident.length.sum()), width=1, points=20)
+    drawn = steps(resident, batch=int(resident.length.sum()), points=20)
     (batch,) = drawn.draw()
     places = sorted(place_of(resident, batch, window) for window in range(len(batch.points)))
     clips = enumerate(resident.length.tolist())

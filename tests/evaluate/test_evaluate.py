@@ -13,7 +13,6 @@ from tpifu.errors import DataError
 from tpifu.evaluate.evaluate import evaluate, open_windows
 from tpifu.evaluate.measure import MeasuredClip, measure
 from tpifu.evaluate.rows import over_views, summary
-from tpifu.evaluate.shown import sequence_frames, spread_frames
 from tpifu.geometry.camera import project
 from tpifu.geometry.grid import cell_centres
 from tpifu.geometry.inside import Inside
@@ -203,15 +202,6 @@ def test_frames_whose_faces_differ_are_not_followed(tiny, ball_model, monkeypatc
     own = [row for row in measured(ball_model, tiny)[0].rows if row["view"] == 0]
     assert all(np.isnan(row["speed_error_cm"]) for row in own[1:])
     assert all(row["chamfer_cm"] > 0 for row in own)
-
-
-def test_pictured_frames_depend_on_the_data_alone(tiny, model):
-    windows = open_windows(model, DataFolder(tiny), "test")
-    frames = spread_frames(windows, "test", 9)  # more than there are clips
-    assert [(s.clip[5:6], s.frame, s.view) for s in frames] == [("c", 2, 0), ("d", 1, 1)]
-    sequence = sequence_frames(windows, "test", 9)
-    assert [(s.clip[5:6], s.frame, s.view) for s in sequence] == [("d", 0, 1), ("d", 1, 1)]
-    assert frames[0].stem == "run0_c_walk_c0001_f002_v0"
 
 
 def test_splits_are_those_held_out_or_else_all(tiny, tmp_path):

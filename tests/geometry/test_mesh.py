@@ -2,11 +2,9 @@ import re
 
 import numpy as np
 import pytest
-import trimesh
+from helpers.geometry import BOX
 
 from tpifu.geometry.mesh import Mesh, watertight_error
-
-BOX = trimesh.creation.box((0.4, 1.8, 0.2))
 
 
 def test_vertex_normals_of_a_sphere_point_away_from_its_centre(ball):

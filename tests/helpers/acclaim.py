@@ -1,7 +1,6 @@
 """Acclaim skeletons and motions for tests, and a slow reference for their kinematics."""
 
 import math
-import random
 
 import numpy as np
 from jaxtyping import Float
@@ -15,8 +14,6 @@ CENTRAL = [
     ("upperneck", "lowerneck", (0.0, 0.992, -0.128), 1.74, (0, 0, 0), "rx ry rz"),
     ("head", "upperneck", (0.0, 0.998, -0.056), 1.74, (0, 0, 0), "rx ry rz"),
 ]
-
-
 SIDED = [
     ("hipjoint", "root", (0.674, -0.716, 0.183), 2.64, (0, 0, 0), ""),
     ("femur", "hipjoint", (0.34202, -0.939693, 0.0), 7.41, (0, 0, 20), "rx ry rz"),
@@ -41,13 +38,9 @@ def sided(side: str):
 
 
 BONES = [*sided("l"), *sided("r"), *CENTRAL]
-
-
 DOFS = {"root": [0, 1, 2]} | {
     name: [("rx", "ry", "rz").index(turn) for turn in dof.split()] for name, *_, dof in BONES if dof
 }
-
-
 METRES = 0.056444
 """Metres per unit of length, from CMU's FAQ: 2.54 / 100 / 0.45."""
 
@@ -167,30 +160,3 @@ def slow_skeleton(angles: Angles, frame: int) -> dict[str, tuple[np.ndarray, np.
         return turned, start + turned @ unit * length * METRES
 
     return {bone[0]: (place(bone[1])[1], place(bone[0])[1]) for bone in BONES}
-
-
-STRANGE = ("", "nan", "-1e308", "1e400", "9" * 450, "9" * 5000, ":root", "begin", "end", "\0", "#")
-
-
-def mutated(text: str, rng: random.Random) -> str:
-    """Delete, copy, swap or cut lines, or replace a word or a character, one to three times."""
-    lines = text.splitlines()
-    for _ in range(rng.randint(1, 3)):
-        at, other, kind = rng.randrange(len(lines)), rng.randrange(len(lines)), rng.randrange(7)
-        words = lines[at].split() or [""]
-        word = rng.randrange(len(words))
-        if kind == 0 and len(lines) > 1:
-            del lines[at]
-        elif kind == 1:
-            lines.insert(at, lines[other])
-        elif kind == 2:
-            lines[at], lines[other] = lines[other], lines[at]
-        elif kind in (3, 4):
-            words[word] = rng.choice(STRANGE if kind == 3 else lines[other].split() or [""])
-            lines[at] = " ".join(words)
-        elif kind == 5:
-            place = rng.randrange(len(lines[at]) + 1)
-            lines[at] = lines[at][:place] + chr(rng.randrange(1, 300)) + lines[at][place + 1 :]
-        else:
-            lines = lines[: at + 1]
-    return "\n".join(lines)

@@ -26,12 +26,17 @@ profiles:
 """
 
 
+def capsule() -> trimesh.Trimesh:
+    """An upright capsule 1.4 m high."""
+    upright = trimesh.transformations.rotation_matrix(-np.pi / 2, [1, 0, 0])
+    lying = trimesh.creation.capsule(height=0.9, radius=0.25, count=[12, 12])
+    return lying.apply_transform(upright)
+
+
 def body(lean: float) -> trimesh.Trimesh:
     """A capsule 1.4 m high that leans by `lean` radians; a head marks up and front."""
-    capsule = trimesh.creation.capsule(height=0.9, radius=0.25, count=[12, 12])
-    capsule.apply_transform(trimesh.transformations.rotation_matrix(-np.pi / 2, [1, 0, 0]))
     head = trimesh.creation.icosphere(subdivisions=1, radius=0.2)
     head.apply_translation([0.05, 0.75, 0.15])
-    both = trimesh.util.concatenate([capsule, head])
+    both = trimesh.util.concatenate([capsule(), head])
     both.apply_transform(trimesh.transformations.rotation_matrix(lean, [0, 0, 1]))
     return both

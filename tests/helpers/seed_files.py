@@ -248,7 +248,7 @@ def _read_smpl(path: Path) -> None:
 
 
 def _read_body(path: Path) -> None:
-    load_body.__wrapped__(path, "male").rest(np.zeros(10, np.float32))
+    load_body.__wrapped__(path).rest(np.zeros(10, np.float32))
 
 
 def _read_source(path: Path) -> None:

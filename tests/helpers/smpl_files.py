@@ -13,8 +13,7 @@ import numpy as np
 import scipy.sparse
 
 from tpifu.body.arrays import ARRAYS
-
-PARENTS = [-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21]
+from tpifu.body.skeleton import PARENTS
 
 
 def model(vertices=5, components=10, seed=0) -> dict[str, np.ndarray]:

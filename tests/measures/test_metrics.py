@@ -39,10 +39,6 @@ def test_volumetric_iou():
 
 def test_mean_metrics_averages_rows_with_equal_keys():
     assert mean_metrics([{"a": 1.0, "b": 0.0}, {"a": 2.0, "b": 4.0}]) == {"a": 1.5, "b": 2.0}
-    with pytest.raises(AssertionError, match="keys"):
-        mean_metrics([{"a": 1.0}, {"b": 1.0}])
-    with pytest.raises(AssertionError, match="no rows"):
-        mean_metrics([])
 
 
 def slow_bootstrap(values, groups, rng):

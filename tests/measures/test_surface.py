@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import trimesh
+from helpers.geometry import BOX, as_mesh, merged
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -20,23 +21,11 @@ from tpifu.measures.surfaces import (
     topology,
 )
 
-BOX = trimesh.creation.box((0.4, 1.8, 0.2))
-
 
 def compared(predicted: Surface, truth: Surface, count: int, rng) -> Comparison:
     """A comparison with `count` samples of each surface."""
     samples = [stratified_samples(surface.mesh, count, rng) for surface in (predicted, truth)]
     return compare(predicted, truth, *samples)
-
-
-def as_mesh(mesh: trimesh.Trimesh) -> Mesh:
-    return Mesh(mesh.vertices.astype(np.float32), mesh.faces.astype(np.int32))
-
-
-def merged(*meshes: Mesh) -> Mesh:
-    starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
-    faces = [mesh.faces + start for mesh, start in zip(meshes, starts[:-1], strict=True)]
-    return Mesh(np.concatenate([mesh.vertices for mesh in meshes]), np.concatenate(faces))
 
 
 def shuffled(mesh: Mesh, rng) -> Mesh:

@@ -5,11 +5,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from helpers.command import done, refused
 from helpers.data import CLIPS, SPLIT_OF
 from PIL import Image
-from typer.testing import CliRunner
 
-from tpifu.cli.app import app
 from tpifu.pictures.contact_sheet import (
     INSIDE,
     KINDS,
@@ -24,13 +23,6 @@ from tpifu.pictures.contact_sheet import (
 from tpifu.pictures.tiles import TILE
 from tpifu.shards.reader import Shards
 from tpifu.shards.schema import SPLITS, VERSION
-
-
-def tpifu(*arguments):
-    result = CliRunner().invoke(app, ["inspect", *(str(argument) for argument in arguments)])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 def of_split(split: str) -> dict[str, int]:
@@ -97,9 +89,7 @@ def test_points_inside_lie_on_the_mesh_that_is_drawn_beside_them(tiny):
 @pytest.mark.parametrize("kind", [*KINDS, ""])
 def test_the_sheet_has_a_row_per_frame_and_a_column_per_picture(tiny, kind, tmp_path):
     path = tmp_path / "new" / "sheet.png"
-    done = tpifu(tiny / kind, "-o", path)
-    assert done.exit_code == 0
-    assert str(path) in done.stderr
+    assert str(path) in done("inspect", tiny / kind, "-o", path).stderr
     folders = open_folder(tiny / kind)
     keys = sample(folders[0])
     columns = sum(len(tiles(stored, keys[:1], 2.56)[0]) for stored in folders)
@@ -121,12 +111,12 @@ def test_a_frame_that_other_shards_lack_is_white_there(tiny):
 
 
 def test_json_is_the_description(tiny):
-    done = tpifu(tiny, "--json")
-    assert json.loads(done.stdout) == [describe(stored) for stored in open_folder(tiny)]
+    found = done("inspect", tiny, "--json").stdout
+    assert json.loads(found) == [describe(stored) for stored in open_folder(tiny)]
 
 
 def test_the_tables_show_counts_and_provenance(tiny):
-    text = re.sub(r"\s+", " ", tpifu(tiny / "views").stdout)
+    text = re.sub(r"\s+", " ", done("inspect", tiny / "views").stdout)
     assert f"views, schema version {VERSION}" in text
     assert "meshes.provenance.citation A Book, 1999" in text
     assert "backend embree" in text
@@ -134,30 +124,21 @@ def test_the_tables_show_counts_and_provenance(tiny):
         assert split in text
 
 
-def refused(*arguments) -> str:
-    result = tpifu(*arguments)
-    assert result.exit_code == 2
-    assert result.stdout == ""
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("error: ")
-    return line
-
-
 def test_files_that_are_no_shards_are_rejected_in_one_line(tiny, tmp_path):
-    assert "holds no shards" in refused(tmp_path)
-    assert "holds no shards" in refused(tmp_path / "missing")
+    assert "holds no shards" in refused("inspect", tmp_path)
+    assert "holds no shards" in refused("inspect", tmp_path / "missing")
     path = tmp_path / "train-00000.parquet"
     path.write_bytes(b"no Parquet")
-    assert f"{path}: not a readable Parquet file" in refused(tmp_path)
+    assert f"{path}: not a readable Parquet file" in refused("inspect", tmp_path)
     pq.write_table(pa.table({"x": [1]}), path)
-    assert f"{path}: holds no meshes, views, points of tpifu" in refused(tmp_path)
+    assert f"{path}: holds no meshes, views, points of tpifu" in refused("inspect", tmp_path)
     path.write_bytes((tiny / "points" / path.name).read_bytes()[:-9])
-    assert str(path) in refused(tmp_path)
+    assert str(path) in refused("inspect", tmp_path)
     (tmp_path / "views").mkdir()
     path.rename(tmp_path / "views" / path.name)
-    assert "not a readable Parquet file" in refused(tmp_path)
+    assert "not a readable Parquet file" in refused("inspect", tmp_path)
 
 
 def test_a_sheet_of_another_format_is_refused(tiny, tmp_path):
-    assert ".png" in refused(tiny, "-o", tmp_path / "sheet.jpg")
+    assert ".png" in refused("inspect", tiny, "-o", tmp_path / "sheet.jpg")
     assert not list(tmp_path.iterdir())

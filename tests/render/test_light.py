@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tpifu.config import Lighting, Render
+from tpifu.config import Render
 from tpifu.geometry.camera import calibration
 from tpifu.prepare.views import write_views
 from tpifu.render.light import (
@@ -126,7 +126,6 @@ def test_stored_images_have_the_configured_light(tiny, tmp_path, kind):
         )
     one, other, reseeded = (Shards(folder, "views") for folder in folders)
     assert (one.metadata["light"], one.metadata["occlusion"], one.metadata["seed"]) == (kind, 8, 0)
-    assert Lighting.of(one.metadata) == Lighting(light=kind, occlusion=8)
 
     def images(stored):
         return np.stack(
@@ -137,13 +136,3 @@ def test_stored_images_have_the_configured_light(tiny, tmp_path, kind):
     random = kind.startswith("environment")
     assert np.array_equal(images(one), images(reseeded)) != random
     assert np.array_equal(images(one)[..., 1], images(reseeded)[..., 1])
-
-
-def test_another_light_than_in_training_gives_a_warning():
-    learned = Lighting(light="environment", occlusion=16)
-    assert learned.warning(Lighting(light="environment", occlusion=32)) is None
-    assert learned.warning(Lighting(light="camera")) == (
-        "images have light camera without occlusion, but the model was trained on light "
-        "environment with occlusion: it may do worse on them"
-    )
-    assert "without occlusion" in learned.warning(Lighting(light="environment"))

@@ -161,15 +161,8 @@ BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on PATH")
-FLAGS = [
-    "--no-sandbox",  # containers have none to give
-    "--use-angle=swiftshader",  # WebGL without a GPU
-    "--enable-unsafe-swiftshader",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
+# WebGL without a GPU.
+FLAGS = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 
 
 @pytest.fixture(scope="module")
@@ -186,22 +179,14 @@ def chromium():
 def opened(chromium, tmp_path, player):
     """Opens the page of `player` as a file, in a window of the given width; fails on any error
     message or request. Nothing moves by itself unless `motion` is "no-preference"."""
-    pages = []
-    complaints = []
+    pages, complaints, requests = [], [], []
 
     def open_page(width: int = 1200, player: Player = player, motion: str = "reduce"):
         written(tmp_path, player, Table(["a"] * 12, [["a long cell of a wide table"] * 12]))
         page = chromium.new_page(viewport={"width": width, "height": 900}, reduced_motion=motion)
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "request",
-            lambda request: (
-                complaints.append(request.url)
-                if not request.url.startswith(("file:", "data:", "blob:"))
-                else None
-            ),
-        )
+        page.on("request", lambda request: requests.append(request.url))
         page.goto((tmp_path / "index.html").as_uri())
         page.add_style_tag(content=FLAT)
         page.wait_for_selector("section.player[data-state]")
@@ -212,6 +197,7 @@ def opened(chromium, tmp_path, player):
     for page in pages:
         page.close()
     assert complaints == []
+    assert all(url.startswith(("file:", "data:", "blob:")) for url in requests)
 
 
 def panes(page, which: str = ".track") -> list[np.ndarray]:

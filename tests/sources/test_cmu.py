@@ -1,8 +1,7 @@
 """CMU's files are not available here: the tests write files in CMU's format."""
 
-import filecmp
 import math
-import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +15,13 @@ from helpers.acclaim import (
     Angles,
     amc_text,
     asf_text,
-    mutated,
     random_angles,
     slow_skeleton,
     standing,
     walking,
     xyz,
 )
+from helpers.checks import contents, one_line
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
@@ -32,7 +31,7 @@ from tpifu.clips.clip import clip_path, read_clip
 from tpifu.errors import DataError
 from tpifu.sources.cmu.acclaim import Motion, Skeleton, read_motion, read_skeleton
 from tpifu.sources.cmu.retarget import retarget
-from tpifu.sources.cmu.takes import ACKNOWLEDGEMENT, TAKES, Take, urls
+from tpifu.sources.cmu.takes import ACKNOWLEDGEMENT, TAKES, Take
 from tpifu.sources.cmu.tree import FRAME_STEP, write_cmu
 
 
@@ -69,13 +68,6 @@ def test_the_pinned_takes_are_few_and_split_by_subject():
     assert all(subjects.values())
     assert not subjects["train"] & subjects["test"]
     assert "NSF EIA-0196217" in ACKNOWLEDGEMENT
-
-
-def test_the_urls_of_takes():
-    assert urls("http://host", [Take("train", 7, 1, "walk")]) == {
-        "07/07.asf": "http://host/subjects/07/07.asf",
-        "07/07_01.amc": "http://host/subjects/07/07_01.amc",
-    }
 
 
 def test_a_skeleton_is_read_as_written(tmp_path):
@@ -179,10 +171,9 @@ def test_an_invalid_motion_is_rejected(tmp_path, old, new, message):
 
 
 def rejected(read, path: Path, message: str) -> None:
-    with pytest.raises(DataError, match=message) as caught:
+    with one_line(DataError, message) as caught:
         read()
     assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_other_files_are_rejected(tmp_path):
@@ -192,7 +183,6 @@ def test_other_files_are_rejected(tmp_path):
     for content, message in [
         (b"", "no :units|no frames"),
         (b"<html><body>Not found</body></html>", "no :units|neither a frame nor a movable bone"),
-        (b"1 " * 30_000, "60,000 characters"),
     ]:
         path.write_bytes(content)
         rejected(lambda: read_skeleton(path), path, message)
@@ -200,38 +190,14 @@ def test_other_files_are_rejected(tmp_path):
     rejected(lambda: read_skeleton(tmp_path), tmp_path, "cannot be read")
 
 
-def test_mutated_files_are_read_or_rejected(ends, tmp_path):
-    rng = random.Random(0)
-    path = tmp_path / "a.asf"
-    asf, amc = asf_text(), amc_text(random_angles(2))
-    path.write_text(asf)
-    valid = read_skeleton(path)
-    accepted = 0
-    for number in range(1500):
-        path.write_text(mutated(amc if number % 2 else asf, rng), encoding="utf-8")
-        try:
-            skeleton = valid if number % 2 else read_skeleton(path)
-            still = Motion(np.zeros((1, 3)), np.zeros((1, len(skeleton.bones), 3)))
-            motion = read_motion(path, skeleton) if number % 2 else still
-            if number % 20 < 2:
-                assert np.isfinite(retarget(skeleton, motion, REST)).all()
-                assert np.abs(motion.position).max(initial=0) < 1000
-        except DataError as error:
-            line = str(error)
-        else:
-            line = str(path)
-            accepted += 1
-        assert str(path) in line
-        assert "\n" not in line
-        assert len(line) < 1500
-    assert 100 < accepted < 1400
-
-
+# First and last joint, CMU's bone, largest angle in degrees. Four are aligned by construction.
 LIMBS = [
-    ("shoulder", "elbow", "humerus"),
-    ("elbow", "wrist", "radius"),
-    ("hip", "knee", "femur"),
-    ("knee", "ankle", "tibia"),
+    ("shoulder", "elbow", "humerus", 0.05),
+    ("elbow", "wrist", "radius", 0.05),
+    ("hip", "knee", "femur", 0.05),
+    ("knee", "ankle", "tibia", 0.05),
+    ("wrist", "hand", "hand", 1),
+    ("ankle", "foot", "foot", 6),
 ]
 
 
@@ -248,15 +214,7 @@ def test_limbs_have_the_directions_of_the_actors(tmp_path, spread, trunk, neck, 
     for frame in range(12):
         actor = slow_skeleton(angles, frame)
         for side in ("left", "right"):
-            # Aligned by construction, up to single precision.
-            for start, end, bone in LIMBS:
-                begin, stop = actor[side[0] + bone]
-                found = limb(frame, f"{side}_{start}", f"{side}_{end}")
-                assert degrees_between(found, stop - begin) < 0.05
-            for start, end, bone, most in (
-                ("wrist", "hand", "hand", 1),
-                ("ankle", "foot", "foot", 6),
-            ):
+            for start, end, bone, most in LIMBS:
                 begin, stop = actor[side[0] + bone]
                 found = limb(frame, f"{side}_{start}", f"{side}_{end}")
                 assert degrees_between(found, stop - begin) < most
@@ -329,11 +287,8 @@ def test_a_standing_actor_stands_upright_facing_z(tmp_path):
     at = dict(zip(JOINTS, joints[0], strict=True))
     assert np.ptp(vertices[0, :, 1]) == pytest.approx(np.ptp(BODY.rest(BETAS)[0][:, 1]), rel=0.02)
     assert np.abs((at["head"] - at["pelvis"])[[0, 2]]).max() < 0.1
-    for side, sign in (("left", 1), ("right", -1)):
-        assert at["head"][1] > at["pelvis"][1] > at[f"{side}_knee"][1] > at[f"{side}_ankle"][1]
-        assert sign * at[f"{side}_hip"][0] > 0
-        assert at[f"{side}_foot"][2] - at[f"{side}_ankle"][2] > 0.1
-        assert at[f"{side}_wrist"][1] < at[f"{side}_elbow"][1] < at[f"{side}_shoulder"][1]
+    assert at["left_hip"][0] > 0 > at["right_hip"][0]
+    assert at["left_foot"][2] - at["left_ankle"][2] > 0.1
     # The soles are flat on the floor: the lowest slice of the body is as long as a foot.
     sole = vertices[0][vertices[0, :, 1] < vertices[0, :, 1].min() + 0.03]
     assert np.ptp(sole[:, 2]) > 0.18
@@ -341,15 +296,6 @@ def test_a_standing_actor_stands_upright_facing_z(tmp_path):
     nodding = {"head": np.array([[15.0, 0.0, 0.0]])} | standing()
     pose = retarget(*parsed(tmp_path, nodding), REST)
     assert orientation(pose, "head").magnitude() < 1e-4
-
-
-def test_a_knee_bends_about_the_bodys_own_hinge(tmp_path):
-    angles = {"ltibia": np.array([[0.0, 0, 0], [70, 0, 0]]), "root": np.zeros((2, 3))}
-    pose = retarget(*parsed(tmp_path, angles), REST)
-    turns = Rotation.from_rotvec(pose.reshape(2, 24, 3)[:, JOINTS.index("left_knee")])
-    bent = (turns[1] * turns[0].inv()).as_rotvec()
-    assert np.degrees(np.linalg.norm(bent)) == pytest.approx(70, abs=0.01)
-    assert degrees_between(bent, np.array([1.0, 0, 0])) < 10
 
 
 def test_an_elbow_bends_to_the_front_of_the_upper_arm(tmp_path):
@@ -362,18 +308,6 @@ def test_an_elbow_bends_to_the_front_of_the_upper_arm(tmp_path):
     assert local(pose, "left_elbow").apply([1.0, 0, 0]) == pytest.approx([0, 0, 1], abs=5e-3)
 
 
-def test_a_turn_of_the_root_turns_the_body(tmp_path):
-    angles = walking(3)
-    joints = posed(tmp_path, angles)
-    turn = Rotation.from_euler("y", 60, degrees=True)
-    root = turn * Rotation.from_euler("xyz", angles["root"], degrees=True)
-    turned = posed(tmp_path, angles | {"root": root.as_euler("xyz", degrees=True)})
-    offsets = (joints - joints[:, :1]).reshape(-1, 3)
-    np.testing.assert_allclose(
-        (turned - turned[:, :1]).reshape(-1, 3), turn.apply(offsets), atol=1e-5
-    )
-
-
 def test_a_mirrored_motion_gives_the_mirrored_pose(tmp_path):
     angles = random_angles(4)
 
@@ -382,19 +316,14 @@ def test_a_mirrored_motion_gives_the_mirrored_pose(tmp_path):
         return {"l": "r", "r": "l"}[name[0]] + name[1:] if sided else name
 
     mirrored = {other(name): value * [1, -1, -1] for name, value in angles.items()}
-    swap = [JOINTS.index(swapped(name)) for name in JOINTS]
+    sides = {"left": "right", "right": "left"}
+    swapped = [re.sub("left|right", lambda side: sides[side[0]], name) for name in JOINTS]
+    swap = [JOINTS.index(name) for name in swapped]
     symmetric = (REST + REST[swap] * [-1, 1, 1]) / 2
     pose = retarget(*parsed(tmp_path, angles), symmetric)
     found = retarget(*parsed(tmp_path, mirrored), symmetric)
     expected = pose.reshape(-1, 24, 3)[:, swap] * [1, -1, -1]
     np.testing.assert_allclose(found.reshape(-1, 24, 3), expected, atol=1e-4)
-
-
-def swapped(joint: str) -> str:
-    for one, other in (("left_", "right_"), ("right_", "left_")):
-        if joint.startswith(one):
-            return other + joint.removeprefix(one)
-    return joint
 
 
 CHOSEN = (
@@ -448,7 +377,7 @@ def test_takes_become_clips_of_at_most_a_hundred_frames(tree):
     np.testing.assert_array_equal(clips["07_01"].betas, clips["07_02"].betas)
     assert not np.array_equal(clips["07_01"].betas, clips["118_03"].betas)
     for gender in GENDERS:
-        body = load_body(out / "smpl" / f"{gender}.npz", gender)
+        body = load_body(out / "smpl" / f"{gender}.npz")
         np.testing.assert_array_equal(body.faces, embedded_body(gender).faces)
 
 
@@ -484,7 +413,5 @@ def test_clips_hold_every_fourth_frame_of_the_take_turned_by_zrot(tree, takes):
 def test_any_number_of_workers_writes_the_same_bytes(tree, takes, tmp_path):
     out, problems = tree
     assert write_cmu(tmp_path / "tree", takes, seed=3, jobs=2, chosen=CHOSEN) == problems
-    names = [path.relative_to(out) for path in out.rglob("*") if path.is_file()]
-    assert len(names) == 4 + 2
-    match, mismatch, errors = filecmp.cmpfiles(out, tmp_path / "tree", names, shallow=False)
-    assert (len(match), mismatch, errors) == (len(names), [], [])
+    assert len(contents(out)) == 4 + 2
+    assert contents(out) == contents(tmp_path / "tree")

@@ -1,9 +1,7 @@
 import base64
 import hashlib
-import io
 import logging
 import signal
-import sys
 import tempfile
 import threading
 import time
@@ -15,6 +13,7 @@ from urllib.parse import quote_plus, urlsplit
 import pytest
 import requests
 import urllib3
+from helpers.checks import one_line
 from helpers.http_server import PAGE, PASSWORD, USER, Handler, Server, reply, serving
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -60,10 +59,9 @@ def get(remotes, **options) -> dict[Path, str]:
 
 def failure(kind: type[TpifuError], remotes, **options) -> str:
     """The one-line error of the failing download."""
-    with pytest.raises(kind) as caught:
+    with one_line(kind) as caught:
         get(remotes, **options)
     assert no_secret_in(caught.value)
-    assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
@@ -205,16 +203,10 @@ def test_a_redirect_to_another_host_is_refused(server, other_server, tmp_path, c
     assert names(tmp_path) == []
 
 
-OTHER_SERVERS = (
-    "http://host",
-    "https://host:444",
-    "https://u:geheim@h",
-    "https://sub.host",
-    "file://",
+@pytest.mark.parametrize(
+    "target",
+    ["http://host", "https://host:444", "https://u:geheim@h", "https://sub.host", "file://"],
 )
-
-
-@pytest.mark.parametrize("target", OTHER_SERVERS)
 def test_which_redirects_are_refused(target):
     response, request = requests.Response(), requests.PreparedRequest()
     response.url, request.url = "https://host/a", "https://host/b"
@@ -258,15 +250,6 @@ def test_a_large_file_resumes_in_the_same_run_and_in_the_next(server, tmp_path):
     assert complete(server, remotes)
     assert sum(seen.sent for seen in server.seen) == 20_000
     assert names(tmp_path) == ["0.bin"]
-
-
-def test_without_ranges_a_large_file_starts_again(server, tmp_path):
-    remotes = put(server, tmp_path, 1, resume=True)
-    server.default = cut(2000, ranges=False)
-    assert "after 3 attempts" in failure(DataError, remotes)
-    server.default = partial(Handler.file, ranges=False)
-    get(remotes)
-    assert complete(server, remotes)
 
 
 @pytest.mark.parametrize(
@@ -364,17 +347,6 @@ def test_no_secret_in_logs_errors_or_files(server, tmp_path, caplog, response, s
     shown += f"{reasons} {remotes} {LOGIN}"
     shown += "".join(f"{path} {path.read_bytes()}" for path in tmp_path.rglob("*.*"))
     assert not any(secret in shown for secret in SECRETS)
-
-
-@pytest.mark.parametrize("terminal", [True, False])
-def test_the_progress_bar(server, tmp_path, monkeypatch, terminal):
-    shown = io.StringIO()
-    monkeypatch.setattr(shown, "isatty", lambda: terminal)
-    monkeypatch.setattr(sys, "stderr", shown)
-    get(put(server, tmp_path, 4, 3 << 10))
-    expected = ("clips: 12.0kB", "4/4 files")
-    assert [text in shown.getvalue() for text in expected] == [terminal] * 2
-    assert terminal or shown.getvalue() == ""
 
 
 FAILURES = st.one_of(

@@ -36,15 +36,6 @@ def heading(clip: Motion) -> Float[np.ndarray, " t"]:
     return np.unwrap(np.arctan2(facing[:, 0], facing[:, 2]))
 
 
-def test_joints_and_parents_are_symmetric():
-    assert len(JOINTS) == len(set(JOINTS)) == 24
-    for name, parent in zip(JOINTS, PARENTS, strict=True):
-        if name.startswith("left_"):
-            mirror = JOINTS.index(name.replace("left", "right"))
-            expected = JOINTS[parent].replace("left", "right")
-            assert JOINTS[PARENTS[mirror]] == expected
-
-
 @pytest.mark.parametrize("name", MOTIONS)
 @pytest.mark.parametrize("frames", [1, 30, 100])
 def test_shapes_types_and_start_at_the_origin(name, frames):
@@ -57,28 +48,6 @@ def test_shapes_types_and_start_at_the_origin(name, frames):
         assert np.isfinite(array).all()
     np.testing.assert_array_equal(clip.travel[0], 0)
     assert (clip.lift >= 0).all()
-
-
-@pytest.mark.parametrize("name", MOTIONS)
-def test_motions_depend_on_the_generator_only(name):
-    one, again, other = (motion.__wrapped__(name, seed) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(one.pose, again.pose)
-    np.testing.assert_array_equal(one.lift, again.lift)
-    np.testing.assert_array_equal(one.travel, again.travel)
-    first = [Rotation.from_rotvec(clip.pose[0].reshape(24, 3)) for clip in (one, other)]
-    assert np.degrees((first[0] * first[1].inv()).magnitude()).max() > 15
-
-
-def test_amplitude_scales_the_steps():
-    stiff, lively = (
-        make_motion("walk", 60, Style(amplitude=amplitude), np.random.default_rng(3))
-        for amplitude in (0.5, 1.1)
-    )
-    spread = [
-        np.ptp(rotations(clip, "left_hip").apply([0.0, -1.0, 0.0])[:, 2])
-        for clip in (stiff, lively)
-    ]
-    assert spread[1] > 1.5 * spread[0]
 
 
 @pytest.mark.parametrize("name", MOTIONS)
@@ -118,6 +87,8 @@ def test_a_cartwheel_turns_upside_down_and_comes_back(seed):
     spine = rotations(clip, "pelvis")
     height = spine.apply([0.0, 1.0, 0.0])[:, 1]
     assert height.min() < -0.8
+    # Unlike in a somersault, the facing direction stays level.
+    assert np.abs(spine.apply([0.0, 0.0, 1.0])[:, 1]).max() < 0.35
     upside_down = int(height.argmin())
     assert max(height[:upside_down].max(initial=-1), height[upside_down:].max()) > 0.9
     # Upside down, arms are straight and legs apart.
@@ -129,12 +100,6 @@ def test_a_cartwheel_turns_upside_down_and_comes_back(seed):
     ]
     apart = np.degrees(np.arccos((thighs[0] * thighs[1]).sum(axis=1)[upside_down]))
     assert apart > 35
-
-
-def test_a_cartwheel_rolls_about_the_facing_axis():
-    clip = motion("cartwheel", 3)
-    # Unlike in a somersault, the facing direction stays level.
-    assert np.abs(rotations(clip, "pelvis").apply([0.0, 0.0, 1.0])[:, 1]).max() < 0.35
 
 
 @pytest.mark.parametrize("name", MOTIONS)
@@ -174,27 +139,6 @@ def test_travel_follows_the_heading(name, seed):
     assert low < forward.mean() * 30 < high
 
 
-@pytest.mark.parametrize("name", ["walk", "run"])
-def test_a_gait_repeats(name):
-    clip = make_motion(name, 100, Style(restless=0.0), np.random.default_rng(5))
-    thigh = world_rotations(clip, "left_hip").apply([0.0, -1.0, 0.0])[:, 1]
-    legs = clip.pose.reshape(-1, 24, 3)[
-        :, [JOINTS.index("left_knee"), JOINTS.index("right_knee")], 0
-    ]
-    wave = np.column_stack([thigh, legs])
-    # The lag is a whole number of frames, so a small difference remains.
-    error = [np.abs(wave[lag:] - wave[:-lag]).mean() for lag in range(14, 50)]
-    assert min(error) < 0.15 * max(error)
-
-
-def test_initial_heading_is_near_zero_and_the_dancer_turns():
-    starts = [heading(motion(name, seed))[0] for name in MOTIONS for seed in range(3)]
-    assert np.abs(np.degrees(starts)).max() < 100
-    assert np.std(starts) > 0.05
-    turned = [np.ptp(np.degrees(heading(motion("dance", seed)))) for seed in range(8)]
-    assert max(turned) > 300
-
-
 def test_a_squat_goes_down_with_flat_feet():
     clip = make_motion("squat", 100, Style(restless=0.0), np.random.default_rng(0))
     knee = np.degrees(rotations(clip, "left_knee").magnitude())
@@ -202,20 +146,3 @@ def test_a_squat_goes_down_with_flat_feet():
     assert knee.min() < 30
     sole = world_rotations(clip, "left_ankle").apply([0.0, 0.0, 1.0])[:, 1]
     assert np.abs(np.degrees(np.arcsin(sole))).max() < 12
-
-
-def test_poses_are_diverse():
-    clips = [motion(name, seed) for name in MOTIONS for seed in SEEDS]
-    arms = np.concatenate(
-        [
-            (rotations(clip, "left_collar") * rotations(clip, "left_shoulder")).apply([1.0, 0, 0])
-            for clip in clips
-        ]
-    )
-    # Relative to the trunk, the upper arm points up and down, to the front and to the back.
-    quarter = 2 * (arms[:, 1] > 0) + (arms[:, 2] > 0)
-    assert np.bincount(quarter, minlength=4).min() > 0.04 * len(arms)
-    for joint in ("left_knee", "left_elbow"):
-        bend = np.concatenate([np.degrees(rotations(clip, joint).magnitude()) for clip in clips])
-        # All ranges of 30 degrees up to 120 occur.
-        assert np.histogram(bend, [0, 30, 60, 90, 120])[0].min() > 0.02 * len(bend)

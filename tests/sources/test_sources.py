@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import zipfile
-from importlib import resources
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,12 +13,17 @@ import numpy as np
 import pytest
 import scipy.io
 from helpers.acclaim import amc_text, asf_text, walking
+from helpers.checks import contents, one_line
+from helpers.data import SIZES, SMALL, sizes
 from helpers.http_server import PAGE, PASSWORD, USER, reply, serving
+from helpers.smpl_files import npz
 
+import tpifu.body.body
 from tpifu.body.body import embedded_body, load_body
+from tpifu.body.skeleton import GENDERS
 from tpifu.clips.clip import read_clip, read_source
 from tpifu.clips.splits import choose_clips, subject_of, validation_queue
-from tpifu.config import Data, Surreal, Synthetic
+from tpifu.config import Data, Surreal
 from tpifu.errors import DataError, LicenceError
 from tpifu.prepare.meshes import SKIPPED_NAME, export_meshes
 from tpifu.shards.meshes import MeshReader
@@ -28,6 +32,7 @@ from tpifu.sources.surreal.download import LISTS_URL, SMPL_ZIP, SURREAL_URL
 from tpifu.sources.surreal.lists import ListedClip, read_list, wanted_clips
 from tpifu.sources.tree import write_tree
 
+ASSETS = Path(tpifu.body.body.__file__).parent / "assets"
 SMPL_PATH = f"/download.php?domain=smpl&sfile={SMPL_ZIP}"
 LOGINS = {
     "SURREAL_USERNAME": USER,
@@ -35,21 +40,9 @@ LOGINS = {
     "SMPL_USERNAME": USER,
     "SMPL_PASSWORD": PASSWORD,
 }
-SMALL = Data(
-    source="surreal", train_meshes=40, validation_meshes=16, test_meshes=25, unseen_meshes=12
-)
-
+SURREAL = SMALL.model_copy(update={"source": "surreal"})
 
 pytestmark = pytest.mark.usefixtures("short_delays")
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory) -> Path:
-    """A tree of 5 subjects, in SURREAL's layout."""
-    folder = tmp_path_factory.mktemp("clips") / "tree"
-    counts = Synthetic(train_subjects=3, test_subjects=2)
-    write_tree(folder, Data(synthetic=counts), 0, cache=folder, environment={}, jobs=1)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +50,12 @@ def smpl_zip() -> bytes:
     """An archive like SMPL's that contains the embedded bodies."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for gender in ("female", "male"):
-            file = resources.files("tpifu.body") / "assets" / f"body_{gender}.npz"
-            with file.open("rb") as stream, np.load(stream) as stored:
-                arrays = {name: stored[name] for name in stored.files}
+        for gender in GENDERS:
+            with np.load(ASSETS / f"body_{gender}.npz") as stored:
+                arrays = dict(stored)
             arrays["posedirs"] = np.zeros((len(arrays["v_template"]), 3, 207), np.float32)
-            body = io.BytesIO()
-            np.savez_compressed(body, **arrays)
-            archive.writestr(f"SMPL_python_v.1.1.0/smpl/SMPL_{gender}.npz", body.getvalue())
+            name = f"SMPL_python_v.1.1.0/smpl/SMPL_{gender}.npz"
+            archive.writestr(name, npz(arrays, np.savez_compressed))
     return buffer.getvalue()
 
 
@@ -85,12 +76,12 @@ class Site:
 
 
 @pytest.fixture
-def site(clips, smpl_zip):
+def site(synthetic_tree, smpl_zip):
     with serving() as gated, serving() as public:
         gated.schemes = ("Digest",)
-        paths = sorted(path.relative_to(clips).as_posix() for path in clips.rglob("*_info.mat"))
+        paths = sorted(name for name in contents(synthetic_tree) if name.endswith("_info.mat"))
         for path in paths:
-            gated.files[f"/SURREAL/data/{path}"] = (clips / path).read_bytes()
+            gated.files[f"/SURREAL/data/{path}"] = (synthetic_tree / path).read_bytes()
         for split in ("train", "test"):
             lines = [f"{SURREAL_URL}/SURREAL/data/{path}" for path in paths if f"/{split}/" in path]
             name = f"/lists/files_cmu_{split}_info.mat.txt"
@@ -106,36 +97,32 @@ def write(out: Path, data: Data, environment, seed=0) -> list[str]:
 
 def failure(kind, out: Path, data: Data, environment) -> str:
     """The expected one-line error. Asserts that `out` does not exist."""
-    with pytest.raises(kind) as caught:
+    with one_line(kind) as caught:
         write(out, data, environment)
     assert not out.exists()
     line = str(caught.value)
-    assert "\n" not in line
     assert PASSWORD not in line
     return line
 
 
-def test_two_logins_suffice_for_the_tree(site, clips, tmp_path, caplog):
+def test_two_logins_suffice_for_the_tree(site, synthetic_tree, tmp_path, caplog):
     caplog.set_level(logging.DEBUG)
     out = tmp_path / "surreal"
-    assert write(out, SMALL, site.environment) == []
+    assert write(out, SURREAL, site.environment) == []
     found = [path.relative_to(out) for path in out.rglob("*_info.mat")]
     for path in found:
-        assert (out / path).read_bytes() == (clips / path).read_bytes()
+        assert (out / path).read_bytes() == (synthetic_tree / path).read_bytes()
     # No more clips than the splits need.
-    assert len(found) < 0.5 * len(list(clips.rglob("*_info.mat")))
-    choice = export_meshes(out, tmp_path / "meshes", SMALL, 0, jobs=1)
-    kept = {split: 0 for split, _, _ in choice.clips}
-    for split, _, count in choice.clips:
-        kept[split] += count
-    assert kept == {"train": 40, "validation": 16, "test": 25, "unseen_motion": 12}
+    assert len(found) < 0.5 * len(list(synthetic_tree.rglob("*_info.mat")))
+    choice = export_meshes(out, tmp_path / "meshes", SURREAL, 0, jobs=1)
+    assert sizes(choice) == SIZES
     # No training clip belongs to a validation subject.
     validated = {subject_of(p.parent.name) for s, p, _ in choice.clips if s == "validation"}
     spare = {out / path for path in found} - {path for _, path, _ in choice.clips}
     assert not {subject_of(path.parent.name) for path in spare} & validated
     # The bodies come from the archive.
-    for gender in ("female", "male"):
-        body = load_body(out / "smpl" / f"{gender}.npz", gender)
+    for gender in GENDERS:
+        body = load_body(out / "smpl" / f"{gender}.npz")
         np.testing.assert_array_equal(body.faces, embedded_body(gender).faces)
     (form,) = [seen.body for seen in site.public.seen if seen.body]
     assert b"username=" in form
@@ -147,33 +134,29 @@ def test_two_logins_suffice_for_the_tree(site, clips, tmp_path, caplog):
     # No file or log holds a login.
     for secret in (USER, PASSWORD):
         assert secret not in caplog.text
-        for path in tmp_path.rglob("*"):
-            assert path.is_dir() or secret.encode() not in path.read_bytes()
+        assert not any(secret.encode() in content for content in contents(tmp_path).values())
 
 
 def test_a_second_run_sends_no_request(site, tmp_path):
-    write(tmp_path / "one", SMALL, site.environment)
+    write(tmp_path / "one", SURREAL, site.environment)
     site.gated.seen.clear()
     site.public.seen.clear()
     # Without a login too, since every file is cached.
     without = {name: v for name, v in site.environment.items() if name not in LOGINS}
-    write(tmp_path / "two", SMALL, without)
+    write(tmp_path / "two", SURREAL, without)
     assert site.requests() == []
-    for path in (tmp_path / "one").rglob("*"):
-        if path.is_file():
-            other = tmp_path / "two" / path.relative_to(tmp_path / "one")
-            assert path.read_bytes() == other.read_bytes()
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
 def test_a_second_run_downloads_only_what_is_missing(site, tmp_path):
     first = sorted(site.gated.files)
     for path in first[::2]:
         site.gated.plans[path] = [reply(503)] * 3
-    assert "run again" in failure(DataError, tmp_path / "out", SMALL, site.environment)
+    assert "run again" in failure(DataError, tmp_path / "out", SURREAL, site.environment)
     before = set((tmp_path / "cache").rglob("*_info.mat"))
     site.gated.plans.clear()
     site.gated.seen.clear()
-    write(tmp_path / "out", SMALL, site.environment)
+    write(tmp_path / "out", SURREAL, site.environment)
     asked = {Path(path).name for path in site.requests()}
     assert not asked & {path.name for path in before}
 
@@ -181,36 +164,36 @@ def test_a_second_run_downloads_only_what_is_missing(site, tmp_path):
 def test_missing_and_wrong_logins_say_what_to_set(site, tmp_path):
     for missing in LOGINS:
         environment = {k: v for k, v in site.environment.items() if k != missing}
-        line = failure(LicenceError, tmp_path / "out", SMALL, environment)
+        line = failure(LicenceError, tmp_path / "out", SURREAL, environment)
         assert line.startswith(f"{missing} not set: set ")
         assert "https://" in line
         shutil.rmtree(tmp_path / "cache", ignore_errors=True)  # cached files need no login
     wrong = {**site.environment, "SURREAL_PASSWORD": "guess"}
-    line = failure(LicenceError, tmp_path / "out", SMALL, wrong)
+    line = failure(LicenceError, tmp_path / "out", SURREAL, wrong)
     assert "401" in line
     assert "SURREAL_USERNAME" in line
     # SMPL's server sends a web page after a wrong login.
     shutil.rmtree(tmp_path / "cache")
     site.public.files[SMPL_PATH] = PAGE
-    assert "SMPL_USERNAME" in failure(LicenceError, tmp_path / "out", SMALL, site.environment)
+    assert "SMPL_USERNAME" in failure(LicenceError, tmp_path / "out", SURREAL, site.environment)
     site.public.files[SMPL_PATH] = b"PK, but not a zip"
-    assert "SMPL_MODELS" in failure(DataError, tmp_path / "out", SMALL, site.environment)
+    assert "SMPL_MODELS" in failure(DataError, tmp_path / "out", SURREAL, site.environment)
 
 
 def test_a_folder_of_models_replaces_smpls_login(site, smpl_zip, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / SMPL_ZIP).write_bytes(smpl_zip)
     environment = {k: v for k, v in site.environment.items() if not k.startswith("SMPL_")}
-    write(tmp_path / "out", SMALL, {**environment, "SMPL_MODELS": str(tmp_path / "mine")})
+    write(tmp_path / "out", SURREAL, {**environment, "SMPL_MODELS": str(tmp_path / "mine")})
     assert (tmp_path / "out" / "smpl" / "female.npz").exists()
     assert SMPL_PATH not in site.requests()
     environment["SMPL_MODELS"] = str(tmp_path / "elsewhere")
-    assert "elsewhere" in failure(DataError, tmp_path / "other", SMALL, environment)
+    assert "elsewhere" in failure(DataError, tmp_path / "other", SURREAL, environment)
 
 
 def test_missing_damaged_and_monster_clips_are_replaced(site, tmp_path):
     out = tmp_path / "out"
-    write(out, SMALL, site.environment)
+    write(out, SURREAL, site.environment)
     lost, broken, monster = sorted(path.relative_to(out) for path in out.rglob("*_info.mat"))[:3]
     fields = {k: v for k, v in scipy.io.loadmat(out / monster).items() if not k.startswith("__")}
     fields["shape"] = fields["shape"] * 0 + 6.0
@@ -220,13 +203,13 @@ def test_missing_damaged_and_monster_clips_are_replaced(site, tmp_path):
     site.gated.files[f"/SURREAL/data/{broken}"] = b"not a MAT file"
     del site.gated.files[f"/SURREAL/data/{lost}"]
     shutil.rmtree(tmp_path / "cache")
-    problems = write(tmp_path / "again", SMALL, site.environment)
+    problems = write(tmp_path / "again", SURREAL, site.environment)
     assert len(problems) == 2
     assert any(lost.name in problem and "404" in problem for problem in problems)
     assert any(broken.name in problem and "readable" in problem for problem in problems)
-    generous = Data.model_validate({**SMALL.model_dump(), "max_skipped": 0.5})
+    generous = SURREAL.model_copy(update={"max_skipped": 0.5})
     choice = export_meshes(tmp_path / "again", tmp_path / "meshes", generous, 0, jobs=1)
-    assert sum(kept for split, _, kept in choice.clips if split == "train") == 40
+    assert sizes(choice)["train"] == 40
     table = (tmp_path / "meshes" / SKIPPED_NAME).read_text().splitlines()
     assert table == [
         "clip,reason,detail",
@@ -236,17 +219,16 @@ def test_missing_damaged_and_monster_clips_are_replaced(site, tmp_path):
     assert metadata["skipped_clips"] == {"monster shape": 1}
 
 
-def test_training_is_complete_if_a_validation_subject_is_missing(site, clips, tmp_path):
-    walks = sorted((clips / "cmu" / "train" / "run0").glob("*_walk"))
+def test_training_is_complete_if_a_validation_subject_is_missing(site, synthetic_tree, tmp_path):
+    walks = sorted((synthetic_tree / "cmu" / "train" / "run0").glob("*_walk"))
     names = [walk.name for walk in walks]
     ((first,), *_) = validation_queue(walks, names, 0)
     for path in list(site.gated.files):
         if f"/run0/{subject_of(first.name)}_" in path:
             del site.gated.files[path]
-    assert write(tmp_path / "out", SMALL, site.environment)
-    choice = choose_clips(tmp_path / "out", SMALL, 0)
-    for split, wanted in (("train", 40), ("validation", 16)):
-        assert sum(kept for at, _, kept in choice.clips if at == split) == wanted
+    assert write(tmp_path / "out", SURREAL, site.environment)
+    choice = choose_clips(tmp_path / "out", SURREAL, 0)
+    assert sizes(choice) == SIZES
 
 
 def test_a_list_has_a_path_or_url_in_each_line(tmp_path):
@@ -290,7 +272,7 @@ def test_an_invalid_list_is_rejected_with_its_line(tmp_path, text, message):
 def test_a_users_list_replaces_the_authors(site, tmp_path):
     lists = [content.decode() for path, content in site.public.files.items() if "/lists/" in path]
     (tmp_path / "mine.txt").write_text("".join(lists))
-    own = Data.model_validate({**SMALL.model_dump(), "surreal": {"clips": f"{tmp_path}/mine.txt"}})
+    own = SURREAL.model_copy(update={"surreal": Surreal(clips=f"{tmp_path}/mine.txt")})
     write(tmp_path / "out", own, site.environment)
     assert not [path for path in site.requests() if "/lists/" in path]
 
@@ -354,16 +336,7 @@ def test_git_ignores_licensed_files_and_their_derivatives(path):
     assert found.returncode == 0
 
 
-def test_a_failed_source_leaves_no_tree(clips, tmp_path, monkeypatch):
-    def fail(*arguments, **options):
-        raise DataError("no")
-
-    monkeypatch.setattr("tpifu.sources.tree.write_synthetic", fail)
-    failure(DataError, tmp_path / "out", Data(), {})
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_tree_names_its_source_and_terms(clips):
-    source = json.loads((clips / "source.json").read_text())
+def test_a_tree_names_its_source_and_terms(synthetic_tree):
+    source = json.loads((synthetic_tree / "source.json").read_text())
     assert (source["source"], source["clips"]) == ("synthetic", 45)
     assert "NOTICE" in source["licence"]

@@ -1,17 +1,21 @@
-import filecmp
-from collections import Counter
+"""The tree of procedural clips."""
 
 import numpy as np
 import pytest
+from helpers.checks import contents
 
-from tpifu.body.body import embedded_body, load_body
+from tpifu.body.body import embedded_body
 from tpifu.body.skeleton import GENDERS
 from tpifu.clips.clip import read_clip
+from tpifu.clips.splits import subject_of
 from tpifu.config import Synthetic
 from tpifu.sources.synthetic.beats import MOTIONS
-from tpifu.sources.synthetic.tree import FRAMES, draw_subjects, write_synthetic
+from tpifu.sources.synthetic.families import families
+from tpifu.sources.synthetic.tree import FRAMES, broad_names, draw_subjects, write_synthetic
 
-COUNTS = Synthetic(train_subjects=2, test_subjects=1)
+COUNTS = Synthetic(train_subjects=1, test_subjects=1, motions="both", clips=3)
+FLIGHTS = {"run", "jump", "jumping", "dance", "leap", "tuck", "climb", "medley"}
+"""Parts of the names of motions that leave the floor."""
 
 
 @pytest.fixture(scope="module")
@@ -21,52 +25,41 @@ def tree(tmp_path_factory):
     return folder
 
 
-def test_every_subject_performs_every_motion_in_one_split(tree):
-    paths = sorted(tree.glob("cmu/*/run0/*/*_info.mat"))
-    performed = Counter(path.parent.name.split("_", 1)[1] for path in paths)
-    assert performed == dict.fromkeys(MOTIONS, 3)
-    by_split = {
-        split: {path.parent.name.split("_")[0] for path in paths if path.parts[-4] == split}
-        for split in ("train", "test")
-    }
-    assert by_split == {"train": {"01", "02"}, "test": {"03"}}
+@pytest.mark.parametrize(("subject", "half"), [(1, "train"), (2, "test")])
+def test_a_subject_performs_the_nine_motions_and_broad_motion_in_one_split(tree, subject, half):
+    families = enumerate(broad_names(subject, 3, 3), start=1)
+    expected = [*MOTIONS, *(f"broad_{name}_{number:02d}" for number, name in families)]
+    found = [path.name for path in (tree / "cmu" / half / "run0").iterdir()]
+    assert sorted(found) == sorted(f"{subject:02d}_{name}" for name in expected)
+    assert {subject_of(name) for name in found} == {f"{subject:02d}"}
 
 
 def test_clips_have_surreals_length_and_stand_on_the_floor(tree):
     for path in tree.glob("cmu/*/run0/*/*_info.mat"):
         clip = read_clip(path)
         assert FRAMES[0] <= len(clip.pose) <= FRAMES[1]
-        body = embedded_body(clip.gender)
-        vertices, joints = body.pose(clip.pose[::10], clip.betas)
+        vertices, joints = embedded_body(clip.gender).pose(clip.pose[::10], clip.betas)
         floor = (vertices - joints[:, :1])[:, :, 1].min(axis=1) + clip.joints[::10, 0, 1]
         assert floor.min() > -1e-3  # never below the floor
-        if not path.parent.name.endswith(("_run", "_jump", "_jumping_jack", "_dance")):
+        if not FLIGHTS & set(path.parent.name.split("_")):
             np.testing.assert_allclose(floor, 0, atol=1e-3)
 
 
-def test_stored_joints_match_the_posed_body(tree):
-    for path in list(tree.glob("cmu/train/run0/*/*_info.mat"))[:4]:
-        clip = read_clip(path)
-        _, joints = embedded_body(clip.gender).pose(clip.pose, clip.betas)
-        offsets = clip.joints - joints
-        # One translation per frame.
-        np.testing.assert_allclose(
-            offsets, np.broadcast_to(offsets[:, :1], offsets.shape), atol=1e-4
-        )
-
-
-def test_the_tree_contains_the_bodies(tree):
-    for gender in GENDERS:
-        body = load_body(tree / "smpl" / f"{gender}.npz", gender)
-        np.testing.assert_array_equal(body.faces, embedded_body(gender).faces)
-
-
-def test_the_bytes_do_not_depend_on_the_number_of_jobs(tree, tmp_path):
+def test_the_bytes_depend_neither_on_the_number_of_jobs_nor_on_broad_motion(tree, tmp_path):
     write_synthetic(tmp_path / "tree", COUNTS, 3, jobs=2)
-    names = [path.relative_to(tree) for path in tree.rglob("*") if path.is_file()]
-    assert len(names) == 3 * len(MOTIONS) + 2
-    match, mismatch, errors = filecmp.cmpfiles(tree, tmp_path / "tree", names, shallow=False)
-    assert (len(match), mismatch, errors) == (len(names), [], [])
+    both = contents(tree)
+    assert contents(tmp_path / "tree") == both
+    write_synthetic(tmp_path / "nine", COUNTS.model_copy(update={"motions": "nine"}), 3, jobs=1)
+    nine = contents(tmp_path / "nine")
+    assert nine.items() <= both.items()
+    assert (len(nine), len(both)) == (2 + 2 * len(MOTIONS), 2 + 2 * len(MOTIONS) + 2 * 3)
+
+
+def test_a_subject_performs_all_families_in_turn_and_more_clips_keep_the_first():
+    every = list(families())
+    names = broad_names(7, 2 * len(every), 0)
+    assert sorted(names) == sorted(every * 2)
+    assert broad_names(7, 5, 0) == names[:5] != broad_names(8, 5, 0)
 
 
 def test_another_seed_gives_other_shapes_and_motions(tree, tmp_path):
@@ -78,7 +71,7 @@ def test_another_seed_gives_other_shapes_and_motions(tree, tmp_path):
 
 
 def test_more_subjects_do_not_change_the_first_ones():
-    few = draw_subjects(COUNTS, 0)
+    few = draw_subjects(Synthetic(train_subjects=2, test_subjects=1), 0)
     many = draw_subjects(Synthetic(train_subjects=5, test_subjects=2), 0)
     for one, other in zip(few[:2], many[:2], strict=True):
         assert (one.number, one.gender, one.style) == (other.number, other.gender, other.style)

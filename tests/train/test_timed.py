@@ -34,7 +34,6 @@ TRAIN = Train(
     schedule="cosine",
     warmup=4,
     batch_size=4,
-    windows_per_clip=2,
 )
 
 

@@ -31,10 +31,9 @@ _CHUNK = 16
 class Body:
     """One body model. Shape and pose are arguments; no state is kept between calls."""
 
-    def __init__(self, arrays: Mapping[str, np.ndarray], gender: str) -> None:
+    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
         """`arrays`: v_template, shapedirs, weights, J_regressor, kintree_table, f and, optionally,
         posedirs."""
-        self.gender = gender
         self.faces: Int[np.ndarray, "f 3"] = arrays["f"].astype(np.int32)
         vertices = len(arrays["v_template"])
         weights = arrays["weights"].astype(np.float32)
@@ -54,13 +53,8 @@ class Body:
         """The joint with the largest skinning weight of each vertex."""
         # smplx prints a warning about ten shape coefficients, which is the number SURREAL stores.
         with contextlib.redirect_stdout(io.StringIO()):
-            self._smpl = smplx.SMPL(
-                "",
-                data_struct=Struct(**data),
-                gender=gender,
-                num_betas=BETAS,
-                dtype=torch.float64,
-            )
+            struct = Struct(**data)
+            self._smpl = smplx.SMPL("", data_struct=struct, num_betas=BETAS, dtype=torch.float64)
 
     def rest(
         self, betas: Float[np.ndarray, " b"]
@@ -90,7 +84,7 @@ class Body:
 @functools.cache
 def embedded_body(gender: str) -> Body:
     """The "female" or "male" body embedded in the package."""
-    return load_body(_ASSETS / f"body_{gender}.npz", gender)
+    return load_body(_ASSETS / f"body_{gender}.npz")
 
 
 def write_embedded(folder: Path) -> None:
@@ -101,7 +95,7 @@ def write_embedded(folder: Path) -> None:
 
 
 @functools.cache
-def load_body(path: Path, gender: str) -> Body:
+def load_body(path: Path) -> Body:
     """Read an SMPL-format .npz. Raises DataError if the file is missing or not a body."""
     if not path.is_file():
         raise DataError(f"{path}: no such body file")
@@ -115,4 +109,4 @@ def load_body(path: Path, gender: str) -> Body:
         raise DataError(f"{path}: not a readable .npz ({one_line(error)})") from error
     if (vertices := len(arrays["v_template"])) != VERTICES:
         raise DataError(f"{path}: has {vertices} vertices, SMPL bodies have {VERTICES}")
-    return Body(arrays, gender)
+    return Body(arrays)

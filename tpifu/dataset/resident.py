@@ -94,88 +94,66 @@ def balanced_choice(
 class ResidentSteps:
     """The endless sequence of training batches of a resident split.
 
-    A step takes windows in runs of exactly `train.windows_per_clip` neighbours in one view.
-    An epoch visits each clip once, from a random first frame; frames that fill no whole run are
-    left out, so that every step has tensors of the same shape. Neither the runs nor their
-    views, mirroring and points depend on the neighborhood: with one seed the baseline and the
-    temporal model see the same steps.
+    An epoch visits each centre frame once. Neither the centres nor their views, mirroring and
+    points depend on the neighborhood: with one seed the baseline and the temporal model see the
+    same steps.
     """
 
     def __init__(self, data: Resident, train: Train, model: Model, seed: int) -> None:
-        """`train` sets the batch size, the run length, the number of points and the share of runs
-        whose images and camera are mirrored left-right; `model` sets the neighborhood and the
-        stride."""
-        width = train.windows_per_clip
-        assert train.batch_size % width == 0, "a batch must consist of whole runs"
+        """`train` sets the batch size, the number of points and the share of windows whose images
+        and camera are mirrored left-right; `model` sets the neighborhood and the stride."""
         assert train.points <= data.codes.shape[1], "more points than stored"
-        assert (data.length >= width).any(), "no clip is as long as a run"
-        self.data, self.train, self.seed = data, train, seed
+        self.data, self.train = data, train
         device = data.images.device
         reach = model.stride * (model.neighborhood // 2)
-        seen = np.arange(width)[:, None] + np.arange(-reach, reach + 1, model.stride)
-        offsets, places = np.unique(seen, return_inverse=True)
-        self._offsets = torch.from_numpy(offsets).to(device)
-        """Frames that the windows of a run contain, relative to its first centre."""
-        self._places = torch.from_numpy(places.reshape(seen.shape)).to(device)
+        self._offsets = torch.arange(-reach, reach + 1, model.stride, device=device)
         self._generator = torch.Generator(device).manual_seed(seed)
-        self._lengths = data.length.cpu().numpy()
-        self._epoch = 0
-        self._runs = torch.zeros((0, 2), dtype=torch.long, device=device)
+        self._centres = torch.zeros(0, dtype=torch.long, device=device)
+        self._clip = torch.arange(len(data.length), device=device).repeat_interleave(data.length)
 
     @property
     def images(self) -> int:
-        """Number of images that a step filters."""
-        return self.train.batch_size // self.train.windows_per_clip * len(self._offsets)
+        """Number of images in a step."""
+        return self.train.batch_size * len(self._offsets)
 
     def draw(self, parts: int = 1) -> list[Batch]:
         """The next step, in equal parts."""
         data, train, generator = self.data, self.train, self._generator
-        device, width = data.images.device, train.windows_per_clip
-        runs = train.batch_size // width
-        assert runs % parts == 0, f"{runs} runs cannot be split into {parts} equal parts"
-        clip, centre = self._next(runs).T
-        view = torch.randint(data.images.shape[1], (runs,), generator=generator, device=device)
-        mirrored = torch.rand(runs, generator=generator, device=device) < train.flip
+        device, size = data.images.device, train.batch_size
+        assert size % parts == 0, f"{size} windows cannot be split into {parts} equal parts"
+        meshes = self._next()
+        clip = self._clip[meshes]
+        view = torch.randint(data.images.shape[1], (size,), generator=generator, device=device)
+        mirrored = torch.rand(size, generator=generator, device=device) < train.flip
 
-        last = data.length[clip] - 1
-        seen = torch.minimum((centre[:, None] + self._offsets).clamp(min=0), last[:, None])
-        images = data.images[data.first[clip, None] + seen, view[:, None]]
+        first = data.first[clip, None]
+        last = first + data.length[clip, None] - 1
+        seen = (meshes[:, None] + self._offsets).maximum(first).minimum(last)
+        images = data.images[seen, view[:, None]]
         images = torch.where(mirrored[:, None, None, None, None], images.flip(3), images)
         calib = data.calib[clip, view]
         sign = torch.where(mirrored, -1.0, 1.0)
         calib = torch.cat([calib[:, :1] * sign[:, None, None], calib[:, 1:]], dim=1)
 
-        meshes = (data.first[clip] + centre)[:, None] + torch.arange(width, device=device)
-        meshes = meshes.flatten()
         labels = data.inside[meshes]
         chosen = balanced_choice(labels, train.points, generator)
-        codes = data.codes[meshes[:, None], chosen]
-        points = codes.float() * POINT_STEP
+        points = data.codes[meshes[:, None], chosen].float() * POINT_STEP
         labels = labels.gather(1, chosen).float()
 
-        slots = len(self._offsets) * torch.arange(runs // parts, device=device)
-        frames = (slots[:, None, None] + self._places).flatten(0, 1)
-        whole = images.flatten(0, 1), calib.repeat_interleave(width, 0), points, labels
+        frames = torch.arange(self.images // parts, device=device).view(size // parts, -1)
+        whole = images.flatten(0, 1), calib, points, labels
         chunks = [values.chunk(parts) for values in whole]
         return [
             Batch(images=images, frames=frames, calib=calib, points=points, labels=labels)
             for images, calib, points, labels in zip(*chunks, strict=True)
         ]
 
-    def _next(self, count: int) -> Int[Tensor, "runs 2"]:
-        """Clip and first centre of the next runs."""
-        while len(self._runs) < count:
-            self._runs = torch.cat([self._runs, self._shuffled(self._epoch)])
-            self._epoch += 1
-        taken, self._runs = self._runs[:count], self._runs[count:]
+    def _next(self) -> Int[Tensor, "b"]:
+        """Meshes at the centres of the next windows."""
+        device, generator = self.data.images.device, self._generator
+        while len(self._centres) < self.train.batch_size:
+            order = torch.randperm(len(self._clip), generator=generator, device=device)
+            self._centres = torch.cat([self._centres, order])
+        taken = self._centres[: self.train.batch_size]
+        self._centres = self._centres[self.train.batch_size :]
         return taken
-
-    def _shuffled(self, epoch: int) -> Int[Tensor, "runs 2"]:
-        rng = np.random.default_rng([self.seed, 0, epoch])
-        width = self.train.windows_per_clip
-        start = rng.integers(width, size=len(self._lengths))
-        counts = np.maximum(0, (self._lengths - start) // width)
-        clip = np.repeat(np.arange(len(counts)), counts)
-        number = np.arange(len(clip)) - np.repeat(np.cumsum(counts) - counts, counts)
-        runs = np.stack([clip, start[clip] + width * number], axis=1)
-        return torch.from_numpy(rng.permutation(runs)).to(self._runs.device)

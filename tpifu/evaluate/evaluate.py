@@ -49,42 +49,30 @@ def evaluate(
     With `out`, also replace this folder by per_mesh.parquet, shown.json and the meshes of the
     frames it lists. `jobs`: processes.
     """
+    rows: list[Row] = []
+    shown: list[Shown] = []
+    opened = {split: open_windows(model, data, split) for split in splits_of(data.points)}
+    for windows in opened.values():
+        windows.require_points("evaluate.points", config.points)
     with whole_folder(out) if out else nullcontext() as part:
-        rows, shown = _evaluate(model, data, config, seed, part, jobs)
+        for split, windows in opened.items():
+            own = spread_frames(windows, split, config.frames)
+            if split == HELD_OUT[0]:
+                own += sequence_frames(windows, split, config.sequence)
+            shown += own
+            empty = total = 0
+            clips = measure(model, data.meshes, windows, split, config, seed, jobs=jobs)
+            for (name, _), measured in zip(windows.clips, clips, strict=True):
+                rows += measured.rows
+                empty += measured.meshes.count(None)
+                total += len(measured.meshes)
+                for item in own:
+                    mesh = measured.meshes[item.frame] if item.clip == name else None
+                    if part and mesh is not None:
+                        save_mesh(mesh, part / MESHES_NAME / f"{item.stem}.glb")
+            if empty:
+                warn(f"{split}: the model predicts no surface in {empty} of {total} frames")
         if part:
             write_shown(part, shown)
             pq.write_table(table(rows), part / PER_MESH_NAME)
     return summary(rows)
-
-
-def _evaluate(
-    model: TrainedModel,
-    data: DataFolder,
-    config: Evaluate,
-    seed: int,
-    out: Path | None,
-    jobs: int,
-) -> tuple[list[Row], list[Shown]]:
-    """The rows of all held-out splits and the frames shown, whose meshes are written to `out`."""
-    rows: list[Row] = []
-    shown: list[Shown] = []
-    opened = {split: open_windows(model, data, split) for split in splits_of(data.points)}
-    for split, windows in opened.items():
-        windows.require_points("evaluate.points", config.points)
-        own = spread_frames(windows, split, config.frames)
-        if split == HELD_OUT[0]:
-            own += sequence_frames(windows, split, config.sequence)
-        empty = total = 0
-        clips = measure(model, data.meshes, windows, split, config, seed, jobs=jobs)
-        for (name, _), measured in zip(windows.clips, clips, strict=True):
-            rows += measured.rows
-            empty += measured.meshes.count(None)
-            total += len(measured.meshes)
-            for item in own:
-                mesh = measured.meshes[item.frame] if item.clip == name else None
-                if out and mesh is not None:
-                    save_mesh(mesh, out / MESHES_NAME / f"{item.stem}.glb")
-        if empty:
-            warn(f"{split}: the model predicts no surface in {empty} of {total} frames")
-        shown += own
-    return rows, shown

@@ -39,7 +39,7 @@ def export_meshes(tree: Path, out: Path, data: Data, seed: int, *, jobs: int) ->
     topologies = Topologies()
     numbers = {}
     for gender in GENDERS:
-        body = load_body(bodies[gender], gender)
+        body = load_body(bodies[gender])
         numbers[gender] = topologies.number(body.faces, body.joints_of_vertices)
     clips = [(split, path.absolute(), kept) for split, path, kept in choice.clips]
     metadata = {
@@ -75,7 +75,7 @@ def _pose_clip(
 ) -> list[Group]:
     split, path, kept = chosen
     clip = read_clip(path)
-    body = load_body(bodies[clip.gender], clip.gender)
+    body = load_body(bodies[clip.gender])
     source_frames = np.arange(len(clip.pose))[::step][:kept]
     meshes = centred_meshes(body, clip.pose[source_frames], clip.betas)
     frames = [

@@ -10,7 +10,6 @@ from scipy.spatial.transform import Rotation
 
 from tpifu.errors import DataError
 
-_LONGEST_LINE = 500
 # Upper limit on any number: ten full turns in degrees, or a position of about 200 m.
 _LARGEST = 3600.0
 
@@ -20,14 +19,9 @@ class Bone:
     direction: Float[np.ndarray, "3"]
     """Unit vector in the rest pose; 0 for the root."""
     axis: Rotation
-    """The bone's own axes in the rest pose: C in `tree.py`."""
+    """The bone's own axes in the rest pose: C in `tree.py`. Its x axis is the hinge of the limb."""
     turns: tuple[int, ...]
     """Axes of rotation, 0 to 2 for x to z, in the order of the angles in an AMC file."""
-
-    @property
-    def hinge(self) -> Float[np.ndarray, "3"]:
-        """The bone's own x axis in the rest pose, about which the limb bends."""
-        return self.axis.apply([1.0, 0.0, 0.0])
 
 
 @dataclass(frozen=True)
@@ -49,20 +43,12 @@ class Motion:
     angles: Float[np.ndarray, "t b 3"]
     """Angles about x, y, z of every bone of the skeleton, radians; 0 about a fixed axis."""
 
-    def every(self, step: int) -> "Motion":
-        return Motion(self.position[::step], self.angles[::step])
-
 
 LIMBS = ("clavicle", "humerus", "radius", "wrist", "hand", "femur", "tibia", "foot", "toes")
 _NEEDED = {"lowerback", "upperback", "thorax", "lowerneck", "upperneck", "head"} | {
     side + limb for side in "lr" for limb in LIMBS
 }
-_ROOT = {
-    "order": "tx ty tz rx ry rz",
-    "axis": "xyz",
-    "position": "0 0 0",
-    "orientation": "0 0 0",
-}
+_ROOT = dict(order="tx ty tz rx ry rz", axis="xyz", position="0 0 0", orientation="0 0 0")
 _TURNS = {"rx": 0, "ry": 1, "rz": 2}
 
 
@@ -144,7 +130,7 @@ def read_motion(path: Path, skeleton: Skeleton) -> Motion:
             elif frames and word in counts:
                 frames[-1][word] = _numbers(rest, counts[word])
             else:
-                raise ValueError(f"{word!r} is neither a frame nor a movable bone")
+                raise ValueError(f"{word[:80]!r} is neither a frame nor a movable bone")
         except ValueError as error:
             raise DataError(f"{path}: line {number}: {error}") from error
     if not frames:
@@ -165,8 +151,6 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         with path.open(encoding="ascii", errors="replace") as file:
             for number, line in enumerate(file, 1):
-                if len(line) > _LONGEST_LINE:
-                    raise DataError(f"{path}: line {number}: has {len(line):,} characters")
                 if words := line.partition("#")[0].lower().split():
                     yield number, words
     except OSError as error:

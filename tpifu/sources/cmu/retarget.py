@@ -101,7 +101,10 @@ def _alignments(
         # Mirroring in x takes a rotation about (x, y, z) to one about (x, -y, -z).
         axis = np.array(aligned.axis) * ([1.0, 1.0, 1.0] if side == "left" else [1.0, -1.0, -1.0])
         bone, hinge = side[0] + aligned.bone, side[0] + aligned.hinge
-        direction, turn = skeleton.bones[bone].direction, skeleton.bones[hinge].hinge
+        direction, turn = (
+            skeleton.bones[bone].direction,
+            skeleton.bones[hinge].axis.apply([1, 0, 0]),
+        )
         if abs(direction @ turn) > 0.5:
             raise DataError(f"{skeleton.path}: the axis of {hinge!r} is parallel to {bone!r}")
         found[joint] = _frame(direction, turn) * _frame(limb, axis).inv()

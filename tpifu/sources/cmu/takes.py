@@ -1,6 +1,6 @@
 """The takes of CMU motion capture in use, their splits, and their download."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -74,9 +74,9 @@ CMU_URL = "http://mocap.cs.cmu.edu"
 CMU_ACCESS = "CMU should need no login: try again later, or set data.source to synthetic"
 
 
-def urls(base: str = CMU_URL, takes: Sequence[Take] = TAKES) -> dict[str, str]:
-    """URL of every file of `takes`, by its path in the folder that `write_cmu` reads."""
-    files = {file for take in takes for file in (take.skeleton_file, take.motion_file)}
+def urls(base: str = CMU_URL) -> dict[str, str]:
+    """URL of every file of TAKES, by its path in the folder that `write_cmu` reads."""
+    files = {file for take in TAKES for file in (take.skeleton_file, take.motion_file)}
     return {file: f"{base}/subjects/{file}" for file in sorted(files)}
 
 

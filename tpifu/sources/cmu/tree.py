@@ -28,7 +28,7 @@ from tpifu.body.skeleton import GENDERS
 from tpifu.clips.clip import Clip, clip_path, write_clip
 from tpifu.errors import DataError
 from tpifu.parallel import parallel_map
-from tpifu.sources.cmu.acclaim import read_motion, read_skeleton
+from tpifu.sources.cmu.acclaim import Motion, read_motion, read_skeleton
 from tpifu.sources.cmu.retarget import retarget
 from tpifu.sources.cmu.takes import TAKES, Take
 
@@ -60,7 +60,8 @@ def _write_take(take: Take, *, takes: Path, tree: Path, seed: int) -> str | None
     body = embedded_body(gender)
     try:
         skeleton = read_skeleton(takes / take.skeleton_file)
-        motion = read_motion(takes / take.motion_file, skeleton).every(FRAME_STEP)
+        motion = read_motion(takes / take.motion_file, skeleton)
+        motion = Motion(motion.position[::FRAME_STEP], motion.angles[::FRAME_STEP])
         poses = retarget(skeleton, motion, body.rest(betas)[1])
     except DataError as error:
         return str(error)

@@ -21,27 +21,19 @@ from tpifu.sources.synthetic.key_pose import (
     only,
     with_arms,
 )
-from tpifu.sources.synthetic.poses import (
-    ARMS,
-    CARTWHEEL,
-    CROUCHED,
-    DANCE,
-    FLIGHTS,
-    HOP,
-    KICKS,
-    LANDED,
-    LUNGE_STEP,
-    LUNGES,
-    RUN_LEG,
-    SQUAT,
-    SUPPORT,
-    TAKING_OFF,
-    WALK_LEG,
-)
+from tpifu.sources.synthetic.poses import ARMS, LEGS, MOVES, POSES
 
 
 def _choose(rng: np.random.Generator, *options: str) -> str:
     return options[rng.integers(len(options))]
+
+
+def _choose_move(rng: np.random.Generator, motion: str) -> list[Pose]:
+    return MOVES[motion][rng.integers(len(MOVES[motion]))]
+
+
+_CARTWHEEL = (0.35, 0.35, 0.30, 0.16, 0.18, 0.18, 0.20, 0.30)
+"""Seconds before each pose of a cartwheel."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +142,7 @@ def _walk(style: Style, rng: np.random.Generator) -> _Beats:
     legs: Pose = {"hip": (3 + low, 3, 6), "knee": (4 + 1.8 * low,), "ankle": (-0.8 * low, 0, 0)}
     amplitude = style.amplitude * rng.uniform(0.8, 1.15)
     return _gait(
-        WALK_LEG,
+        np.array(LEGS["walk"]),
         lead(key_row(legs, ARMS[arms], {"trunk": (2 + low, 0, 0)}), rng.random() < style.left_lead),
         seconds=rng.uniform(0.95, 1.3),
         amplitude=amplitude,
@@ -165,7 +157,7 @@ def _run(style: Style, rng: np.random.Generator) -> _Beats:
     lean = rng.uniform(4.0, 16.0)
     legs: Pose = {"hip": (3, 1, 3), "ankle": (0, 0, 0)}
     return _gait(
-        RUN_LEG,
+        np.array(LEGS["run"]),
         key_row(legs, ARMS["pump"], {"pelvis": (lean / 2, 0, 0), "trunk": (lean, 0, 0)}),
         seconds=rng.uniform(0.65, 0.85),
         amplitude=amplitude,
@@ -181,8 +173,9 @@ def _lunge(style: Style, rng: np.random.Generator) -> _Beats:
     low = key_row(
         ARMS[_choose(rng, style.arms, "hips", "sideways", "overhead", "forward", "archer", "vee")]
     )
-    kind = with_arms(key_row(LUNGES[rng.choice(len(LUNGES), p=[0.5, 0.2, 0.15, 0.15])]), low)
-    step = with_arms(key_row(LUNGE_STEP), blend(still, low, 0.5))
+    (pose,) = MOVES["lunge"][rng.choice(4, p=[0.5, 0.2, 0.15, 0.15])]
+    kind = with_arms(key_row(pose), low)
+    step = with_arms(key_row(POSES["lunge_step"]), blend(still, low, 0.5))
     advances = rng.random() < 0.5
     seconds = rng.uniform(0.45, 0.7)
     while True:
@@ -223,7 +216,7 @@ def _squat(style: Style, rng: np.random.Generator) -> _Beats:
     arms = key_row(
         ARMS[_choose(rng, "forward", style.arms, "overhead", "clasped", "behind_head", "guard")]
     )
-    deep = with_arms(key_row(SQUAT), arms) + only({"hip": (0, rng.uniform(-6.0, 22.0), 0)})
+    deep = with_arms(key_row(POSES["squat"]), arms) + only({"hip": (0, rng.uniform(-6.0, 22.0), 0)})
     seconds = rng.uniform(0.5, 0.85)
     while True:
         down = blend(still, deep, style.amplitude * rng.uniform(0.65, 1.15))
@@ -239,15 +232,16 @@ def _cartwheel(style: Style, rng: np.random.Generator) -> _Beats:
     spread = rng.uniform(0.6, 1.15)
     bent = max(0.0, rng.normal(0.0, 25.0))
     seconds = rng.uniform(0.95, 1.25)
+    (poses,) = MOVES["cartwheel"]
     while True:
-        for share, pose in CARTWHEEL:
+        for share, pose in zip(_CARTWHEEL, poses, strict=True):
             row = key_row(pose)
             for side in ("left_hip", "right_hip"):
                 row[SLICE[side]] *= (1, spread, 1)
             if "ankle" in pose:  # the feet have left the floor
                 row += only({"knee": (bent,)})
             yield _Beat(share * seconds, lead(row, left))
-        yield _Beat(rng.uniform(0.15, 0.5), lead(key_row(CARTWHEEL[0][1]), left))
+        yield _Beat(rng.uniform(0.15, 0.5), lead(key_row(poses[0]), left))
 
 
 def _kick(style: Style, rng: np.random.Generator) -> _Beats:
@@ -256,7 +250,7 @@ def _kick(style: Style, rng: np.random.Generator) -> _Beats:
     while True:
         left = rng.random() < style.left_lead
         folded, out = (
-            with_arms(key_row(SUPPORT, pose), arms) for pose in KICKS[rng.integers(len(KICKS))]
+            with_arms(key_row(POSES["support"], pose), arms) for pose in _choose_move(rng, "kick")
         )
         out += np.where(IS_ARM, rng.normal(0.0, 14.0, size=len(out)), 0.0)
         out = blend(guard, out, style.amplitude * rng.uniform(0.8, 1.1))
@@ -281,12 +275,13 @@ def _jump(style: Style, rng: np.random.Generator) -> _Beats:
         forward = rng.choice([0.0, 0.0, 0.8, 1.6]) * seconds
         turn = rng.choice([0.0, 0.0, 45.0, 90.0, 150.0]) if height > 0.25 else 0.0
         place = only({"place": (turn, 0, 0, forward)})
-        off = key_row(TAKING_OFF, reach)
-        flight = key_row({"ankle": (38, 0, 0)}, reach, FLIGHTS[rng.integers(len(FLIGHTS))])
+        off = key_row(POSES["taking_off"], reach)
+        flight = key_row({"ankle": (38, 0, 0)}, reach, *_choose_move(rng, "flight"))
         # A low jump is too short for the complete pose.
         flight = blend(off, flight, min(1.0, height / 0.35))
-        landed = blend(still, key_row(LANDED), rng.uniform(0.6, 1.3))
-        yield _Beat(0.45, lead(blend(still, key_row(CROUCHED), rng.uniform(0.7, 1.1)), left))
+        landed = blend(still, key_row(POSES["landed"]), rng.uniform(0.6, 1.3))
+        crouched = blend(still, key_row(POSES["crouched"]), rng.uniform(0.7, 1.1))
+        yield _Beat(0.45, lead(crouched, left))
         yield _Beat(0.28, lead(off, left))
         yield _Beat(seconds, lead(flight + place, left), height)
         yield _Beat(seconds, lead(blend(landed, off, 0.6) + place, left))
@@ -296,10 +291,10 @@ def _jump(style: Style, rng: np.random.Generator) -> _Beats:
 
 def _dance(style: Style, rng: np.random.Generator) -> _Beats:
     beat = rng.uniform(0.34, 0.5)
-    moves = rng.choice(len(DANCE), size=8, replace=False)
+    moves = rng.choice(len(MOVES["dance"]), size=8, replace=False)
     arms = key_row()
     while True:
-        move = DANCE[rng.choice(moves)]
+        move = MOVES["dance"][rng.choice(moves)]
         left = rng.random() < style.left_lead
         for pose in move * int(rng.integers(1, 3)):
             if rng.random() < 0.8:
@@ -310,7 +305,8 @@ def _dance(style: Style, rng: np.random.Generator) -> _Beats:
             row = with_arms(blend(key_row(), key_row(pose), share), arms)
             # Turns are not scaled.
             row[PLACE] = pose.get("place", 0.0)
-            yield _Beat(beat, lead(row, left), rng.uniform(0.06, 0.2) if pose is HOP else 0.0)
+            hops = pose == POSES["hop"]
+            yield _Beat(beat, lead(row, left), rng.uniform(0.06, 0.2) if hops else 0.0)
 
 
 MAKERS: dict[str, Callable[[Style, np.random.Generator], _Beats]] = {

@@ -1,17 +1,13 @@
 """The families of broad motion: key poses, order, speed and variety, from `families.yaml`."""
 
 import functools
-from importlib import resources
 from typing import Any, Literal, NamedTuple
 
-from ruamel.yaml import YAML
-
 from tpifu.sources.synthetic.key_pose import Pose
-from tpifu.sources.synthetic.poses import ARMS
+from tpifu.sources.synthetic.poses import ARMS, read_pose, read_yaml
 
 HELD_OUT = ("throw", "climb", "yoga")
 """Families that `data.unseen` excludes from training."""
-
 
 _FEET = ("left_foot", "right_foot")
 
@@ -59,8 +55,11 @@ class Family(NamedTuple):
 def families() -> dict[str, Family]:
     """Families by name. The keys of `medley` and `free` are those of all other families except
     HELD_OUT."""
-    file = resources.files("tpifu.sources.synthetic") / "families.yaml"
-    content = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
+    content = read_yaml("families.yaml")
+    known = dict(ARMS)
+    for name, item in content["poses"].items():
+        known[name] = read_pose(item, known)
+    content["poses"] = known
     found = {}
     for name, table in content["families"].items():
         keys = _gait(**table["gait"]) if "gait" in table else _keys(content, name)
@@ -86,19 +85,13 @@ def _keys(content: dict[str, Any], name: str) -> tuple[Key, ...]:
 
 def _key(content: dict[str, Any], shared: dict[str, Any], item: dict[str, Any]) -> Key:
     """The key of one item; `shared` is the family's `all`."""
-    pose: Pose = {}
-    for use in f"{shared.get('use', '')} {item.get('use', '')}".split():
-        pose |= ARMS[use] if use in ARMS else _key(content, {}, content["poses"][use]).pose
-    options: dict[str, Any] = {}
-    for name, value in {**shared, **item}.items():
-        if name == "contacts":
-            joints = [content["joints"].get(joint, [joint]) for joint in value.split()]
-            options[name] = tuple(joint for group in joints for joint in group)
-        elif name in Key._fields:
-            options[name] = value
-        elif name != "use":
-            pose[name] = tuple(value) if isinstance(value, list) else (value,)
-    return Key(pose, **options)
+    entries = {**shared, **item}
+    entries["use"] = f"{shared.get('use', '')} {item.get('use', '')}"
+    options = {name: entries.pop(name) for name in Key._fields if name in entries}
+    if "contacts" in options:
+        joints = [content["joints"].get(joint, [joint]) for joint in options["contacts"].split()]
+        options["contacts"] = tuple(joint for group in joints for joint in group)
+    return Key(read_pose(entries, content["poses"]), **options)
 
 
 # The left leg in six phases of two steps, from foot contact on: flexion of hip and knee, pointing

@@ -94,30 +94,17 @@ def _write_clip(
     rng: np.random.Generator,
     tree: Path,
 ) -> None:
-    frames = int(rng.integers(FRAMES[0], FRAMES[1] + 1))
-    motion = make(frames, subject.style, rng)
-    heading = rng.uniform(0.0, 2 * math.pi)
-    clip = perform(subject, sequence, motion, heading)
-    path = clip_path(tree, subject.split, "run0", clip.sequence, clip.number)
-    zrot = rng.uniform(0.0, 2 * math.pi)
-    write_clip(path, clip, zrot=zrot, camera_distance=rng.normal(8.0, 1.0))
-
-
-def perform(subject: Subject, sequence: str, motion: Motion, heading: float) -> Clip:
-    """A clip of `subject` performing `motion`, rotated by `heading` radians about +y; the floor is
-    at y = 0."""
-    turn = Rotation.from_euler("y", heading)
+    """Write a motion of random length and heading as a clip; the floor is at y = 0."""
+    motion = make(int(rng.integers(FRAMES[0], FRAMES[1] + 1)), subject.style, rng)
+    turn = Rotation.from_euler("y", rng.uniform(0.0, 2 * math.pi))
     pose = motion.pose.copy()
     pose[:, :3] = (turn * Rotation.from_rotvec(pose[:, :3])).as_rotvec()
     vertices, joints = embedded_body(subject.gender).pose(pose, subject.betas)
     travel = np.stack([motion.travel[:, 0], np.zeros(len(pose)), motion.travel[:, 1]], axis=1)
     translation = turn.apply(travel)
     translation[:, 1] = motion.lift - vertices[:, :, 1].min(axis=1)
-    return Clip(
-        sequence=sequence,
-        number=1,
-        gender=subject.gender,
-        betas=subject.betas,
-        pose=pose,
-        joints=joints + translation[:, None],
-    )
+    joints += translation[:, None]
+    clip = Clip(sequence, 1, subject.gender, subject.betas, pose, joints)
+    path = clip_path(tree, subject.split, "run0", sequence, clip.number)
+    zrot = rng.uniform(0.0, 2 * math.pi)
+    write_clip(path, clip, zrot=zrot, camera_distance=rng.normal(8.0, 1.0))
