@@ -34,10 +34,11 @@ from release_recipe import (
     WINDOW,
     Recipe,
 )
+from release_resident import Resident, ResidentSteps, read_resident
+from release_timed import Limit, Report, fit_timed, validated
 from release_tune import Tuned, new_network, parts_of, tune, use_filter
 
 from tpifu.config import Evaluate, Precision
-from tpifu.dataset.resident import Resident, ResidentSteps, read_resident
 from tpifu.dataset.windows import Windows
 from tpifu.errors import exit_on_error
 from tpifu.evaluate.evaluate import evaluate
@@ -48,7 +49,6 @@ from tpifu.prepare.views import write_views
 from tpifu.shards.folder import DataFolder
 from tpifu.sources.tree import write_tree
 from tpifu.train.step import surface_level
-from tpifu.train.timed import Limit, Report, fit_timed, validated
 
 
 def prepare(data: DataFolder, recipe: Recipe, seed: int, jobs: int) -> dict[str, float]:

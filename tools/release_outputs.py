@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from release_recipe import NEIGHBORHOOD, WINDOW, Recipe
+from release_timed import Curve
 
 from tpifu.config import Model
 from tpifu.evaluate.rows import PER_MESH_NAME, summary
@@ -21,7 +22,6 @@ from tpifu.pictures.figures import moving_mean, plot_curves, shape_tiles, sheet
 from tpifu.pictures.tiles import ANGLES
 from tpifu.report.frames import Side, read_frames
 from tpifu.shards.folder import DataFolder
-from tpifu.train.timed import Curve
 
 BROAD = "_broad_"
 """Substring of the names of all broad sequences."""

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import torch
 from release_log import Log, time_limit
 from release_recipe import NEIGHBORHOOD, WINDOW, Recipe
+from release_resident import Resident, ResidentSteps
+from release_timed import update
 
 from tpifu.config import Model, Precision
-from tpifu.dataset.resident import Resident, ResidentSteps
 from tpifu.model.hourglass import StackedHourglass
 from tpifu.model.pifu import PIFu
 from tpifu.train.optimizers import optimizers
-from tpifu.train.timed import update
 
 COMPILED_GAIN = 1.5
 """Assumed speed-up of compiled steps over eager ones, used to choose the network."""

@@ -7,33 +7,30 @@ import json
 import time
 import warnings
 from dataclasses import replace
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import release_log
+import release_models
+import release_outputs
+import release_recipe
+import release_tune
 import torch
 from helpers.training import windows
+from release_resident import read_resident
+from release_timed import Limit
 
 from tpifu.config import Evaluate, Hourglass, Model, Render, Sample
-from tpifu.dataset.resident import read_resident
 from tpifu.model.folder import load_model
 from tpifu.model.hourglass import StackedHourglass
 from tpifu.shards.folder import DataFolder
-from tpifu.train.timed import Limit
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def release(monkeypatch):
-    """A function that imports one of the command's modules."""
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "tools")
-    return lambda part: importlib.import_module(f"release_{part}")
-
-
-@pytest.fixture
-def recipe(release, tiny_model):
-    whole = release("recipe").REHEARSAL
+def recipe(tiny_model):
+    whole = release_recipe.REHEARSAL
     train = whole.train.model_copy(update={"batch_size": 6, "points": 50})
     wide = Model.model_validate(
         tiny_model.model_dump() | {"hourglass": Hourglass(stacks=2, depth=1, dim=16)}
@@ -58,38 +55,38 @@ def recipe(release, tiny_model):
     [(1, [10, 100], 16), (10**9, [10, 100], 8), (10**9, [95, 100], 16)],
 )
 def test_a_narrower_network_is_chosen_only_if_it_sees_more_windows(
-    release, recipe, monkeypatch, windows, speeds, dim
+    recipe, monkeypatch, windows, speeds, dim
 ):
-    tune, log = release("tune"), release("log").Log()
+    log = release_log.Log()
     measured = iter([*speeds, 50])
-    monkeypatch.setattr(tune, "speed", lambda *arguments, **options: next(measured))
+    monkeypatch.setattr(release_tune, "speed", lambda *arguments, **options: next(measured))
     how = {"training": 100.0, "compiling": 0.0}
-    tuned = tune.tune(replace(recipe, windows=windows), CPU, "float32", **how, log=log)
+    tuned = release_tune.tune(replace(recipe, windows=windows), CPU, "float32", **how, log=log)
     assert tuned.model.hourglass.dim == dim
 
 
-def test_a_filter_that_takes_too_long_to_compile_stays_eager(release, recipe, monkeypatch):
-    tune, log = release("tune"), release("log").Log()
+def test_a_filter_that_takes_too_long_to_compile_stays_eager(recipe, monkeypatch):
+    log = release_log.Log()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the compiler's first import
         importlib.import_module("torch._dynamo")
     monkeypatch.setattr(StackedHourglass, "compile", lambda image_filter, dynamic: None)
-    monkeypatch.setattr(tune, "update", lambda *step: time.sleep(60))
-    monkeypatch.setattr(tune, "speed", lambda *arguments, **options: 1.0)
+    monkeypatch.setattr(release_tune, "update", lambda *step: time.sleep(60))
+    monkeypatch.setattr(release_tune, "speed", lambda *arguments, **options: 1.0)
     how = {"training": 100.0, "compiling": 0.1}
-    tuned = tune.tune(recipe, CPU, "float32", **how, log=log)
+    tuned = release_tune.tune(recipe, CPU, "float32", **how, log=log)
     assert not tuned.compiled
     assert any("not compiled: TimeoutError" in line for line in log.lines)
 
 
-def test_models_metrics_and_pictures_are_written(release, recipe, tiny, tmp_path):
-    log, models = release("log").Log(), release("models")
+def test_models_metrics_and_pictures_are_written(recipe, tiny, tmp_path):
+    log = release_log.Log()
     how = {"training": 100.0, "compiling": 0.0}
-    tuned = release("tune").tune(recipe, CPU, "float32", **how, log=log)
+    tuned = release_tune.tune(recipe, CPU, "float32", **how, log=log)
     assert tuned.speeds["temporal"] > 0
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "data").symlink_to(tiny)
-    outputs = release("outputs").Outputs(tmp_path / "out", tmp_path / "work", recipe, {"card": "x"})
+    outputs = release_outputs.Outputs(tmp_path / "out", tmp_path / "work", recipe, {"card": "x"})
     outputs.out.mkdir()
     data = {
         split: read_resident(windows(tiny, split, neighborhood=1), CPU, jobs=1)
@@ -97,9 +94,9 @@ def test_models_metrics_and_pictures_are_written(release, recipe, tiny, tmp_path
     }
     for name in ("temporal", "baseline"):
         limit = Limit(seconds=600.0, steps=12)
-        models.train(name, tuned, data, limit, outputs, "float32", 0, log)
+        release_models.train(name, tuned, data, limit, outputs, "float32", 0, log)
         work = tmp_path / "work" / name
-        models.measure(outputs.out / name, DataFolder(tiny), recipe.evaluate, 0, work, 1)
+        release_models.measure(outputs.out / name, DataFolder(tiny), recipe.evaluate, 0, work, 1)
         outputs.measured.append(name)
     outputs.draw_losses()
     outputs.draw_sheet()
@@ -123,8 +120,8 @@ def test_models_metrics_and_pictures_are_written(release, recipe, tiny, tmp_path
     assert (model.size, model.data) == (32, recipe.record)
 
 
-def test_a_failed_part_is_logged_and_stops_nothing(release):
-    log = release("log").Log()
+def test_a_failed_part_is_logged_and_stops_nothing():
+    log = release_log.Log()
     with log.attempt("drawing"):
         raise ValueError("no ink")
     assert "drawing FAILED: ValueError: no ink" in log.lines[-1]

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from helpers.training import windows
+from release_resident import ResidentSteps, read_resident
+from release_timed import Average, Limit, fit_timed, update, validated
 
 from tpifu.config import DataRecord, Model, Train
-from tpifu.dataset.resident import ResidentSteps, read_resident
 from tpifu.model.folder import TrainedModel, load_model, save_model
 from tpifu.model.pifu import PIFu
 from tpifu.train.optimizers import optimizers
-from tpifu.train.timed import Average, Limit, fit_timed, update, validated
 
 CPU = torch.device("cpu")
 
@@ -66,7 +66,7 @@ def test_timed_training_learns_and_its_float16_model_can_be_loaded(resident, tin
 def test_training_ends_when_its_time_is_over(resident, tiny_model, monkeypatch):
     """Training reads its clock at most twice per step: 3 s of this clock are at least 30 steps."""
     clock = itertools.count(step=0.05)
-    monkeypatch.setattr("tpifu.train.timed.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("release_timed.time.perf_counter", lambda: next(clock))
     limit = Limit(seconds=3.0)
     _, curve = fit_timed(PIFu(tiny_model, 2.56), steps(resident), limit, lambda _: None)
     assert 30 <= len(curve.losses) == len(curve.rates) <= 60

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float
+from release_resident import ResidentSteps
 from torch import Tensor
 
 from tpifu.config import Precision
-from tpifu.dataset.resident import ResidentSteps
 from tpifu.dataset.windows import Batch
 from tpifu.measures.points import THRESHOLD, mean_metrics, point_metrics
 from tpifu.model.pifu import PIFu

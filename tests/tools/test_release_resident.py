@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 from helpers import training
+from release_resident import ResidentSteps, balanced_choice, read_resident
 
 from tpifu.config import Model, Train
-from tpifu.dataset.resident import ResidentSteps, balanced_choice, read_resident
 from tpifu.dataset.windows import window_frames
 from tpifu.geometry.camera import project
 from tpifu.shards.coding import POINT_STEP, unpack_bits, unpack_codes
