@@ -84,11 +84,11 @@ def _place(error: BaseException) -> str:
 
 
 def serve(pipe: Connection, formats: dict[str, Format], output: Path) -> None:
-    """Answer (format, seed) with an Attempt, for ever."""
+    """Read the mutated file of each (format, seed) that arrives, and send the Attempt."""
     printed = output.open("w+", errors="replace")
     os.dup2(printed.fileno(), 1)
     os.dup2(printed.fileno(), 2)
-    # All imports. JPEG has no mask.
+    # The valid files first: they import all modules.
     for name, form in formats.items():
         for seed in form.seeds:
             form.path.write_bytes(seed)

@@ -161,16 +161,13 @@ class DataRecord(Lighting):
 
     @classmethod
     def of(cls, metadata: dict[str, Any]) -> "DataRecord":
-        """The record of a folder of views, from its shards' metadata. Raises DataError if these
-        have other types."""
+        """The record of a folder of views, from their metadata, or DataError for wrong types."""
         meshes = metadata["meshes"]
         try:
             known = {**metadata, **meshes, **meshes["provenance"]}
             return cls.model_validate({name: known.get(name) for name in cls.model_fields})
         except (TypeError, ValueError) as error:
-            raise DataError(
-                "the metadata of the views are damaged; write the views again"
-            ) from error
+            raise DataError("the views' metadata are damaged; write them again") from error
 
     def warning(self, other: "DataRecord") -> str | None:
         """A warning if the data of `other` differ from the training data, which have this record.
