@@ -1,10 +1,9 @@
 """Stage `download`: body motion -> data/surreal, a folder tree in SURREAL's layout."""
 
 import os
-import sys
 
 from pipeline.layout import SURREAL, downloads, load_params
-from tpifu.errors import exit_on_error
+from tpifu.errors import exit_on_error, warn
 from tpifu.parallel import cluster
 from tpifu.params_file import environment
 from tpifu.sources.tree import write_tree
@@ -21,7 +20,7 @@ def main() -> None:
         jobs=environment().jobs,
     )
     if errors:
-        print(f"{len(errors)} files skipped; the first: {errors[0]}", file=sys.stderr)
+        warn(f"{len(errors)} files skipped; the first: {errors[0]}")
 
 
 if __name__ == "__main__":

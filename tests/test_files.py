@@ -1,3 +1,10 @@
+"""Whole files and folders, digests, and the order of frames.
+
+Reports name frame10 before frame2 in a shell's list, and an error about a hidden folder. Further
+members, tested below: two files of one frame, a folder among files, gaps, repeats and decreasing
+numbers, names of several clips; remains of a crash, links, a folder that cannot be replaced.
+"""
+
 import hashlib
 import os
 from pathlib import Path

@@ -153,7 +153,7 @@ def test_a_full_disk_is_one_line_and_keeps_finished_shards(tmp_path, whole, monk
         return written(*args, **kwargs)
 
     monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
-    message = r"points: cannot be written \(.*No space left.*resumes from the last finished shard"
+    message = r"points: cannot be written \(No space left on device\).*then repeat the command"
     with one_line(DataError, message):
         write(tmp_path / "points")
     monkeypatch.undo()

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from tpifu.errors import DataError
+
 
 def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested values under dotted names."""
@@ -160,10 +162,13 @@ class DataRecord(Lighting):
 
     @classmethod
     def of(cls, metadata: dict[str, Any]) -> "DataRecord":
-        """The record of a folder of views, from its shards' metadata."""
+        """The record of a folder of views, from their metadata, or DataError for wrong types."""
         meshes = metadata["meshes"]
-        known = {**metadata, **meshes, **meshes["provenance"]}
-        return cls.model_validate({name: known.get(name) for name in cls.model_fields})
+        try:
+            known = {**metadata, **meshes, **meshes["provenance"]}
+            return cls.model_validate({name: known.get(name) for name in cls.model_fields})
+        except (TypeError, ValueError) as error:
+            raise DataError("the views' metadata are damaged; write them again") from error
 
     def warning(self, other: "DataRecord") -> str | None:
         """A warning if the data of `other` differ from the training data, which have this record.

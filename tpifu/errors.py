@@ -1,4 +1,4 @@
-"""Errors for people: one line that says what is wrong, where, and what to do.
+"""Errors and warnings for people: one line that says what is wrong, where, and what to do.
 
 Entry points print the line and exit with 2.
 """
@@ -27,6 +27,12 @@ class DataError(TpifuError):
 
 class Stopped(TpifuError):
     """Training was stopped by SIGTERM and saved; repeating the call resumes it."""
+
+
+def warn(line: str | None) -> None:
+    """Print a warning to stderr, if there is one."""
+    if line:
+        sys.stderr.write(f"warning: {line}\n")
 
 
 @contextmanager

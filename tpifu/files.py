@@ -52,12 +52,13 @@ def code_digest(*paths: str) -> str:
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path that replaces `path` at the end of the block, or is deleted if the
-    block raises. Creates missing parent folders."""
+    block raises; errors name `path`. Creates missing parent folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     try:
-        yield part
-        os.replace(part, path)
+        with _named(part, path):
+            yield part
+            os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -65,7 +66,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder that replaces `folder` at the end of the block, or is deleted if
-    the block raises. Raises DataError if it cannot be created."""
+    the block raises; errors name `folder`. Raises DataError if it cannot be created."""
     place = folder.resolve()
     part = place.with_name(f".{place.name}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -74,10 +75,26 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     except OSError as error:
         raise DataError(f"{folder}: cannot be written ({error.strerror})") from error
     try:
-        yield part
-        replace_folder(place, part)
+        with _named(part, folder):
+            yield part
+            replace_folder(place, part)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def _named(part: Path, target: Path) -> Iterator[None]:
+    """Replace the temporary path `part` in errors by `target`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno:
+            error.filename = str(error.filename or target).replace(str(part), str(target))
+        raise
+    except DataError as error:
+        if str(part) in str(error):
+            raise DataError(str(error).replace(str(part), str(target))) from error
+        raise
 
 
 def replace_folder(folder: Path, part: Path) -> None:

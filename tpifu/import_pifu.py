@@ -22,7 +22,9 @@ norms have, so other widths cannot be imported."""
 DEPTH_SCALE = 256 / 200
 """PIFu's depth feature / ndc depth: loadSize / 2 / z_size, with their default values."""
 KINDS = ("weight", "bias")
-DATA = DataRecord(light="environment", occlusion=1600, source="RenderPeople")
+RENDER_PEOPLE = "RenderPeople"
+"""Source of PIFu's training data: scans of people in coloured clothes."""
+DATA = DataRecord(light="environment", occlusion=1600, source=RENDER_PEOPLE)
 """PIFu's render script draws a light for each image and casts 40 x 40 rays from each vertex."""
 
 

@@ -62,8 +62,8 @@ def build(
             shutil.rmtree(part)
     except OSError as error:
         raise DataError(
-            f"{folder}: cannot be written ({error}); free space or fix permissions, then repeat "
-            "the command, which resumes from the last finished shard"
+            f"{folder}: cannot be written ({error.strerror or error}); free space or fix "
+            "permissions, then repeat the command"
         ) from error
 
 

@@ -10,7 +10,6 @@ import logging
 import os
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tpifu.config import flatten
-from tpifu.errors import Stopped
+from tpifu.errors import Stopped, warn
 from tpifu.files import locked
 
 if TYPE_CHECKING:
@@ -194,4 +193,4 @@ def _origin(root: Path) -> dict[str, str]:
 
 
 def _warn(error: Exception) -> None:
-    sys.stderr.write(f"warning: MLflow records nothing from here on: {error!r:.200}\n")
+    warn(f"MLflow records nothing from here on: {error!r:.200}")

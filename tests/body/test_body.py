@@ -85,10 +85,12 @@ def test_nothing_is_printed(arrays, capfd):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"weights": None}, "lacks 'weights'"),
+        ({"weights": None}, "weights is missing or unreadable"),
         ({"kintree_table": np.zeros((2, 22), np.int64)}, r"kintree_table has shape \(2, 22\)"),
         ({"v_template": np.zeros((6890, 2), np.float32)}, "v_template has shape"),
-        ({"v_template": np.array([{}], object)}, "not a readable .npz of plain arrays"),
+        ({"v_template": np.array([{}], object)}, "v_template is missing or unreadable"),
+        ({"v_template": np.full((6890, 3), np.nan)}, "v_template contains values that are not"),
+        ({"f": np.array([[0, 1, 6890]])}, r"f is empty or has a vertex outside 0\.\.6889"),
     ],
 )
 def test_an_invalid_body_file_is_rejected(arrays, changes, message):

@@ -1,11 +1,16 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 import trimesh
 from helpers.clip import FRAMES, RECONSTRUCT, SIZE
 from helpers.command import done, refused, settings
 from PIL import Image
+
+from tpifu import import_pifu
+from tpifu.model.folder import load_model, save_model
 
 
 def test_reconstruct_gives_the_meshes_of_eval(trip):
@@ -124,6 +129,8 @@ def test_one_bad_image_stops_the_command(edit, words, trip, tmp_path_factory, un
 
 def test_wrong_options_of_reconstruct(trip, untouched):
     command, image = ["reconstruct", trip.model], trip.images[0]
+    line = refused(*command, image, "-o", image / "out", *RECONSTRUCT)
+    assert line == f"error: {image}/out: cannot be written (Not a directory)"
     line = refused(*command, image, "-o", untouched.with_suffix(".fbx"))
     assert ".glb, .obj, .ply, .stl" in line
     assert "the same name" in refused(*command, image, image, "-o", untouched)
@@ -159,6 +166,18 @@ def test_warnings_about_pictures_are_printed(trip, tmp_path):
     assert light.startswith(f"warning: {dark}/1.png: the person's mean brightness is 0.2")
     result = done("reconstruct", trip.model, *trip.images, "-o", tmp_path / "b.obj", *RECONSTRUCT)
     assert result.stderr == ""
+
+
+def test_pifus_weights_accept_clothes_of_any_colour_and_brightness(trip, tmp_path):
+    pixels = np.array(Image.open(trip.images[0]).convert("RGBA")) * [0.4, 0.1, 0.1, 1]
+    Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "red.png")
+    model = load_model(trip.model, torch.device("cpu"))
+    save_model(tmp_path / "pifu", replace(model, data=import_pifu.DATA))
+    warned = done("reconstruct", trip.model, tmp_path / "red.png", "-o", tmp_path / "a.obj")
+    assert "mean brightness" in warned.stderr
+    found = done("reconstruct", tmp_path / "pifu", tmp_path / "red.png", "-o", tmp_path / "b.obj")
+    assert found.stderr == ""
+    assert (tmp_path / "a.obj").read_bytes() == (tmp_path / "b.obj").read_bytes()
 
 
 def test_the_shells_order_is_rejected(trip, tmp_path_factory, untouched):

@@ -1,3 +1,11 @@
+"""`tpifu render`: order, orientation, unit, origin and window of mesh files.
+
+Reports name frame10 before frame2, z up, and advice about the window that does not work. Further
+members of these kinds, tested here and in tests/test_files.py: two files of one frame, gaps and
+repeats in numbers, a folder among files; bodies along x, one body that falls, millimetres; a raised
+hand, a body twice the size, the origin of the files.
+"""
+
 import os
 import re
 
@@ -175,6 +183,11 @@ def test_z_up_is_turned_and_guessed(tmp_path):
     assert done("render", lying, "-o", tmp_path / "a", *RENDER).stderr == warning
     assert not done("render", lying, "-o", tmp_path / "b", "--up", "z", *RENDER).stderr
     assert not done("render", lying, upright, "-o", tmp_path / "c", *RENDER).stderr  # one falls
+    sideways = tmp_path / "x0.stl"
+    about_z = trimesh.transformations.rotation_matrix(np.pi / 2, [0, 0, 1])
+    thin.copy().apply_transform(about_z).export(sideways)
+    warning = f"warning: {sideways}: all bodies lie; if the files have z up, use --up z\n"
+    assert done("render", sideways, "-o", tmp_path / "d", *RENDER).stderr == warning
     (found,), (_, truth) = vertices(tmp_path / "b", 1), vertices(tmp_path / "c", 2)
     np.testing.assert_allclose(np.sort(found, axis=0), np.sort(truth, axis=0), atol=1e-5)
 

@@ -5,6 +5,7 @@ import sys
 from contextlib import contextmanager
 
 import pytest
+from helpers.clip import RENDER
 from helpers.command import done, refused, settings, tpifu
 from ruamel.yaml import YAML
 
@@ -102,6 +103,18 @@ def test_training_starts_from_a_model_and_takes_its_network(trip, tmp_path):
     assert "its hourglass is" in line
     line = refused(*command, "-o", tmp_path / "no", "--start", tmp_path / "nothing")
     assert "nothing" in line
+
+
+def test_training_data_unlike_those_of_the_first_model_are_a_warning(trip, bodies, tmp_path):
+    lit = settings("render.light=environment")
+    done("render", *bodies, "-o", tmp_path / "lit", "--split", "train", *RENDER, *lit)
+    warning = "lit: light environment (trained on camera): the model may do worse on these data"
+    command = ["--device", "cpu", "--start", trip.model, *settings("train.steps=1")]
+    command += settings("train.batch_size=2", "train.points=20")
+    for data, count in ((tmp_path / "lit", 1), (trip.shards, 0)):
+        found = done("train", data, "-o", tmp_path / f"model{count}", *command)
+        assert found.stderr.count(warning) == count
+        assert found.stderr.count("warning") == count
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,9 @@
+"""The clips of each split.
+
+A report names a tree of test clips alone. Further members, tested below: a half that is needed, no
+validation, a tree that is too small, two clips of one name, a sequence in both halves.
+"""
+
 import shutil
 from collections import Counter
 

@@ -1,4 +1,6 @@
+import struct
 import tracemalloc
+import zlib
 from collections import Counter
 
 import numpy as np
@@ -193,6 +195,27 @@ def test_a_field_that_declares_a_huge_size_is_not_allocated(tmp_path):
         read_clip(path)
     assert tracemalloc.get_traced_memory()[1] < 2**24
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", [0, 8, 11, 14, 15, 19, 200, 0xFFFF])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_an_unknown_type_of_numbers_is_rejected(tmp_path, kind, compressed):
+    # scipy would crash.
+    path = stored(tmp_path, clip())
+    fields = {name: scipy.io.loadmat(path)[name] for name in (*matfile.FIELDS, "bg")}
+    scipy.io.savemat(path, fields)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"zrot") + 4  # the tag of the values
+    content[at : at + 4] = np.uint32(kind).tobytes()
+    begin = 128
+    while compressed and begin < len(content):
+        end = begin + 8 + struct.unpack_from("<I", content, begin + 4)[0]
+        small = zlib.compress(content[begin:end])
+        content[begin:end] = struct.pack("<II", 15, len(small)) + small
+        begin += 8 + len(small)
+    path.write_bytes(content)
+    with pytest.raises(UnusableClip, match=f"a part has the unknown type {kind}"):
+        read_clip(path)
 
 
 @pytest.mark.parametrize("compressed", [False, True])

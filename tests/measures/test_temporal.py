@@ -52,6 +52,14 @@ def test_flicker_ignores_constant_errors_and_true_motion():
     np.testing.assert_allclose(flicker(blinking, truth), [3 / 27, 3 / 27])
 
 
+def test_flicker_is_undefined_without_a_body():
+    truth = np.zeros((3, 2, 2, 2), dtype=bool)
+    truth[2, 0, 0, 0] = True
+    predicted = truth.copy()
+    predicted[:, 1, 1, 1] = [True, False, True]
+    np.testing.assert_array_equal(flicker(predicted, truth), [np.nan, 2.0])
+
+
 def test_volume_jitter_is_the_change_of_the_ratio():
     truth = np.array([1.0, 2, 1, 1])
     np.testing.assert_allclose(

@@ -1,13 +1,23 @@
 import os
 import pickle
 import re
+import zipfile
 
 import pytest
 import torch
 
 from tpifu.config import DataRecord
 from tpifu.errors import ConfigError, DataError
-from tpifu.model.folder import FORMAT, MODEL_NAME, TrainedModel, device_from, load_model, save_model
+from tpifu.model.folder import (
+    FORMAT,
+    MODEL_NAME,
+    TrainedModel,
+    device_from,
+    load_model,
+    model_state,
+    save_model,
+    write_state,
+)
 from tpifu.model.pifu import PIFu
 
 CPU = torch.device("cpu")
@@ -117,3 +127,38 @@ def test_a_device_that_does_not_work_is_one_line(monkeypatch):
         ConfigError, match=r"device 'cuda' does not work \(CUDA driver .*; use cpu$"
     ):
         device_from("cuda")
+
+
+def test_a_changed_weight_is_an_error(trained, tmp_path):
+    save_model(tmp_path, trained)
+    with zipfile.ZipFile(tmp_path / MODEL_NAME) as archive:
+        weights = max(map(archive.read, archive.namelist()), key=len)
+    data = bytearray((tmp_path / MODEL_NAME).read_bytes())
+    data[data.index(weights) + 5] ^= 1
+    (tmp_path / MODEL_NAME).write_bytes(data)
+    with pytest.raises(DataError, match=r"model\.pt: not a model file, or damaged"):
+        load_model(tmp_path, CPU)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state.pop("window"),
+        lambda state: state.update(size="large"),
+        lambda state: state["config"].update(mlp=[16, 9]),
+        lambda state: state["config"].update(mlp=[9] * 10**6),
+        lambda state: state["config"]["hourglass"].update(dim=-8),
+        lambda state: state["config"]["hourglass"].update(dim=8 * 10**6),
+        lambda state: state["config"]["hourglass"].update(stacks=10**9),
+        lambda state: state["network"].popitem(),
+        lambda state: state.update(network=[1]),
+        lambda state: state["data"].update(light="moon"),
+    ],
+)
+def test_a_model_that_contradicts_itself_is_one_line(change, trained, tmp_path):
+    state = model_state(trained)
+    change(state)
+    write_state(tmp_path / MODEL_NAME, state)
+    with pytest.raises(DataError, match=r"model\.pt: a damaged model file \(") as caught:
+        load_model(tmp_path, CPU)
+    assert "\n" not in str(caught.value)

@@ -4,7 +4,7 @@ Named in reports: EXIF orientation in PNG. Further members of this kind:
 
 - orientation in XMP, after the pixels of a PNG, in WebP and TIFF, in every frame of an animation;
 - pixels: 16 bits, palettes, transparent colours, premultiplied TIFF, CMYK, interlacing;
-- colours: ICC profiles of RGB and grey, PNG gamma;
+- colours: ICC profiles of RGB and grey, PNG gamma, PNG colour codes (cICP);
 - shape: pixels that are not square, the default image of an APNG, another size;
 - animations: frames shown for different times, which GIF and WebP make of equal frames;
 """
@@ -80,6 +80,13 @@ def test_orientation_after_the_pixels_of_a_png_is_applied(tmp_path):
     late = chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
     png(tmp_path / "a.png", np.array(image), 8, 6, after=late)
     np.testing.assert_array_equal(pixels_of(tmp_path / "a.png"), person())
+
+
+def test_an_animation_that_claims_more_frames_than_it_holds_is_rejected(tmp_path):
+    claim = chunk(b"acTL", struct.pack(">2I", 2**29, 0))
+    png(tmp_path / "a.png", person(), 8, 6, before=claim)
+    with pytest.raises(DataError, match=r"a.png: not a PNG, .* \(536870912 frames in \d+ bytes\)"):
+        read(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("suffix", ["png", "webp"])
@@ -208,6 +215,15 @@ def test_png_gamma_is_converted(tmp_path):
     ):
         png(tmp_path / name, person(), 8, 6, before=before)
         np.testing.assert_array_equal(pixels_of(tmp_path / name), person())
+
+
+def test_colour_codes_other_than_srgb_are_rejected(tmp_path):
+    wide = bytes([12, 13, 0, 1])  # Display P3
+    for name, code in (("srgb.png", bytes([1, 13, 0, 1])), ("wide.png", wide)):
+        png(tmp_path / name, person(), 8, 6, before=chunk(b"cICP", code))
+    np.testing.assert_array_equal(pixels_of(tmp_path / "srgb.png"), person())
+    with pytest.raises(DataError, match=r"wide.png: its colours have the code 12-13-0-1 \(cICP\)"):
+        read(tmp_path / "wide.png")
 
 
 @pytest.mark.parametrize("unit", [0, 1])

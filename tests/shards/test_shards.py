@@ -223,6 +223,83 @@ def test_damaged_data_is_an_error(tmp_path):
             read()
 
 
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("{", r"not a readable Parquet file"),
+        ("[1]", r"not a readable Parquet file \(its metadata are not a JSON object\)"),
+        ("[" * 10_000, "not a readable Parquet file"),
+    ],
+)
+def test_metadata_that_are_no_object_are_rejected(tmp_path, header, message):
+    write(tmp_path / "points", [point_rows("train", "a", 2)], {})
+    path = tmp_path / "points" / "train-00000.parquet"
+    table = pq.read_table(path).replace_schema_metadata({"tpifu": header})
+    pq.write_table(table, path)
+    with pytest.raises(DataError, match=rf"train-00000\.parquet: {message}"):
+        Shards(tmp_path / "points", "points")
+
+
+def test_missing_metadata_are_named(tmp_path):
+    write(tmp_path / "points", [point_rows("train", "a", 2)], {})
+    with pytest.raises(DataError, match="the metadata of the shards lack 'grid'; write the shards"):
+        Shards(tmp_path / "points", "points").metadata["grid"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.drop_columns("grid"), "other columns than points"),
+        (lambda t: t.set_column(3, "frame", pa.array([0.0, 1.0])), "other columns than points"),
+        (lambda t: t.set_column(0, "split", pa.array(["test"] * 2)), "rows of another split"),
+        (lambda t: t.set_column(3, "frame", pa.array([0, None], pa.int32())), "not a readable"),
+        (lambda t: t.set_column(4, "points", pa.array([b"", None])), "a row .* has no points"),
+    ],
+)
+def test_other_columns_and_missing_values_are_rejected(tmp_path, change, message):
+    write(tmp_path / "points", [point_rows("train", "a", 2)], {})
+    path = tmp_path / "points" / "train-00000.parquet"
+    pq.write_table(change(pq.read_table(path)), path)
+    with pytest.raises(DataError, match=message):
+        Shards(tmp_path / "points", "points").read([1], ["points"])
+
+
+@pytest.mark.parametrize(
+    ("faces", "joints", "message"),
+    [
+        ([0, 1, 4], None, "faces without vertices"),
+        ([0, 1, -1], None, "faces without vertices"),
+        ([], None, "faces without vertices"),
+        ([0, 1, 2], [0, 1, 2], "vertices without joints"),
+        ([0, 1, 2], [0, 1, 2, 24], "vertices without joints"),
+    ],
+)
+def test_a_mesh_that_contradicts_itself_is_rejected(tmp_path, faces, joints, message):
+    rng = np.random.default_rng(0)
+    write_meshes(tmp_path / "meshes", mesh_clips(rng), {})
+    path = tmp_path / "meshes" / "faces.parquet"
+    table = pq.read_table(path)
+    row = {"topology": 0, "faces": faces, "joints": joints}
+    pq.write_table(pa.Table.from_pylist([row], schema=table.schema), path)
+    with pytest.raises(DataError, match=f"a stored mesh has {message}; write the meshes again"):
+        MeshReader(tmp_path / "meshes").read([0])
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"\x89PNG\r\n\x1a\n" + bytes(99)])
+def test_a_damaged_image_is_rejected(data):
+    whole = png(np.full((4, 4, 2), 9, np.uint8))
+    for content in (data, whole[: len(whole) // 2]):
+        with pytest.raises(DataError, match="a stored image is damaged"):
+            decode_png(content)
+
+
+def test_incomplete_points_and_labels_are_rejected():
+    with pytest.raises(DataError, match="a stored point is incomplete"):
+        unpack_codes(bytes(7))
+    with pytest.raises(DataError, match="a stored point or cell has no label"):
+        unpack_bits(b"\0", 9)
+
+
 def test_meshes_without_faces_are_rejected(tmp_path):
     write_meshes(tmp_path / "meshes", mesh_clips(np.random.default_rng(0)), {})
     (tmp_path / "meshes" / "faces.parquet").unlink()

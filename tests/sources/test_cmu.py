@@ -133,6 +133,7 @@ INVALID_ASF = [
     ("lfemur ltibia", "lfemur ltibia rfoot", "does not connect each bone to the root once"),
     ("lhipjoint lfemur\n", "\n", "does not connect each bone"),
     ("lhipjoint lfemur\n", "ltoes lfemur\n", "does not connect each bone"),  # a cycle
+    (":hierarchy\n", ":hierarchy\nstray lfemur\n", "does not connect each bone"),
 ]
 
 

@@ -3,26 +3,27 @@
 Arrays have SMPL's names, in metres and in SMPL's frame.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from tpifu.body.body import check_shapes
 from tpifu.body.skeleton import BETAS, JOINT_COUNT
 from tpifu.errors import DataError
 
 ARRAYS = ("v_template", "shapedirs", "posedirs", "weights", "J_regressor", "kintree_table", "f")
 
 
-def body_arrays(read: Callable[[str], np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays of a body in the order of ARRAYS; `read` returns a stored array by its name.
+def body_arrays(
+    read: Callable[[str], np.ndarray], names: Sequence[str] = ARRAYS
+) -> dict[str, np.ndarray]:
+    """The arrays `names` of a body; `read` returns a stored array by its name.
 
     float32: v_template (v, 3), shapedirs (v, 3, 10) cut from 10 or 300 components, posedirs
     (v, 3, 207), weights (v, 24), J_regressor (24, v). int32: kintree_table (2, 24) with -1 as the
     root's parent, f (f, 3). Raises DataError if an array is missing, unreadable or invalid.
     """
     arrays = {}
-    for name in ARRAYS:
+    for name in names:
         try:
             array = np.asarray(read(name))
         except Exception as error:  # a malformed array fails in many ways
@@ -39,6 +40,28 @@ def body_arrays(read: Callable[[str], np.ndarray]) -> dict[str, np.ndarray]:
         raise DataError(f"f is empty or has a vertex outside 0..{vertices - 1}")
     arrays["f"] = np.ascontiguousarray(faces, np.int32)
     return arrays
+
+
+def check_shapes(arrays: Mapping[str, np.ndarray]) -> None:
+    """Raise DataError, without a file name, if an array of a body has a shape that does not match
+    the others. `posedirs` is optional."""
+    vertices, *_ = *arrays["v_template"].shape, 0
+    shapes: dict[str, tuple[int | None, ...]] = {
+        "v_template": (vertices, 3),
+        "shapedirs": (vertices, 3, None),
+        "weights": (vertices, JOINT_COUNT),
+        "J_regressor": (JOINT_COUNT, vertices),
+        "kintree_table": (2, JOINT_COUNT),
+        "f": (None, 3),
+    }
+    if "posedirs" in arrays:
+        shapes["posedirs"] = (vertices, 3, 9 * (JOINT_COUNT - 1))
+    for name, shape in shapes.items():
+        found = arrays[name].shape
+        if len(found) != len(shape) or any(
+            expected not in (None, size) for expected, size in zip(shape, found, strict=True)
+        ):
+            raise DataError(f"{name} has shape {found}, expected {shape} (None: any)")
 
 
 def _converted(array: np.ndarray, name: str) -> np.ndarray:

@@ -17,10 +17,13 @@ import torch
 from jaxtyping import Float, Int, Int8
 from smplx.utils import Struct
 
+from tpifu.body.arrays import ARRAYS, body_arrays, one_line
 from tpifu.body.skeleton import BETAS, GENDERS, JOINT_COUNT
 from tpifu.errors import DataError
 
 _ASSETS = Path(__file__).parent / "assets"
+VERTICES = 6890
+"""Vertices of every SMPL body; smplx needs them."""
 _CHUNK = 16
 """Frames posed at once, which bounds the memory for long clips."""
 
@@ -97,36 +100,13 @@ def load_body(path: Path) -> Body:
     if not path.is_file():
         raise DataError(f"{path}: no such body file")
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-    except (ValueError, OSError, EOFError, KeyError) as error:
-        raise DataError(f"{path}: not a readable .npz of plain arrays ({error})") from error
-    try:
-        check_shapes(arrays)
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            names = [name for name in ARRAYS if name != "posedirs" or name in stored]
+            arrays = body_arrays(stored.__getitem__, names)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
+    except Exception as error:  # numpy, zipfile and zlib raise many kinds for malformed files
+        raise DataError(f"{path}: not a readable .npz ({one_line(error)})") from error
+    if (vertices := len(arrays["v_template"])) != VERTICES:
+        raise DataError(f"{path}: has {vertices} vertices, SMPL bodies have {VERTICES}")
     return Body(arrays)
-
-
-def check_shapes(arrays: Mapping[str, np.ndarray]) -> None:
-    """Raise DataError, without a file name, if an array of a body is missing or has a shape that
-    does not match the others. `posedirs` is optional."""
-    vertices, *_ = *np.shape(arrays.get("v_template", ())), 0
-    shapes: dict[str, tuple[int | None, ...]] = {
-        "v_template": (vertices, 3),
-        "shapedirs": (vertices, 3, None),
-        "weights": (vertices, JOINT_COUNT),
-        "J_regressor": (JOINT_COUNT, vertices),
-        "kintree_table": (2, JOINT_COUNT),
-        "f": (None, 3),
-    }
-    if "posedirs" in arrays:
-        shapes["posedirs"] = (vertices, 3, 9 * (JOINT_COUNT - 1))
-    for name, shape in shapes.items():
-        if name not in arrays:
-            raise DataError(f"lacks {name!r}; an SMPL body has {', '.join(shapes)}")
-        found = arrays[name].shape
-        if len(found) != len(shape) or any(
-            expected not in (None, size) for expected, size in zip(shape, found, strict=True)
-        ):
-            raise DataError(f"{name} has shape {found}, expected {shape} (None: any)")

@@ -4,7 +4,7 @@ SMPL's pickles come from Python 2 and contain chumpy and scipy objects. A pickle
 calls them. Here every allowed name maps to a `_Record`, which only stores its arguments and state;
 every other name is an error. The arrays are rebuilt from the records, so chumpy is not needed.
 
-A hostile file can exhaust memory or crash the interpreter, but cannot run code of its own.
+A hostile file cannot run code of its own.
 """
 
 import copyreg
@@ -94,7 +94,8 @@ _ALLOWED: dict[tuple[str, str], type] = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
+# The implementation in Python: the one in C allocates as much memory as a file claims to need.
+class _Unpickler(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> type:
         if module == "chumpy" or module.startswith("chumpy."):
             return _Chumpy

@@ -4,6 +4,8 @@ Commands import heavy modules when they run, so that `tpifu --help` is fast.
 """
 
 import errno
+import signal
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -21,7 +23,7 @@ from tpifu.errors import exit_on_error
 # Errors of the user's disk or permissions; any other OSError is a bug.
 _DISK_ERRORS = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
-    *(errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG),
+    *(errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.EFBIG),
 )
 
 
@@ -49,6 +51,8 @@ app = typer.Typer(
 
 
 def main() -> None:
+    # Clean up after SIGTERM, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     app()
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tpifu.cli import options
+from tpifu.errors import warn
 
 if TYPE_CHECKING:
     from tpifu.config import Params
@@ -87,8 +88,7 @@ def _prepare(
     window, seed = model.window, params.seed
     choice = export_meshes(tree, data.meshes, held_out, seed, jobs=jobs)
     if choice.skipped:
-        skipped = f"{len(choice.skipped)} clips skipped; the first: {choice.skipped[0]}"
-        print(skipped, file=sys.stderr)
+        warn(f"{len(choice.skipped)} clips skipped; the first: {choice.skipped[0]}")
     write_views(
         data.meshes, data.views, render, window=window, seed=seed, backend=backend, jobs=jobs
     )

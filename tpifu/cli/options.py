@@ -1,12 +1,11 @@
 """Arguments and options that several commands share."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tpifu.errors import ConfigError, DataError
+from tpifu.errors import ConfigError, DataError, warn
 
 if TYPE_CHECKING:
     from tpifu.config import DataRecord, Model, Params
@@ -86,9 +85,3 @@ def warn_of_data(folder: Path, model: "TrainedModel", data: "DataRecord | None")
     """Print a warning if the views in `folder` differ from the training data."""
     if data and (difference := model.data.warning(data)):
         warn(f"{folder}: {difference}")
-
-
-def warn(line: str | None) -> None:
-    """Print a warning, if there is one."""
-    if line:
-        print(f"warning: {line}", file=sys.stderr)

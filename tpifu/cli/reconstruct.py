@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from tpifu.cli import options
-from tpifu.errors import ConfigError, DataError
+from tpifu.errors import ConfigError, DataError, warn
 
 
 def reconstruct(
@@ -63,6 +63,7 @@ def reconstruct(
     chosen = options.read_params(params, settings)
 
     from tpifu.geometry.mesh_files import save_mesh
+    from tpifu.import_pifu import RENDER_PEOPLE
     from tpifu.model.folder import device_from, load_model
     from tpifu.pictures.movies import write_pictures
     from tpifu.reconstruct.folder import Settings, exclusive, reconstruct_clip, reconstruct_frame
@@ -80,9 +81,10 @@ def reconstruct(
         print(f"{inputs[0]}: {frames.title}", file=sys.stderr)
         options.warn_of_data(inputs[0], trained, frames.data)
     else:
-        frames = read_pictures(inputs, trained.size, trained.window, trained.data.light)
+        light = None if trained.data.source == RENDER_PEOPLE else trained.data.light
+        frames = read_pictures(inputs, trained.size, trained.window, light)
         for warning in frames.warnings:
-            options.warn(warning)
+            warn(warning)
     if not single and len(set(frames.names)) < len(frames.names):
         raise DataError(f"{out}: several images have the same name, which names their meshes")
     meshing = Settings(
@@ -104,5 +106,5 @@ def reconstruct(
         if pictures:
             write_pictures(frames, paths, out, trained.window, fps)
     if empty:
-        print(f"{len(empty)} frames have no mesh; the first: {empty[0]}", file=sys.stderr)
+        warn(f"{len(empty)} frames have no mesh; the first: {empty[0]}")
     print(f"{out}: {len(paths) - len(empty)} of {len(paths)} meshes")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tpifu.cli import options
-from tpifu.errors import DataError
+from tpifu.errors import DataError, warn
 
 if TYPE_CHECKING:
     from tpifu.geometry.mesh import Mesh
@@ -76,14 +76,14 @@ def render_clip(
         if _needed_window(path, mesh, views, window, origin) > window:
             cropped.append(path)
         frames.append(MeshFrame(split, clip, clip, number, number, "unknown", mesh))
-    options.warn(numbering_warning(paths))
+    warn(numbering_warning(paths))
     if cropped:
-        options.warn(
+        warn(
             f"{cropped[0]}: reaches beyond the window of {window:g} m and is cropped "
             f"({len(cropped)} of {len(paths)} meshes), as the pipeline crops its own bodies"
         )
     if all(_lies(frame.mesh) for frame in frames):
-        options.warn(f"{paths[0]}: all bodies lie; if the files have z up, use --up z")
+        warn(f"{paths[0]}: all bodies lie; if the files have z up, use --up z")
     metadata = {
         "provenance": {"source": "files", "licence": "your own", "citation": ""},
         "units": f"metres, y up, {ORIGINS[origin]}",

@@ -37,13 +37,15 @@ def train(
     """
     options.require_new(out)
 
+    from tpifu.config import DataRecord
     from tpifu.model.folder import device_from, load_model
 
-    first = load_model(start, device_from("cpu")).config if start else None
-    chosen = options.read_params(params, settings, model=first)
+    first = load_model(start, device_from("cpu")) if start else None
+    chosen = options.read_params(params, settings, model=first.config if first else None)
 
     from tpifu.params_file import environment
     from tpifu.shards.folder import DataFolder
+    from tpifu.shards.reader import Shards
     from tpifu.tracking import start_run
     from tpifu.train.distributed import start_distributed
     from tpifu.train.fit import fit
@@ -63,9 +65,15 @@ def train(
             recorded=track and processes.is_main,
         ) as tracker,
     ):
+        if first and processes.is_main:
+            views = Shards(data.views, "views")
+            options.warn_of_data(shards, first, DataRecord.of(views.metadata))
         machine = Machine.of(host, own, processes)
-        fit(run, out, scratch, machine, tracker.log_metrics)
+        try:
+            fit(run, out, scratch, machine, tracker.log_metrics)
+        finally:
+            if processes.is_main:
+                with suppress(OSError):  # it may hold checkpoints
+                    scratch.rmdir()
     if processes.is_main:
-        with suppress(OSError):  # other runs may have checkpoints there
-            scratch.rmdir()
         print(f"{out}/model.pt: {chosen.train.steps} steps")

@@ -148,7 +148,7 @@ def read_source(tree: Path) -> dict[str, Any]:
     try:
         source = json.loads(path.read_text())
         texts = [source[name] for name in ("source", "licence", "citation")]
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         texts = [None]
     if not all(isinstance(text, str) for text in texts):
         raise DataError(

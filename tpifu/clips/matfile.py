@@ -20,6 +20,8 @@ FIELDS = ("pose", "shape", "gender", "zrot", "joints3D")
 MAX_BYTES, MAX_UNPACKED, MAX_FRAMES = 2**24, 2**26, 100_000
 _NUMBERS = {"single", "double", *(f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64))}
 _COMPRESSED = 15  # miCOMPRESSED
+_TYPES = {*range(1, 8), 9, 12, 13, 16, 17, 18}  # numbers and text: miINT8 to miUTF32
+_NESTED = {1, 2, 3, 16, 17}  # classes of arrays that hold others: cells, structs, objects
 
 
 class UnusableClip(DataError):
@@ -41,7 +43,7 @@ def read_fields(path: Path) -> dict[str, np.ndarray]:
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"larger than {MAX_BYTES:,} bytes")
         content = path.read_bytes()
-        _check_unpacked_size(content)
+        _check_elements(content)
         with warnings.catch_warnings(action="ignore"):  # malformed files are errors
             headers = scipy.io.whosmat(io.BytesIO(content))
             for name, shape, kind in headers:
@@ -63,9 +65,9 @@ def read_fields(path: Path) -> dict[str, np.ndarray]:
         raise UnusableClip(path, "unreadable", detail) from error
 
 
-def _check_unpacked_size(content: bytes) -> None:
-    """Raise ValueError or zlib.error unless a version 5 MAT file is complete and its compressed
-    elements decompress to at most MAX_UNPACKED bytes in total."""
+def _check_elements(content: bytes) -> None:
+    """Raise ValueError or zlib.error unless a version 5 MAT file is complete, its compressed
+    elements decompress to at most MAX_UNPACKED bytes in total, and all types are known."""
     order = {b"IM": "<", b"MI": ">"}.get(content[126:128])
     if order is None:
         raise ValueError("not a version 5 MAT file")
@@ -77,9 +79,28 @@ def _check_unpacked_size(content: bytes) -> None:
             raise ValueError("incomplete")
         if kind == _COMPRESSED:
             inflater = zlib.decompressobj()
-            total += len(inflater.decompress(element, MAX_UNPACKED + 1))
+            unpacked = inflater.decompress(element, MAX_UNPACKED + 1)
+            total += len(unpacked)
             if total > MAX_UNPACKED:
                 raise ValueError(f"decompresses to more than {MAX_UNPACKED:,} bytes")
             if not inflater.eof:
                 raise ValueError("incomplete")
+            _check_types(unpacked[8:], order)
+        else:
+            _check_types(element, order)
         at += 8 + size
+
+
+def _check_types(matrix: bytes, order: str) -> None:
+    """Raise ValueError for an unknown type among the parts of a matrix of numbers or text: scipy
+    crashes on it."""
+    at = 0
+    if len(matrix) >= 12 and struct.unpack_from(f"{order}I", matrix, 8)[0] & 0xFF in _NESTED:
+        return
+    while at + 8 <= len(matrix):
+        kind, size = struct.unpack_from(f"{order}II", matrix, at)
+        if kind >> 16:  # a small part holds its values in place of the size
+            kind, size = kind & 0xFFFF, 0
+        if kind not in _TYPES:
+            raise ValueError(f"a part has the unknown type {kind}")
+        at += 8 + 8 * (-(-size // 8))

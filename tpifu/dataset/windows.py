@@ -74,9 +74,11 @@ class Windows:
         require_same_meshes(self.views, self.points)
         self.neighborhood, self.stride = model.neighborhood, model.stride
         self._margins: dict[tuple[int, int], Int[np.ndarray, " 4"]] = {}
-        self.clips = [
-            (name, rows) for name, (rows,) in _rows_of_clips(self.points.index, split).items()
-        ]
+        rows_of = _rows_of_clips(self.points.index, split)
+        for name, stored in rows_of.items():
+            if len(stored) > 1:
+                raise DataError(f"{data.points}: has two clips {name}; write the points again")
+        self.clips = [(name, rows) for name, (rows,) in rows_of.items()]
         """Name of each clip, and the rows of its points, one per frame."""
         if not self.clips:
             raise DataError(f"{data.points}: no rows of split {split!r}")
@@ -116,7 +118,9 @@ class Windows:
         rows = self._view_rows[self.clips[clip][0]][view][frames]
         stored = self.views.read(rows.tolist(), ["image", "calib"])
         images = np.stack([decode_png(row["image"]) for row in stored])
-        return images, stored[0]["calib"].reshape(3, 4)
+        if len(calib := stored[0]["calib"]) != 12:
+            raise DataError(f"{self.views.folder}: a camera is incomplete; write the views again")
+        return images, calib.reshape(3, 4)
 
     def margin(self, clip: int, view: int) -> Int[np.ndarray, "4"]:
         """`margin_of` all frames of one view."""

@@ -5,16 +5,15 @@ reconstruction of each frame; they are measured in one view of each clip, which 
 clips.
 """
 
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-import tqdm
 
 from tpifu.config import Evaluate
 from tpifu.dataset.windows import Windows
+from tpifu.errors import warn
 from tpifu.evaluate.measure import measure
 from tpifu.evaluate.rows import PER_MESH_NAME, summary, table
 from tpifu.evaluate.shown import Shown, sequence_frames, spread_frames, write_shown
@@ -72,8 +71,7 @@ def evaluate(
                     if part and mesh is not None:
                         save_mesh(mesh, part / MESHES_NAME / f"{item.stem}.glb")
             if empty:
-                message = f"{split}: the model predicts no surface in {empty} of {total} frames"
-                tqdm.tqdm.write(message, file=sys.stderr)
+                warn(f"{split}: the model predicts no surface in {empty} of {total} frames")
         if part:
             write_shown(part, shown)
             pq.write_table(table(rows), part / PER_MESH_NAME)

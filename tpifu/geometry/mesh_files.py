@@ -1,6 +1,7 @@
 """Mesh files that this project writes; `import_mesh` reads those of other programs."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,10 +21,15 @@ def read_mesh(path: Path) -> Mesh:
     if not path.is_file():
         raise DataError(f"{path}: no such mesh file")
     try:
-        loaded = trimesh.load_mesh(path, process=False)
+        with np.errstate(all="ignore"):
+            loaded = trimesh.load_mesh(path, process=False)
+            mesh = Mesh(np.asarray(loaded.vertices, np.float32), np.asarray(loaded.faces, np.int32))
     except Exception as error:  # each format's parser raises its own kinds
-        raise DataError(f"{path}: trimesh cannot read this mesh ({error})") from error
-    return Mesh(np.asarray(loaded.vertices, np.float32), np.asarray(loaded.faces, np.int32))
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path}: trimesh cannot read this mesh ({reason})") from error
+    if not np.isfinite(mesh.vertices).all():
+        raise DataError(f"{path}: has vertices that are not finite")
+    return mesh
 
 
 def save_mesh(mesh: Mesh, path: Path) -> None:
@@ -31,5 +37,6 @@ def save_mesh(mesh: Mesh, path: Path) -> None:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise DataError(f"{path}: unknown mesh format '{suffix}'; use {', '.join(SUFFIXES)}")
+    content: Any = mesh.trimesh().export(file_type=suffix[1:])
     with whole_file(path) as part:
-        mesh.trimesh().export(part, file_type=suffix[1:])
+        part.write_bytes(content.encode() if isinstance(content, str) else content)

@@ -11,11 +11,13 @@ def flicker(
     predicted: Bool[np.ndarray, "t n n n"], truth: Bool[np.ndarray, "t n n n"]
 ) -> Float[np.ndarray, "t-1"]:
     """For each pair of frames: cells that change in the prediction but not in the truth, divided by
-    the mean number of cells inside the true body, which must not be 0."""
+    the mean number of cells inside the true body; nan if there are none."""
     axes = (1, 2, 3)
     changed = (predicted[1:] != predicted[:-1]) & (truth[1:] == truth[:-1])
     inside = np.count_nonzero(truth, axis=axes)
-    return np.count_nonzero(changed, axis=axes) / ((inside[1:] + inside[:-1]) / 2)
+    mean = (inside[1:] + inside[:-1]) / 2
+    mean[mean == 0] = np.nan
+    return np.count_nonzero(changed, axis=axes) / mean
 
 
 def volume_jitter(

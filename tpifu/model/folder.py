@@ -4,6 +4,7 @@ code."""
 import os
 import re
 import warnings
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,9 +63,14 @@ def device_from(name: str | None) -> torch.device:
 
 def network_of(config: Model, window: float, weights: dict[str, Tensor]) -> PIFu:
     """A network with copies of `weights`, on their device and in evaluation mode. It draws no
-    random numbers."""
+    random numbers. Raises ValueError if the weights do not fit."""
+    if max(config.hourglass.stacks, config.hourglass.depth, len(config.mlp)) > len(weights):
+        raise ValueError("weights of another network")  # whose layers would not fit into memory
     with torch.device("meta"):
         network = PIFu(config, window)
+    shapes = {name: value.shape for name, value in network.state_dict().items()}
+    if {name: value.shape for name, value in weights.items()} != shapes:
+        raise ValueError("weights of another network")
     network.to_empty(device=next(iter(weights.values())).device).load_state_dict(weights)
     return network.eval()
 
@@ -77,16 +83,21 @@ def model_file(path: Path) -> Path:
 def load_model(path: Path, device: torch.device) -> TrainedModel:
     """Read a model file, a checkpoint, or the model.pt of a folder. Raises DataError for any other
     file."""
-    state = read_state(model_file(path))
-    config = Model.model_validate(state["config"])
-    return TrainedModel(
-        network=network_of(config, state["window"], state["network"]).to(device),
-        config=config,
-        window=state["window"],
-        size=state["size"],
-        level=state["level"],
-        data=DataRecord.model_validate(state["data"]),
-    )
+    file = model_file(path)
+    state = read_state(file)
+    try:
+        config = Model.model_validate(state["config"])
+        return TrainedModel(
+            network=network_of(config, float(state["window"]), state["network"]).to(device),
+            config=config,
+            window=float(state["window"]),
+            size=int(state["size"]),
+            level=float(state["level"]),
+            data=DataRecord.model_validate(state["data"]),
+        )
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise DataError(f"{file}: a damaged model file ({reason})") from error
 
 
 def save_model(folder: Path, model: TrainedModel) -> None:
@@ -142,6 +153,10 @@ def read_tensors(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the error below is enough
+            if zipfile.is_zipfile(path):  # torch ignores its checksums
+                with zipfile.ZipFile(path) as archive:
+                    if broken := archive.testzip():
+                        raise zipfile.BadZipFile(broken)
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # errors of zipfile, pickle and torch
         raise DataError(f"{path}: not a model file, or damaged") from error

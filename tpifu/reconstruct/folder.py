@@ -47,9 +47,13 @@ class Settings:
 
 @contextmanager
 def exclusive(out: Path) -> Iterator[None]:
-    """Lock a folder of results for this process. Raises DataError if another process has it."""
+    """Create a folder of results and lock it for this process. Raises DataError if another process
+    has it, or if it cannot be created."""
     scratch = out / ".lock"
-    scratch.mkdir(parents=True, exist_ok=True)
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written ({error.strerror})") from error
     with locked(scratch, "reconstructs into this folder"):
         try:
             yield

@@ -49,12 +49,15 @@ def holds_shards(path: Path) -> bool:
     return any(path.glob("*.parquet")) or any(path.glob("views/*.parquet"))
 
 
-def read_pictures(paths: Sequence[Path], size: int, window: float, light: LightKind) -> InputFrames:
+def read_pictures(
+    paths: Sequence[Path], size: int, window: float, light: LightKind | None
+) -> InputFrames:
     """Image files in order, a folder of them (frame2 before frame10), or one animated image.
 
     The alpha channel is the person's mask. `size` (pixels), `window` (metres) and `light` are those
-    of the training images. Checks every frame: one that the model cannot read raises DataError,
-    one that differs from the training images gives a warning.
+    of the training images; `range_warning` explains a light of None. Checks every frame: one that
+    the model cannot read raises DataError, one that differs from the training images gives a
+    warning.
     """
     files = frame_files(paths, SUFFIXES)
     if not files:
@@ -81,7 +84,7 @@ def read_pictures(paths: Sequence[Path], size: int, window: float, light: LightK
     )
 
 
-def _read_animation(film: PictureFile, window: float, light: LightKind) -> InputFrames:
+def _read_animation(film: PictureFile, window: float, light: LightKind | None) -> InputFrames:
     """The frames of an animation, checked."""
     names = _numbered(film.count)
     unlike, durations = [], []

@@ -4,6 +4,7 @@ A property that changes the picture is applied or rejected; docs/data.md lists t
 """
 
 import io
+import os
 import warnings
 import weakref
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from tpifu.errors import DataError
 SUFFIXES = (".png", ".apng", ".webp", ".gif", ".tif", ".tiff", ".jpg", ".jpeg")
 """Files taken from a folder. JPEG has no alpha channel and is rejected for this reason."""
 FORMATS = ("PNG", "WEBP", "GIF", "TIFF", "JPEG")
+
+_CICP_SRGB = bytes([1, 13, 0, 1])
 
 Pixels = UInt8[np.ndarray, "h w 4"]
 
@@ -36,7 +39,18 @@ class PictureFile:
             # The default image of an APNG is for programs that show no animations.
             self._first = int(getattr(self._image, "default_image", False))
             self.count = getattr(self._image, "n_frames", 1) - self._first
+            content = path.read_bytes()
+            if self.count > 1 + len(content) // 16:  # PNG states a number of frames
+                raise ValueError(f"{self.count} frames in {len(content)} bytes")
             self._check_shape()
+        # Pillow ignores this chunk, which has priority over the others about colours.
+        header, _, _ = content.partition(b"IDAT")
+        _, found, code = header.partition(b"\0\0\0\4cICP")
+        if found and code[:4] != _CICP_SRGB:
+            raise DataError(
+                f"{path}: its colours have the code {'-'.join(map(str, code[:4]))} (cICP), "
+                "expected sRGB; convert them to sRGB"
+            )
 
     def read(self, frame: int = 0) -> Pixels:
         """Pixels of a frame. Frames are fastest in order. Raises DataError if it has no mask."""
@@ -88,7 +102,7 @@ class PictureFile:
     def _readable(self) -> Iterator[None]:
         """Turn errors of opening and decoding into DataError."""
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), _silent():
                 warnings.simplefilter("ignore")  # the size is checked before decoding
                 yield
         except DataError:
@@ -100,6 +114,19 @@ class PictureFile:
                 "give images, a folder of them, or the frames of a video as PNG files with the "
                 "person's mask as alpha channel"
             ) from error
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Discard what libraries print to stderr: libtiff prints its errors."""
+    stderr = os.dup(2)
+    with open(os.devnull, "w") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def _in_srgb(image: Image.Image) -> Image.Image:

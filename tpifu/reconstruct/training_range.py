@@ -27,11 +27,12 @@ COLOUR = 0.15
 
 
 def range_warning(
-    pixels: UInt8[np.ndarray, "h w 4"], window: float, light: LightKind
+    pixels: UInt8[np.ndarray, "h w 4"], window: float, light: LightKind | None
 ) -> str | None:
     """The first property of a picture that no training image has; None if there is none.
 
-    `window`: width of the picture, metres. `light`: light of the training images.
+    `window`: width of the picture, metres. `light`: light of the training images; None if their
+    people wear clothes of any colour and brightness.
     """
     mask = pixels[..., 3] > 127
     if not mask.any():
@@ -50,6 +51,8 @@ def range_warning(
     offset = (np.argwhere(mask).mean(axis=0) + 0.5) / len(mask) * window - window / 2
     if (farthest := np.abs(offset).max()) > OFFSET:
         return f"the person is {farthest:.2g} m off the centre, more than {OFFSET:g}"
+    if light is None:
+        return None
     colours = pixels[mask][:, :3] / 255
     darkest, brightest = BRIGHTNESS[light]
     if not darkest <= (mean := colours.mean()) <= brightest:

@@ -26,14 +26,18 @@ def png(pixels: UInt8[np.ndarray, "h w c"]) -> bytes:
 
 
 def decode_png(data: bytes) -> UInt8[np.ndarray, "h w c"]:
-    """Inverse of `png`. Raises DataError for an image without a mask."""
-    image = Image.open(io.BytesIO(data))
+    """Inverse of `png`. Raises DataError for a damaged image, or one without a mask."""
+    try:
+        image = Image.open(io.BytesIO(data))
+        pixels = np.array(image)
+    except Exception as error:  # Pillow raises many undocumented kinds
+        raise DataError(f"a stored image is damaged ({error}); write the views again") from error
     if image.mode not in ("LA", "RGBA"):
         raise DataError(
             f"a stored image has mode {image.mode}, expected LA or RGBA, with the person's mask as "
             "alpha; write the views again"
         )
-    return np.array(image)
+    return pixels
 
 
 def quantise(points: Float[np.ndarray, "n 3"]) -> Int16[np.ndarray, "n 3"]:
@@ -52,10 +56,14 @@ def pack_codes(codes: Int16[np.ndarray, "n 3"]) -> bytes:
 
 
 def unpack_codes(data: bytes) -> Int16[np.ndarray, "n 3"]:
-    """Inverse of `pack_codes`."""
+    """Inverse of `pack_codes`. Raises DataError for an incomplete point."""
+    if len(data) % 6:
+        raise DataError("a stored point is incomplete; write the points again")
     return np.frombuffer(data, "<i2").reshape(-1, 3)
 
 
 def unpack_bits(bits: bytes, count: int) -> Bool[np.ndarray, " n"]:
-    """The first `count` bits, highest bit of each byte first."""
+    """The first `count` bits, highest bit of each byte first. Raises DataError if some lack."""
+    if 8 * len(bits) < count:
+        raise DataError("a stored point or cell has no label; write the points again")
     return np.unpackbits(np.frombuffer(bits, np.uint8), count=count).astype(bool)

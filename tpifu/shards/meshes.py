@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Int, Int8, Int32
 
+from tpifu.errors import DataError
 from tpifu.files import digest
 from tpifu.geometry.mesh import Mesh
-from tpifu.shards.reader import Shards, mapped, readable, value
+from tpifu.shards.reader import Shards, mapped, readable, row_of
 from tpifu.shards.schema import FACES_NAME, SCHEMAS
 from tpifu.shards.writer import ShardWriter, header
 
@@ -24,6 +25,8 @@ _FACES = pa.schema(
     ]
 )
 _MESH = SCHEMAS["meshes"].names
+_JOINTS = range(24)  # SMPL's
+_NONE = np.zeros((0, 3), np.int32)
 
 
 @dataclass(frozen=True)
@@ -112,10 +115,7 @@ class StoredClip:
         with readable(self.shard), mapped(self.shard) as file:
             table = file.read_row_group(self.group, columns=_MESH, use_threads=False)
         faces = _faces(self.shard.parent)
-        return [
-            _mesh_frame({name: value(table[name][row]) for name in _MESH}, faces)
-            for row in range(len(table))
-        ]
+        return [_mesh_frame(row_of(table, row), faces) for row in range(len(table))]
 
 
 class MeshReader:
@@ -144,15 +144,20 @@ def _faces(folder: Path) -> _Faces:
     """Faces and joints of each topology of a `meshes` folder."""
     path = folder / FACES_NAME
     with readable(path), mapped(path) as file:
-        table = file.read(use_threads=False)
-    return [
-        (value(faces).reshape(-1, 3), value(joints))
-        for faces, joints in zip(table["faces"], table["joints"], strict=True)
-    ]
+        table = file.read(columns=_FACES.names, use_threads=False)
+        rows = [row_of(table, row) for row in range(len(table))]
+        return [(row["faces"].reshape(-1, 3), row["joints"]) for row in rows]
 
 
 def _mesh_frame(row: dict[str, Any], topologies: _Faces) -> MeshFrame:
-    faces, joints = topologies[row["topology"]]
+    """Raises DataError if vertices, faces and joints do not belong together."""
+    count, rest = divmod(len(row["vertices"]), 3)
+    number = row["topology"]
+    faces, joints = topologies[number] if 0 <= number < len(topologies) else (_NONE, None)
+    if rest or not faces.size or faces.min() < 0 or faces.max() >= count:
+        raise DataError("a stored mesh has faces without vertices; write the meshes again")
+    if joints is not None and (len(joints) != count or not np.isin(joints, _JOINTS).all()):
+        raise DataError("a stored mesh has vertices without joints; write the meshes again")
     mesh = Mesh(row["vertices"].reshape(-1, 3), faces)
     own = {name: row[name] for name in _MESH if name not in ("topology", "vertices")}
     return MeshFrame(**own, mesh=mesh, joints=joints)

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tpifu.errors import DataError
-from tpifu.shards.schema import FACES_NAME, HELD_OUT, SPLITS, VERSION, Kind
+from tpifu.shards.schema import FACES_NAME, HELD_OUT, OPTIONAL, SCHEMAS, SPLITS, VERSION, Kind
 
 
 class Shards:
@@ -65,12 +65,20 @@ class Shards:
                 self.metadata = header
                 if path.name == FACES_NAME:
                     break
+                if not file.schema_arrow.equals(SCHEMAS[kind]):
+                    raise DataError(f"{path}: other columns than {kind}; write it again")
                 table = file.read(columns=keys)
-                for group in range(file.num_row_groups):
+                groups = range(file.num_row_groups)
+                counts = [file.metadata.row_group(group).num_rows for group in groups]
+                if min(counts, default=0) < 0 or sum(counts) != len(table):
+                    raise ValueError("wrong numbers of rows")
+                for group, count in zip(groups, counts, strict=True):
                     self.groups.append((path, group))
-                    starts.append(starts[-1] + file.metadata.row_group(group).num_rows)
-            for key in keys:
-                columns[key].append(_column(table[key]))
+                    starts.append(starts[-1] + count)
+                for key in keys:
+                    columns[key].append(_column(table[key]))
+                if set(columns["split"][-1]) != {path.name.rsplit("-", 1)[0]}:
+                    raise DataError(f"{path}: rows of another split; write it again")
         self._starts = np.array(starts)  # row numbers where row groups start, and the total
         self.index = {key: np.concatenate(column) for key, column in columns.items()}
 
@@ -97,7 +105,7 @@ class Shards:
                 )
         offsets = np.asarray(rows) - self._starts[groups]
         return [
-            {column: value(tables[group][column][offset]) for column in columns}
+            row_of(tables[group].select(columns), offset)
             for group, offset in zip(groups.tolist(), offsets.tolist(), strict=True)
         ]
 
@@ -148,9 +156,20 @@ def mapped(path: Path) -> pq.ParquetFile:
     return pq.ParquetFile(path, memory_map=True, pre_buffer=False, page_checksum_verification=True)
 
 
-def header_of(file: pq.ParquetFile) -> dict[str, Any]:
+class Metadata(dict[str, Any]):
+    """Metadata of shards. Reading a missing key raises DataError."""
+
+    def __missing__(self, key: str) -> Any:
+        raise DataError(f"the metadata of the shards lack {key!r}; write the shards again")
+
+
+def header_of(file: pq.ParquetFile) -> Metadata:
     """The metadata under the key `tpifu`; empty for a foreign file."""
-    return json.loads((file.schema_arrow.metadata or {}).get(b"tpifu", b"{}"))
+    text = (file.schema_arrow.metadata or {}).get(b"tpifu", b"{}")
+    header = json.loads(text, object_hook=Metadata)
+    if not isinstance(header, Metadata):
+        raise ValueError("its metadata are not a JSON object")
+    return header
 
 
 @contextmanager
@@ -158,23 +177,31 @@ def readable(path: Path) -> Iterator[None]:
     """Turn errors of reading `path` into DataError."""
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(
             f"{path}: not a readable Parquet file ({reason}); write it again"
         ) from error
 
 
 def _column(column: pa.ChunkedArray) -> np.ndarray:
-    """Values of a key column. Equal strings share one object, which keeps large indices small."""
+    """Values of a key column. Equal strings share one object, which keeps large indices small.
+    Raises ValueError for a missing value."""
+    if column.null_count:
+        raise ValueError("a key is missing")
     if not pa.types.is_string(column.type):
         return column.to_numpy()
     coded = column.combine_chunks().dictionary_encode()
     return np.array(coded.dictionary.to_pylist(), dtype=object)[coded.indices.to_numpy()]
 
 
-def value(scalar: Any) -> Any:
-    """An Arrow scalar as a Python value; lists become NumPy arrays."""
-    if isinstance(scalar, pa.ListScalar):
-        return scalar.values.to_numpy() if scalar.values is not None else None
-    return scalar.as_py()
+def row_of(table: pa.Table, row: int) -> dict[str, Any]:
+    """A row as Python values; lists are NumPy arrays. Raises DataError for a missing value."""
+    values = {}
+    for name in table.column_names:
+        scalar = table[name][row]
+        if not scalar.is_valid and name not in OPTIONAL:
+            raise DataError(f"a row of the shards has no {name}; write the shards again")
+        is_list = isinstance(scalar, pa.ListScalar) and scalar.is_valid
+        values[name] = scalar.values.to_numpy() if is_list else scalar.as_py()
+    return values

@@ -46,6 +46,9 @@ SCHEMAS: dict[Kind, pa.Schema] = {
     ),
 }
 
+OPTIONAL = ("grid", "joints")
+"""Columns that may be null."""
+
 Group = list[dict[str, Any]]
 """The rows of one row group."""
 

@@ -25,7 +25,8 @@ class Checkpoints:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Lock the run for the main process. Raises DataError if another trainer has the lock, or
-        if the folder cannot be created. The lock of a process that died is free."""
+        if the folder cannot be created. The lock of a process that died is free. A folder without
+        a checkpoint is deleted at the end."""
         if not self._processes.is_main:
             yield
             return
@@ -36,7 +37,11 @@ class Checkpoints:
                 f"{self.folder}: cannot create a folder for checkpoints ({error.strerror})"
             ) from error
         with locked(self.folder, "trains this run"):
-            yield
+            try:
+                yield
+            finally:
+                if not (self.folder / STATE_NAME).exists():
+                    shutil.rmtree(self.folder, ignore_errors=True)
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the last checkpoint. Raises DataError, and keeps it, if the disk refuses."""

@@ -190,6 +190,7 @@ PRIMITIVE = ("meshes", 0, "primitives", 0)
         (("accessors", 0, "sparse"), {"count": 1}, "sparse accessor"),
         (("accessors", 0), {"componentType": 5126, "count": 3, "type": "VEC3"}, "sparse accessor"),
         (("accessors", 0, "componentType"), 5122, "positions as integers; .* quantisation"),
+        (("accessors", 0, "type"), "VEC2", "stores positions of type VEC2; export VEC3"),
         ((*PRIMITIVE, "mode"), 0, "points, lines, strips or fans; export triangles"),
         ((*PRIMITIVE, "mode"), 1, "points, lines, strips or fans; export triangles"),
         ((*PRIMITIVE, "mode"), 5, "points, lines, strips or fans; export triangles"),

@@ -90,6 +90,8 @@ def _triangles(gltf: dict[str, Any], primitive: dict[str, Any]) -> int:
     positions = gltf["accessors"][primitive["attributes"]["POSITION"]]
     if positions["componentType"] != 5126:
         raise DataError("stores positions as integers; export without quantisation")
+    if positions["type"] != "VEC3":
+        raise DataError(f"stores positions of type {positions['type']}; export VEC3")
     corners = gltf["accessors"][primitive["indices"]] if "indices" in primitive else positions
     return corners["count"] // 3
 

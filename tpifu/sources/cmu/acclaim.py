@@ -91,7 +91,7 @@ def read_skeleton(path: Path) -> Skeleton:
     order = ["root"]
     for name in order:  # the loop extends the list
         order += children.pop(name, [])
-    if sorted(order) != sorted(bones):
+    if children or sorted(order) != sorted(bones):
         raise DataError(f"{path}: the hierarchy does not connect each bone to the root once")
     return Skeleton(path, {name: bones[name] for name in order}, parents, unit)
 
