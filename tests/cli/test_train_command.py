@@ -110,7 +110,7 @@ def test_training_data_unlike_those_of_the_first_model_are_a_warning(trip, bodie
     done("render", *bodies, "-o", tmp_path / "lit", "--split", "train", *RENDER, *lit)
     warning = "lit: light environment (trained on camera): the model may do worse on these data"
     command = ["--device", "cpu", "--start", trip.model, *settings("train.steps=1")]
-    command += settings("train.batch_size=2", "train.points=20")
+    command += settings("train.batch_size=2", "train.points=20", "train.loss=squared")
     for data, count in ((tmp_path / "lit", 1), (trip.shards, 0)):
         found = done("train", data, "-o", tmp_path / f"model{count}", *command)
         assert found.stderr.count(warning) == count
