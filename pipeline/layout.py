@@ -23,8 +23,8 @@ def load_params() -> Params:
 
 
 def root() -> Path:
-    """The repository itself. Under `dvc exp run --temp` or `--queue` a stage runs in a temporary
-    copy."""
+    """The repository itself, even if `dvc exp run --temp` or `--queue` runs the stage in a
+    temporary copy."""
     return Path(os.environ.get("DVC_ROOT", "."))
 
 

@@ -15,7 +15,7 @@ class EmptyField(DataError):
 
 
 def reconstruct_mesh(field: Field, resolution: int, half: float, level: float, start: int) -> Mesh:
-    """The surface of a field, from a grid of `resolution` cells per side; metres.
+    """The surface of a field in metres, from a grid of `resolution` cells per side.
 
     `start`: intervals per side of the lattice that is refined. Raises EmptyField.
     """

@@ -15,8 +15,8 @@ from tpifu.train.run import Machine
 
 
 class BatchesOrErrors(Dataset[Batch | TpifuError]):
-    """Batches; a TpifuError is returned, because DataLoader puts a traceback into the message of
-    an exception that a process raises."""
+    """Batches; a TpifuError is returned, because DataLoader adds a traceback to the message of an
+    exception raised in a worker."""
 
     def __init__(self, steps: TrainingSteps) -> None:
         self._steps = steps
@@ -66,5 +66,5 @@ def read_batches(
 
 
 def _ignore_sigterm(_worker: int) -> None:
-    # A scheduler signals the whole group. The trainer still needs its readers, to save.
+    # A scheduler signals the whole process group, but the trainer still needs its readers to save.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

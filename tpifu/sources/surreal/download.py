@@ -141,7 +141,7 @@ def _fetch_split(
             try:
                 frames = len(read_clip(tree / clip.path).pose)
             except DataError:
-                continue  # the meshes stage counts this clip as skipped and gives the reason
+                continue  # the meshes stage counts this clip as skipped and reports the reason
             remaining -= -(-frames // data.frame_step)
     return order[:requested], problems
 

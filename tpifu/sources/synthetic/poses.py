@@ -9,13 +9,13 @@ from tpifu.sources.synthetic.key_pose import Pose
 
 
 def read_yaml(name: str) -> Any:
-    """The content of a YAML file of this folder."""
+    """The contents of a YAML file in this folder."""
     file = resources.files("tpifu.sources.synthetic") / name
     return YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
 
 
 def read_pose(item: dict[str, Any], known: dict[str, Pose]) -> Pose:
-    """A key pose of a YAML file. It starts from the poses of `known` that `use` names."""
+    """A key pose from a YAML file, based on the poses of `known` that `use` names."""
     pose: Pose = {}
     for name in item.get("use", "").split():
         pose |= known[name]

@@ -22,7 +22,7 @@ _RADII = dict(
     foot=0.03, neck=0.07, collar=0.09, head=0.10, shoulder=0.07, elbow=0.045, wrist=0.035,
     hand=0.025,
 )
-# Share of the body's mass that belongs to a joint (de Leva 1996, rounded).
+# Share of the body's mass assigned to each joint (de Leva 1996, rounded).
 _MASSES = dict(
     pelvis=0.14, hip=0.09, spine1=0.08, knee=0.07, spine2=0.09, ankle=0.03, spine3=0.15,
     foot=0.01, neck=0.02, collar=0.02, head=0.06, shoulder=0.03, elbow=0.02, wrist=0.01, hand=0.005,
@@ -35,12 +35,12 @@ _MASS /= _MASS.sum()
 _ROOT_GIVE = 12.0
 """Typical tilt of the whole body by settling, degrees."""
 _LEVEL, _BALANCE = 0.01, 0.07
-"""Tolerances of the height of a contact and of the centre of mass, metres."""
+"""Tolerances for the height of a contact and for the centre of mass, metres."""
 _STEP = 1e-3
-"""Step of the finite differences, radians."""
+"""Finite-difference step, radians."""
 _ROUNDING = 2.0**-12
-"""Step of the result, radians, about .014 degrees. The solution of the linear system differs by up
-to 1e-9 between CPUs."""
+"""Rounding step for the result, radians, about .014 degrees. The solution of the linear system
+differs by up to 1e-9 between CPUs."""
 
 
 def smpl_pose(rows: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n 72"]:
