@@ -1,4 +1,4 @@
-"""Files of a release: model folders, metrics, the table of meshes, loss curves, the contact sheet
+"""Files of a release: model folders, metrics, the per-mesh table, loss curves, the contact sheet
 and machine.json."""
 
 import copy

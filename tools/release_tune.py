@@ -68,8 +68,8 @@ def tune(
     compiling: float,
     log: Log,
 ) -> Tuned:
-    """Choose the widest network that can see `recipe.windows` windows in `training` seconds, both
-    models together, or nearly as many as the fastest one. Compile its filter if that takes at
+    """Choose the widest network that can see `recipe.windows` windows in `training` seconds for
+    both models together, or nearly as many as the fastest one. Compile its filter if that takes at
     most `compiling` seconds and is faster."""
     data = noise(recipe, device)
 
