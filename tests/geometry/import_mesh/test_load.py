@@ -1,6 +1,6 @@
-"""Mesh files of other programs. Each test makes its own file and states the right value.
+"""Mesh files from other programs. Each test makes its own file and states the expected value.
 
-Beyond the reported faults, the same kinds hold these members, each with a test below:
+Besides the reported faults, these related cases each have a test below:
 polygons: darts and keyholes, corners on a straight edge, bent quads, repeated corners;
 parts: cavities, inverted bodies with cavities, eyeballs that stick out, parts that touch;
 closedness: seams in PLY and GLB, unused vertices, walls between parts, folds;
