@@ -49,6 +49,7 @@ def data_tags() -> dict[str, str]:
 
 
 def model_tags(name: str) -> dict[str, str]:
-    """Tags of a tracked run that identify its model: name, and fingerprint of its training."""
+    """Tags of a tracked run that identify its model: its name and the fingerprint of its
+    training."""
     settings = YAML(typ="safe", pure=True).load((MODELS / name / "config.yaml").read_text())
     return {"model": name, "fingerprint": settings["fingerprint"]}

@@ -111,7 +111,7 @@ def _merged(base: dict[str, Any], values: dict[Any, Any]) -> dict[str, Any]:
 def _unknown(key: str) -> str:
     """The error for a key that is not in `schemas` or is in the wrong place."""
     if key in dict(schemas()):
-        return f"{key}: write one line for each part of the key, indented"
+        return f"{key}: write each part of the key on its own line, indented"
     names = difflib.get_close_matches(key, dict(schemas()), n=3, cutoff=0)
     return f"{key}: unknown parameter; the nearest are {', '.join(names)}"
 

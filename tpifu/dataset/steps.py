@@ -31,7 +31,7 @@ class TrainingSteps(Dataset[Batch]):
         if train.batch_size % shares:
             raise ConfigError(
                 f"train.batch_size is {train.batch_size}; it must be divisible by {shares}, the "
-                "number of processes times that of parts"
+                "number of processes times the number of parts"
             )
         self.windows, self.train, self.seed, self.shares = windows, train, seed, shares
         self._epoch_order = -1, np.zeros(0, dtype=int)

@@ -39,7 +39,8 @@ class SurfacePoints:
 
 
 def stratified_samples(mesh: Mesh, count: int, rng: np.random.Generator) -> SurfacePoints:
-    """`count` points uniform by area, one in each of `count` equal shares of it, in face order.
+    """`count` points uniform by area, one in each of `count` equal parts of the area, in face
+    order.
 
     Means over them have less variance than means over independent points.
     """

@@ -1,4 +1,4 @@
-"""Comparison of two triangle meshes: surface distances, overall and by body part; topology.
+"""Compare two triangle meshes: surface distances, overall and by body part; topology.
 
 Meshes are in metres, y up; values whose key ends in `_cm` are in centimetres. The meshes are not
 aligned first.

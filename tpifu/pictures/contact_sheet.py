@@ -53,7 +53,7 @@ def open_folder(data: Path) -> list[Shards]:
     found = [Shards(data / kind, kind) for kind in KINDS if (data / kind).is_dir()]
     if not found:
         raise DataError(
-            f"{data}: holds no shards and no folder meshes, views or points; write them first "
+            f"{data}: contains no shards, meshes/, views/ or points/; write them first "
             "(dvc repro, or tpifu render)"
         )
     require_same_meshes(*found)
@@ -64,7 +64,7 @@ def _kind(shard: Path) -> Kind:
     with readable(shard), pq.ParquetFile(shard) as file:
         kind = header_of(file).get("kind")
     if kind not in KINDS:
-        raise DataError(f"{shard}: holds no {', '.join(KINDS)} of tpifu; write it again")
+        raise DataError(f"{shard}: not a tpifu shard of {', '.join(KINDS)}; write it again")
     return kind
 
 

@@ -33,7 +33,7 @@ def extract_surface(grid: Float[np.ndarray, "r r r"], half: float, level: float 
         missing = "outside" if inside.all() else "inside"
         raise EmptyField(
             f"the network predicts nothing {missing}: occupancy runs from {grid.min():.3g} to "
-            f"{grid.max():.3g}, the surface is at {level:g}; check that the mask shows the body "
+            f"{grid.max():.3g}, but the level is {level:g}; check that the mask shows the body "
             "and that the training loss fell well below 0.25"
         )
     # As far below the level as 1 is above it, so that full border cells end exactly at the wall.

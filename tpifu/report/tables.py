@@ -115,7 +115,7 @@ def motion_of(sequence: str) -> str:
 
 
 def differences(found: dict[str, dict[str, Paired]]) -> dict[str, Any]:
-    """Contents of the comparison's metrics file: the difference of each measure of COMPARED and its
+    """Contents of the comparison's metrics file: the difference in each measure of COMPARED and its
     interval, with four digits."""
     keys = ("difference", "low", "high")
     return metrics(

@@ -1,4 +1,4 @@
-"""Training batches, read ahead by a thread or by processes."""
+"""Training batches, prefetched by a thread or by processes."""
 
 import signal
 from collections import deque
@@ -31,7 +31,7 @@ class BatchesOrErrors(Dataset[Batch | TpifuError]):
 def read_batches(
     steps: TrainingSteps, start: int, stop: int, machine: Machine
 ) -> Generator[list[Batch]]:
-    """This rank's parts of each step start .. stop-1, on the device, read ahead during
+    """This rank's parts of each step start .. stop-1, on the device, prefetched during
     computation."""
     parts, processes = machine.parts, machine.processes
     own = range(start * steps.shares, stop * steps.shares)[processes.rank :: processes.world_size]

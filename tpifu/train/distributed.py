@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tpifu.errors import ConfigError, DataError
 
 TIMEOUT = timedelta(seconds=45)
-"""Longest wait of a process for the others."""
+"""Longest time that a process waits for the others."""
 
 
 @dataclass(frozen=True)

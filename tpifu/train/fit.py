@@ -91,7 +91,7 @@ def _resume(trainer: Trainer, checkpoints: Checkpoints) -> None:
     elif machine.precision == "fastest":
         (first,) = read_batches(trainer.steps, 0, 1, machine)
         trainer.choose_precision(first)
-        _print(machine, f"precision {trainer.precision} is the faster one on this machine")
+        _print(machine, f"precision {trainer.precision} is faster on this machine")
 
 
 def _train(trainer: Trainer, checkpoints: Checkpoints, sigterm: threading.Event, log: Log) -> None:

@@ -95,7 +95,7 @@ def surface(vertices: list[list[float]], polygons: list[list[int]]) -> Surface:
         indices = np.array(group, dtype=np.int64)
         outside = indices[(indices < 0) | (indices >= len(points))]
         if len(outside):
-            raise DataError(f"a face uses vertex {outside[0] + 1}, the file has {len(points)}")
+            raise DataError(f"a face uses vertex {outside[0] + 1}, but the file has {len(points)}")
         if size >= 3:
             faces.append(indices if size == 3 else _triangles(points, indices))
     return points, np.concatenate(faces)

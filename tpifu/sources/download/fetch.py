@@ -110,7 +110,7 @@ class _Client:
         except OSError as error:
             raise DataError(
                 f"{remote.path}: cannot be written ({error.strerror or type(error).__name__}); "
-                "free the path or the disk and run again"
+                "clear the path or free disk space, then run again"
             ) from error
         return None
 

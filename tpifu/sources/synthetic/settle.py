@@ -11,7 +11,7 @@ from tpifu.sources.synthetic.kinematics import joint_positions
 from tpifu.sources.synthetic.motion import smpl
 
 # fmt: off
-# Typical change of each angle by settling, degrees; 0: fixed.
+# Typical change of each angle during settling, degrees; 0: fixed.
 _GIVE: Pose = {
     "pelvis": (8, 6, 0), "trunk": (8, 6, 0), "hip": (14, 6, 0), "knee": (16,), "ankle": (8, 0, 0),
     "shoulder": (14, 8, 0), "elbow": (16,),
@@ -33,7 +33,7 @@ _RADIUS = np.array([_RADII[bone] for bone in _BONES])
 _MASS = np.array([_MASSES[bone] for bone in _BONES])
 _MASS /= _MASS.sum()
 _ROOT_GIVE = 12.0
-"""Typical tilt of the whole body by settling, degrees."""
+"""Typical tilt of the whole body during settling, degrees."""
 _LEVEL, _BALANCE = 0.01, 0.07
 """Tolerances for the height of a contact and for the centre of mass, metres."""
 _STEP = 1e-3
