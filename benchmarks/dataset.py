@@ -1,4 +1,4 @@
-"""Compare the speed of reading training batches with that of training; prints one JSON line.
+"""Compare the speed of reading batches with the speed of training; prints one JSON line.
 
 python benchmarks/dataset.py [--data data]
 

@@ -14,7 +14,7 @@ excluding points within 10 micrometres of the surface.
 overlap_share: share of points inside two body parts at once.
 sample_ratio: time of PIFu's scheme divided by ours, for 5,000 balanced points of a mesh. PIFu draws
 4 x 5,000 points near the surface and 1,250 in the box, labels them with `contains` and a cached
-mesh, and keeps half of each kind. Ours labels the pool of params.yaml and draws from it.
+mesh, and keeps half of each kind. Our scheme labels the pool of params.yaml and draws from it.
 draw_ratio: the same when our pool is already stored, as in a training step.
 
 Seconds and ratios are minima over alternating rounds; _median marks medians.

@@ -13,7 +13,7 @@ lattice, fills cells whose eight corners differ by less than 0.01, refines the o
 10,000 points at a time. Ours starts from 32 intervals (the default); keys with _16 start from 16
 and miss more detached parts.
 
-wrong_share: share of cells on the other side of the level than in the dense grid.
+wrong_share: share of cells on the wrong side of the level, compared with the dense grid.
 peak_mb: peak memory of this process after our method, before the others run.
 clip_frame_s: time per frame of a ten-frame clip at 128^3 with models/temporal, including the image
 filter; alone_s: time per frame if the same frames are reconstructed separately.

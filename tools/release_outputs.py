@@ -29,7 +29,7 @@ BROAD = "_broad_"
 
 @dataclass
 class Outputs:
-    """Results so far. The release is written to `out`; `work` has the data and reports."""
+    """Results so far. The release is written to `out`; `work` contains the data and reports."""
 
     out: Path
     work: Path

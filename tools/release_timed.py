@@ -36,7 +36,7 @@ class Limit:
     steps: int | None = None
 
     def progress(self, elapsed: float, step: int) -> float:
-        """Completed share of the training, which ends at 1."""
+        """Share of the training that is complete, up to 1."""
         return max(elapsed / self.seconds, step / self.steps if self.steps else 0.0)
 
 

@@ -84,7 +84,7 @@ def environment() -> Environment:
 
 def _parse(group: type[Group], values: dict[str, Any], where: str) -> Group:
     """Check nested values. Raises ConfigError, which begins with `where` and names the first wrong
-    key, its value and what is allowed."""
+    key, its value and the allowed values."""
     try:
         return group.model_validate(values)
     except ValidationError as error:

@@ -89,7 +89,7 @@ def _candidates(source: Path) -> Iterator[Path | zipfile.Path]:
     elif source.suffix.lower() == ".zip" and source.is_file():
         files = [source]
     else:
-        raise DataError(f"{source}: no such folder or .zip; give the one with the SMPL models")
+        raise DataError(f"{source}: no such folder or .zip; pass the one with the SMPL models")
     for path in files:
         if path != source and not _ZIP_NAMES.fullmatch(path.name):
             yield path

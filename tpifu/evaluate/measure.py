@@ -153,7 +153,7 @@ class ClipMeasurer:
             return None
 
     def _grid(self, field: Field, row: int) -> tuple[Grid, Grid] | None:
-        """Predicted and true occupancy on the stored uniform grid; None if none is stored."""
+        """Predicted and true occupancy on the stored uniform grid; None if no grid is stored."""
         model, points = self.model, self.windows.points
         (stored,) = points.read([row], ["grid"])
         if stored["grid"] is None:

@@ -109,5 +109,5 @@ def connected(links: Int[np.ndarray, "n 2"], count: int) -> Int[np.ndarray, " {c
 def safe_divide(
     numerator: Float[np.ndarray, "..."], denominator: Float[np.ndarray, "..."]
 ) -> Float[np.ndarray, "..."]:
-    """The quotient; 0 where the denominator is 0, as for faces and edges without extent."""
+    """The quotient; 0 where the denominator is 0, as for degenerate faces and edges."""
     return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator != 0)

@@ -45,7 +45,7 @@ class Key:
 def open_folder(data: Path) -> list[Shards]:
     """The shards in `data`, or in its folders meshes, views and points.
 
-    Raises DataError if there are none, or if they are foreign, outdated, damaged or mixed.
+    Raises DataError if there are none, or if they are not tpifu's, outdated, damaged or mixed.
     """
     own = [path for split in SPLITS for path in sorted(data.glob(f"{split}-*.parquet"))]
     if own:

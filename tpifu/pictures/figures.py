@@ -38,7 +38,7 @@ class Pictured:
     meshes: Sequence[Mesh | None]
     """The truth, then each model's reconstruction; None where the field had no surface."""
     errors: Sequence[Float[np.ndarray, " _"] | None]
-    """Distance of each mesh's vertices to the true surface, metres; None for the truth."""
+    """Distance from each mesh's vertices to the true surface, metres; None for the truth."""
 
     @property
     def label(self) -> str:

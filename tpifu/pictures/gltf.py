@@ -2,7 +2,7 @@
 
 Each frame has its own node, because reconstructions share no vertices; an animation sets the scale
 of one node after another to 1 and of all others to 0. A frame without a mesh has no node, so
-nothing is visible during its time.
+nothing is visible during that frame.
 """
 
 import json
@@ -52,7 +52,7 @@ class _Buffer:
 
 def write_animation(meshes: Iterable[Mesh | None], path: Path, fps: float) -> None:
     """Write a .glb that shows `meshes` in sequence at `fps` frames per second. None leaves an empty
-    frame. The file appears whole or not at all.
+    frame. The file is written atomically.
 
     Holds one mesh at a time in memory. Raises DataError if the file would be too large for a .glb.
     """

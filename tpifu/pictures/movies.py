@@ -1,4 +1,4 @@
-"""WebP animations of a reconstructed clip: a turntable, and input beside meshes."""
+"""WebP animations of a reconstructed clip: a turntable, and the input next to the meshes."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Coarse-to-fine evaluation of an occupancy field on a uniform grid.
 
 The grid holds the centres of resolution^3 cells that fill the box [-half, half]^3, in metres,
-indexed x, y, z. A point is inside where its occupancy exceeds the level.
+indexed x, y, z. A point is inside if its occupancy exceeds the level.
 """
 
 import numpy as np
@@ -23,8 +23,8 @@ def evaluate_grid(
 
     Starts from a lattice of at least `start` intervals along each axis (the whole grid, if it has
     fewer) and halves the spacing until it is the grid's. At each spacing, points with any of their
-    26 neighbours on the other side of `level` are evaluated, then the neighbours of each point that
-    lies on the other side than interpolated, until none is left.
+    26 neighbours on the other side of `level` are evaluated, then the neighbours of each point
+    whose side differs from the interpolated one, until none is left.
 
     A connected part of the inside or the outside is therefore exact, including its mesh, if one
     evaluated point lies in it: a limb is followed from the body, however thin. Only a detached part
@@ -67,7 +67,7 @@ def _evaluate(
 
 
 def _lattice(resolution: int, stride: int) -> Int[np.ndarray, "n"]:
-    """Every stride-th index and the last; contained in the lattice of half the stride."""
+    """Every stride-th index and the last one; the lattice of half the stride contains them."""
     return np.union1d(np.arange(0, resolution, stride), [resolution - 1])
 
 

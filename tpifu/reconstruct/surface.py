@@ -1,4 +1,4 @@
-"""Occupancy field to mesh, by marching cubes on a grid."""
+"""Turn an occupancy field into a mesh, by marching cubes on a grid."""
 
 import numpy as np
 from jaxtyping import Float

@@ -1,4 +1,4 @@
-"""Choice of the renderer: OpenGL through Pyrender, or Embree."""
+"""Choose the renderer: OpenGL through Pyrender, or Embree."""
 
 import functools
 import os

@@ -1,4 +1,4 @@
-"""Writing rows to Parquet shards, atomically and with reproducible bytes."""
+"""Write rows to Parquet shards, atomically and with reproducible bytes."""
 
 import json
 from pathlib import Path

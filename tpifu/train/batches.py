@@ -15,8 +15,8 @@ from tpifu.train.run import Machine
 
 
 class BatchesOrErrors(Dataset[Batch | TpifuError]):
-    """Batches; a TpifuError is returned, because DataLoader adds a traceback to the message of an
-    exception raised in a worker."""
+    """Batches. A TpifuError is returned, not raised, because DataLoader adds a traceback to the
+    message of an exception raised in a worker."""
 
     def __init__(self, steps: TrainingSteps) -> None:
         self._steps = steps

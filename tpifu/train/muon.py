@@ -3,7 +3,7 @@
 A layer then learns all directions of its input at one rate.
 
 Muon is for the weights between hidden layers; a convolution's kernel is a matrix of shape (outputs,
-inputs * height * width). Adam updates biases, norms, the first layer and the last.
+inputs * height * width). Adam updates biases, norms, and the first and last layers.
 """
 
 from collections.abc import Iterable

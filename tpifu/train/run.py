@@ -67,7 +67,7 @@ class Machine:
 
     device: torch.device
     readers: int = 0
-    """Processes that read batches ahead; 0: one thread reads, which is enough on a CPU."""
+    """Number of processes that prefetch batches; 0 uses a thread, which is enough on a CPU."""
     parts: int = 1
     """Number of parts in which a batch goes through the network, one after the other. Their
     gradients are summed; peak memory is that of one part."""

@@ -63,7 +63,7 @@ def _without_reverse(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "g 3"]:
 
 
 def _groups(rows: Num[np.ndarray, "n d"]) -> Int[np.ndarray, " n"]:
-    """A number for each row, from 0; equal rows have equal numbers."""
+    """Number the rows from 0; equal rows get the same number."""
     order = np.lexsort(rows.T)
     new = (rows[order[1:]] != rows[order[:-1]]).any(axis=1)
     group = np.zeros(len(rows), dtype=np.int64)

@@ -71,7 +71,7 @@ def _check_zip(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-    except Exception as error:  # zipfile raises many kinds for a damaged archive
+    except Exception as error:  # zipfile raises many types for a damaged archive
         raise DataError(f"{path}: not a readable zip ({error})") from error
     if damaged is not None:
         raise DataError(f"{path}: the member {damaged!r} is damaged")

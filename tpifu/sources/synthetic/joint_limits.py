@@ -41,7 +41,7 @@ SHOULDER = Rotation.from_euler("YZ", [-50, -15], degrees=True)
 
 
 def _tables() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Lowest and highest x, y, z components in radians, twist axis, and centre of the range as a
+    """Minimum and maximum x, y, z components in radians, twist axis, and centre of the range as a
     rotation vector; each (23, 3)."""
     low, high, centre = np.zeros((3, 23, 3))
     twist = np.tile([0.0, 1.0, 0.0], (23, 1))

@@ -34,6 +34,6 @@ MOVES = {
     name: [[read_pose(item, POSES) for item in poses] for poses in moves]
     for name, moves in _NINE["moves"].items()
 }
-"""Moves of one or more poses, by the motion that chooses from them."""
+"""Moves of one or more poses, keyed by the motion that uses them."""
 LEGS: dict[str, list[tuple[float, ...]]] = _NINE["legs"]
 """Phase and angles of the left leg in a gait, see `nine.yaml`."""

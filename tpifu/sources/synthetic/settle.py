@@ -1,4 +1,4 @@
-"""Settling a key pose on the floor: contacts level, centre of mass above them."""
+"""Settle a key pose on the floor: contacts level, centre of mass above them."""
 
 import numpy as np
 from jaxtyping import Float, Int

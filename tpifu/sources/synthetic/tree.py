@@ -29,7 +29,7 @@ _BROAD = 1_000
 
 @dataclass(frozen=True)
 class Subject:
-    """A person: a number like those of CMU's subjects, gender, shape and style of motion."""
+    """A person: number (as CMU numbers its subjects), gender, shape and style of motion."""
 
     number: int
     split: Literal["train", "test"]
