@@ -1,4 +1,4 @@
-"""Compare the speed of reading training batches with that of training; prints one JSON line.
+"""Compare the speed of reading batches with the speed of training; prints one JSON line.
 
 python benchmarks/dataset.py [--data data]
 
@@ -6,7 +6,7 @@ Run it after dvc repro; it takes a minute. It uses one process, and the settings
 the profile in params.yaml.
 
 windows_per_s: reading speed of `TrainingSteps` in one thread for the temporal model, including
-augmentation and the drawing of points.
+augmentation and point sampling.
 ratio_train: windows_per_s divided by the windows per second of training steps on all cores;
 above 1, training does not wait for data.
 first_epoch_windows_per_s: speed of the first epoch, before any file is open or cached.

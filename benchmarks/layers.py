@@ -41,7 +41,7 @@ CPU = torch.device("cpu")
 class Sizes:
     model: Model
     images: int
-    """Number of images in a filter pass: windows of one frame."""
+    """Number of images per filter pass, for windows of one frame."""
     size: int
     """Cells per side of a feature map."""
     points: int

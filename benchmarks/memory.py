@@ -13,5 +13,5 @@ def peak_mb() -> float:
 
 
 def forget_peak() -> None:
-    """Reset the peak to the current memory."""
+    """Reset the peak to the current memory use."""
     (PROC / "clear_refs").write_text("5")

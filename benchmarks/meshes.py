@@ -1,4 +1,4 @@
-"""Measure speed and memory of posing SURREAL-shaped clips as meshes; prints one JSON line.
+"""Measure speed and memory of posing clips in SURREAL's layout as meshes; prints one JSON line.
 
 python benchmarks/meshes.py
 
@@ -32,7 +32,7 @@ KEPT = FRAMES // 5
 
 
 def write_clips(tree: Path, count: int) -> None:
-    """Write `count` clips of one walk on many bodies; the work is the same for many motions."""
+    """Write `count` clips of one walk on many bodies; other motions would take the same work."""
     write_embedded(tree / "smpl")
     (tree / SOURCE_NAME).write_text("{}")
     rng = np.random.default_rng(0)

@@ -10,11 +10,11 @@ ratio_contains: time of trimesh's `contains` (Embree's rays) divided by ours, bo
 ratio_contains_kept: the same with trimesh's scene built in advance; ours still includes set-up.
 build_share: share of our time spent on set-up.
 wrong, contains_wrong: number of the --points labels that differ from the exact winding number,
-without points within 10 micrometres of the surface.
+excluding points within 10 micrometres of the surface.
 overlap_share: share of points inside two body parts at once.
 sample_ratio: time of PIFu's scheme divided by ours, for 5,000 balanced points of a mesh. PIFu draws
 4 x 5,000 points near the surface and 1,250 in the box, labels them with `contains` and a cached
-mesh, and keeps half of each kind. Ours labels the pool of params.yaml and draws from it.
+mesh, and keeps half of each kind. Our scheme labels the pool of params.yaml and draws from it.
 draw_ratio: the same when our pool is already stored, as in a training step.
 
 Seconds and ratios are minima over alternating rounds; _median marks medians.
@@ -71,7 +71,7 @@ def overlap(mesh: Mesh) -> float:
 
 
 def mix(mesh: Mesh, near: int, uniform: int, rng: np.random.Generator) -> np.ndarray:
-    """Points rounded as in the shards, metres."""
+    """Sample points, metres, rounded as in the shards."""
     points = [sample_near_surface(mesh, near, Sample().sigma, rng)]
     points.append(rng.uniform(-HALF, HALF, (uniform, 3)))
     return dequantise(quantise(rng.permutation(np.concatenate(points))))

@@ -1,4 +1,4 @@
-"""Measure time and size of the paper's data on a twentieth of it; prints one JSON line.
+"""Estimate time and size of the paper's data from a twentieth of it; prints one JSON line.
 
 python benchmarks/preparation.py
 

@@ -7,16 +7,16 @@ Run it after dvc repro; it prints one JSON line. The field is that of models/bas
 frame of the first test clip. Its surface is soft. --table1 STEPS instead fits Table 1's network to
 that frame with STEPS steps of Muon, which makes the surface sharp; `iou` is its IoU on the grid.
 
-Times cover the queries of points on the CPU, without image filter and marching cubes. All three
+Times cover the point queries on the CPU, without the image filter and marching cubes. All three
 methods use the same query function. The octree is our version of PIFu's: it starts from a 64^3
 lattice, fills cells whose eight corners differ by less than 0.01, refines the others, and queries
 10,000 points at a time. Ours starts from 32 intervals (the default); keys with _16 start from 16
 and miss more detached parts.
 
-wrong_share: share of cells on the other side of the level than in the dense grid.
+wrong_share: share of cells on the wrong side of the level, compared with the dense grid.
 peak_mb: peak memory of this process after our method, before the others run.
-clip_frame_s: time per frame of a ten-frame clip at 128^3 with models/temporal, image filter
-included; alone_s: time per frame if the same frames are reconstructed separately.
+clip_frame_s: time per frame of a ten-frame clip at 128^3 with models/temporal, including the image
+filter; alone_s: time per frame if the same frames are reconstructed separately.
 
 --poses COUNT reports the mean and largest share of wrong cells over COUNT frames of test clips for
 each trained model, and the number of grids without wrong cells.

@@ -2,9 +2,9 @@
 
 python benchmarks/reconstruct_memory.py [FRAMES ...]     (default 200 800; four minutes)
 
-Clips are PNG files of 512 px. The network is a stub that predicts a ball, with feature maps of the
-size of Table 1's, so that reading, meshing and writing all files take most of the time. Each length
-runs in a process of its own and writes the meshes, clip.glb and both movies.
+Clips are PNG files of 512 px. The network is a stub that predicts a ball, with feature maps of
+Table 1's size, so that reading, meshing and writing all files take most of the time. Each length
+runs in its own process and writes the meshes, clip.glb and both movies.
 """
 
 import json
@@ -40,7 +40,7 @@ class Ball(PIFu):
 
 
 def write_images(folder: Path, count: int) -> None:
-    """A noisy person, so that PNG compresses it no better than a photograph."""
+    """Write images of a noisy person, which PNG compresses no better than a photograph."""
     rng = np.random.default_rng(0)
     folder.mkdir()
     for number in range(count):

@@ -8,7 +8,7 @@ Renders 8 views each of bodies in a walk, at 512 and 128 px, in one thread.
 BACKEND_SIZE: views per second, including set-up of the mesh but not the PNG; null if the backend
 does not work on this machine.
 png_SIZE: PNGs encoded per second; png_bytes_SIZE: bytes per PNG.
-png_share_SIZE: share of encoding in the time to render with `auto` and encode.
+png_share_SIZE: encoding's share of the time to render with `auto` and encode.
 
 Values are minima over alternating rounds; _median marks medians. --leak reports the growth in
 megabytes from the first tenth of the 128 px views to the last.

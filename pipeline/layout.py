@@ -23,8 +23,8 @@ def load_params() -> Params:
 
 
 def root() -> Path:
-    """The repository itself. Under `dvc exp run --temp` or `--queue` a stage runs in a temporary
-    copy."""
+    """The repository itself, even if `dvc exp run --temp` or `--queue` runs the stage in a
+    temporary copy."""
     return Path(os.environ.get("DVC_ROOT", "."))
 
 
@@ -49,6 +49,7 @@ def data_tags() -> dict[str, str]:
 
 
 def model_tags(name: str) -> dict[str, str]:
-    """Tags of a tracked run that identify its model: name, and fingerprint of its training."""
+    """Tags of a tracked run that identify its model: its name and the fingerprint of its
+    training."""
     settings = YAML(typ="safe", pure=True).load((MODELS / name / "config.yaml").read_text())
     return {"model": name, "fingerprint": settings["fingerprint"]}

@@ -130,7 +130,7 @@ def test_an_exponent_without_a_point_is_a_number(loaded):
         ("seed:\n", "seed: is empty, but no profile sets it"),
         ("profile:\n", "profile is None; profiles holds paper"),
         # DVC does not see a key with a dot: nothing would be run again.
-        ("train.steps: 9\n", "train.steps: write one line for each part of the key"),
+        ("train.steps: 9\n", "train.steps: write each part of the key on its own line"),
         ("trian:\n", "trian: unknown parameter; the nearest are "),
         ("5: 3\n", "5: "),
         ("profiles: {paper: {5: 3}}\n", "profiles.paper: 5: "),

@@ -43,7 +43,7 @@ FIELDS = ("pose", "shape", "joints3D", "joints2D", "camLoc", "zrot")
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """A function that runs the data stages in a process of their own and returns their folder."""
+    """A function that runs the data stages in a separate process and returns their folder."""
 
     def write(name: str, environment: dict[str, str]) -> Path:
         folder = tmp_path_factory.mktemp(name)

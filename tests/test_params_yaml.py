@@ -1,9 +1,9 @@
 """The repository's params.yaml: its values, its stages in dvc.yaml, and `dvc exp run -S` on it.
 
-`-S` parses the value by Hydra's grammar and rewrites the whole file with ruamel.yaml. DVC's report
-was a comment behind a key whose value is a list. Further members of this kind, tested below:
-a comment behind an item of a list; a comment or an empty line after a list; an empty value that
-becomes a list; a list that becomes empty; text that reads as a number ('10_01'); 1e-05.
+`-S` parses the value with Hydra's grammar and rewrites the whole file with ruamel.yaml. DVC failed
+on a comment after a key whose value is a list. Related cases, tested below: a comment after a list
+item; a comment or an empty line after a list; an empty value that becomes a list; a list that
+becomes empty; text that reads as a number ('10_01'); 1e-05.
 """
 
 import json

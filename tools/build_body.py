@@ -118,8 +118,8 @@ def phenotypes(gender: float, rng: np.random.Generator) -> dict[str, np.ndarray]
 
 
 def joint_weights(model: anny.Anny) -> np.ndarray:
-    """(V, 24): Anny's skinning weights, summed over the bones of each SMPL joint, the four largest
-    kept."""
+    """(V, 24): Anny's skinning weights, summed over the bones of each SMPL joint; only the four
+    largest are kept."""
     weights = np.zeros((len(model.template_vertices), len(PARENTS)))
     joints = np.array([joint_of(bone) for bone in model.bone_labels])
     bones, values = model.vertex_bone_indices.numpy(), model.vertex_bone_weights.numpy()
@@ -285,7 +285,7 @@ def check(arrays: dict[str, np.ndarray], gender: str) -> None:
 
 
 def write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """A compressed .npz whose bytes depend on the arrays alone."""
+    """Write a compressed .npz whose bytes depend only on the arrays."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name, values in arrays.items():
             member = io.BytesIO()

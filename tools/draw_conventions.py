@@ -64,7 +64,7 @@ def main() -> None:
 
 def draw_lights(mesh: Mesh, out: Path) -> Path:
     """A sheet of grey images with one column per light: camera, fixed, then random environments.
-    The upper row has no occlusion; the lower row has it."""
+    Only the lower row has occlusion."""
     lights = [image_light(kind, 0, "sheet", 0, 0) for kind in ("camera", "fixed")]
     lights += [image_light("environment", 0, "sheet", frame, 0) for frame in range(ENVIRONMENTS)]
     calibs = np.stack([calibration(20.0, 1.9)] * len(lights))

@@ -1,4 +1,4 @@
-"""Draw docs/pictures.png: pictures that suit `tpifu reconstruct`, and pictures that it warns of.
+"""Draw docs/pictures.png: pictures that suit `tpifu reconstruct`, and pictures that it warns about.
 
 python tools/draw_pictures.py
 """

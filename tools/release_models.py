@@ -5,11 +5,11 @@ python tools/release_models.py --minutes 4 --out FOLDER --rehearse  (a small ver
 
 The command needs neither DVC nor network access. FOLDER receives NAME/model.pt (float16) for the
 baseline and the temporal model, metrics.json, per_mesh.parquet, loss.csv, loss.png, sheet.png and
-machine.json. Weights are written during training, so later failures do not lose them.
+machine.json. Weights are written during training, so a later failure does not lose them.
 
-The GPU is tuned while all cores make the data. Both models train on the same number of windows: the
-temporal model for its share of the time, then the baseline for as many steps. The temporal model is
-evaluated on the CPU while the baseline trains.
+Training is tuned on the GPU while all cores make the data. Both models train on the same number of
+windows: the temporal model for its share of the time, then the baseline for as many steps. The
+temporal model is evaluated on the CPU while the baseline trains.
 """
 
 import argparse

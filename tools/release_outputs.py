@@ -1,4 +1,4 @@
-"""Files of a release: model folders, metrics, the table of meshes, loss curves, the contact sheet
+"""Files of a release: model folders, metrics, the per-mesh table, loss curves, the contact sheet
 and machine.json."""
 
 import copy
@@ -29,7 +29,7 @@ BROAD = "_broad_"
 
 @dataclass
 class Outputs:
-    """Results so far. The release is written to `out`; `work` has the data and reports."""
+    """Results so far. The release is written to `out`; `work` contains the data and reports."""
 
     out: Path
     work: Path

@@ -35,7 +35,7 @@ class Recipe:
     train: Train
     evaluate: Evaluate
     images: int
-    """Images per filter pass in training, a multiple of three, the frames of a window."""
+    """Images per filter pass in training, a multiple of three (the frames of a window)."""
     windows: int
     """Each model must see this many windows; otherwise a narrower network is chosen."""
     validation_windows: int

@@ -95,8 +95,8 @@ class ResidentSteps:
     """The endless sequence of training batches of a resident split.
 
     An epoch visits each centre frame once. Neither the centres nor their views, mirroring and
-    points depend on the neighborhood: with one seed the baseline and the temporal model see the
-    same steps.
+    points depend on the neighborhood: with the same seed, the baseline and the temporal model see
+    the same steps.
     """
 
     def __init__(self, data: Resident, train: Train, model: Model, seed: int) -> None:

@@ -1,7 +1,7 @@
 """Training for a given time instead of a number of steps, with everything on the device.
 
-The cosine runs over time: the learning rate reaches 0 when the time is over, whatever the speed of
-the device. Nothing waits for the device between two reports.
+The cosine runs over time: the learning rate reaches 0 when the time is over, however fast the
+device is. Nothing waits for the device between two reports.
 """
 
 import copy
@@ -36,7 +36,7 @@ class Limit:
     steps: int | None = None
 
     def progress(self, elapsed: float, step: int) -> float:
-        """Completed share of the training, which ends at 1."""
+        """Share of the training that is complete, up to 1."""
         return max(elapsed / self.seconds, step / self.steps if self.steps else 0.0)
 
 
@@ -64,7 +64,7 @@ class Report:
 
 
 class Average:
-    """Exponential moving average of a network's weights, in a network of its own."""
+    """Exponential moving average of a network's weights, in a separate network."""
 
     def __init__(self, network: PIFu, decay: float) -> None:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)

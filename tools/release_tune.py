@@ -34,7 +34,7 @@ class Tuned:
 def parts_of(steps: ResidentSteps, images: int) -> int:
     """Number of parts in a step if each part filters `images` images."""
     parts, rest = divmod(steps.images, images)
-    assert rest == 0, f"a step of {steps.images} images has no parts of {images}"
+    assert rest == 0, f"{steps.images} images cannot be split into parts of {images}"
     return parts
 
 
@@ -68,8 +68,8 @@ def tune(
     compiling: float,
     log: Log,
 ) -> Tuned:
-    """Choose the widest network that can see `recipe.windows` windows in `training` seconds, both
-    models together, or nearly as many as the fastest one. Compile its filter if that takes at
+    """Choose the widest network that can see `recipe.windows` windows in `training` seconds for
+    both models together, or nearly as many as the fastest one. Compile its filter if that takes at
     most `compiling` seconds and is faster."""
     data = noise(recipe, device)
 
@@ -174,7 +174,7 @@ def compile_filter(network: PIFu, first_step: Callable[[], object]) -> str | Non
     try:
         network.image_filter.compile(dynamic=False)
         first_step()
-    except Exception as error:  # of Dynamo, Inductor, Triton, a C++ compiler, or a time limit
+    except Exception as error:  # from Dynamo, Inductor, Triton, a C++ compiler, or a time limit
         network.image_filter._compiled_call_impl = None
         torch._dynamo.reset()
         return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"

@@ -48,8 +48,8 @@ def parallel_map(
 
 @contextmanager
 def cluster(scheduler: str | None) -> Iterator[None]:
-    """Run each `parallel_map` in the block on the Dask cluster at `scheduler`, HOST:PORT; with
-    None, on this machine.
+    """Run each `parallel_map` in the block on the Dask cluster at `scheduler`, HOST:PORT, or on
+    this machine if it is None.
 
     The workers must see the same folders under the same paths. Raises ConfigError if Dask is not
     installed, the scheduler does not answer, or the cluster has no workers or multi-threaded ones.

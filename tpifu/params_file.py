@@ -1,5 +1,5 @@
-"""Reading params.yaml (YAML 1.2): profiles, and the values set over them; and the environment
-variables TPIFU_*."""
+"""Read params.yaml (YAML 1.2) with its profiles and overrides, and the environment variables
+TPIFU_*."""
 
 import difflib
 import os
@@ -14,7 +14,7 @@ from tpifu.config import Environment, Params, flatten, schemas
 from tpifu.errors import ConfigError
 
 Group = TypeVar("Group", bound=BaseModel)
-# dvc.yaml reads these at the top level alone: they are not empty, and profiles do not set them.
+# dvc.yaml reads these only at the top level: they are not empty, and profiles do not set them.
 TOP_LEVEL_ONLY = {"profile", "seed"}
 
 
@@ -25,10 +25,10 @@ def default_file() -> Path:
 
 
 def load(path: Path, profile: str | None = None) -> Params:
-    """The parameters of a file under `profile` (default: the file's own).
+    """The parameters of a file with `profile` (default: the file's own).
 
     A value comes from the first of these that sets it: the file's top level, `profiles.PROFILE`,
-    `profiles.paper`, Table 1. Raises ConfigError in one line for an unreadable file, an unknown
+    `profiles.paper`, Table 1. Raises a one-line ConfigError for an unreadable file, an unknown
     key, a wrong value, or values that contradict each other.
     """
     try:
@@ -84,7 +84,7 @@ def environment() -> Environment:
 
 def _parse(group: type[Group], values: dict[str, Any], where: str) -> Group:
     """Check nested values. Raises ConfigError, which begins with `where` and names the first wrong
-    key, its value and what is allowed."""
+    key, its value and the allowed values."""
     try:
         return group.model_validate(values)
     except ValidationError as error:
@@ -98,7 +98,7 @@ def _parse(group: type[Group], values: dict[str, Any], where: str) -> Group:
 
 
 def _merged(base: dict[str, Any], values: dict[Any, Any]) -> dict[str, Any]:
-    """Nested `base` with nested `values`. A null in `values` keeps the value of `base`."""
+    """Nested `base`, updated with nested `values`. A null in `values` keeps the value of `base`."""
     result = dict(base)
     for name, value in values.items():
         if isinstance(value, dict) and isinstance(base.get(name), dict):
@@ -109,9 +109,9 @@ def _merged(base: dict[str, Any], values: dict[Any, Any]) -> dict[str, Any]:
 
 
 def _unknown(key: str) -> str:
-    """The error for a key that is not in `schemas`, or not at its place."""
+    """The error for a key that is not in `schemas` or is in the wrong place."""
     if key in dict(schemas()):
-        return f"{key}: write one line for each part of the key, indented"
+        return f"{key}: write each part of the key on its own line, indented"
     names = difflib.get_close_matches(key, dict(schemas()), n=3, cutoff=0)
     return f"{key}: unknown parameter; the nearest are {', '.join(names)}"
 

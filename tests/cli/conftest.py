@@ -25,7 +25,7 @@ def bodies(tmp_path_factory) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def trip(bodies, tmp_path_factory):
-    """render, train, eval and reconstruct, each on the output of the one before."""
+    """render, train, eval and reconstruct, each on the output of the previous command."""
     root = tmp_path_factory.mktemp("trip")
     shards, model, report = root / "fall", root / "models" / "tiny", root / "report"
     (root / "tiny.yaml").write_text(TINY)
@@ -49,6 +49,6 @@ def trip(bodies, tmp_path_factory):
 
 @pytest.fixture
 def untouched(tmp_path):
-    """A path that the failing command must not create, nor anything beside it."""
+    """A path that the failing command must not create, nor anything next to it."""
     yield tmp_path / "out"
     assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,6 @@
-"""Folders that do not belong together, and outputs over other outputs: refused in one line.
+"""Folders that do not belong together, and outputs over other outputs, are refused in one line.
 
-Found beside the published cases, each with its test:
+Cases found in addition to the reported ones, each with its test:
 - shards of two folders in one folder (`test_shards_of_two_folders_in_one_are_refused`)
 - faces.parquet of other meshes (`test_faces_of_other_meshes_are_refused`)
 - the same meshes under another clip name (`test_the_same_meshes_of_another_clip_are_refused`)
@@ -23,7 +23,8 @@ TRAIN += settings("model.hourglass.stacks=1", "model.hourglass.depth=1", "model.
 
 @pytest.fixture(scope="module")
 def twins(tmp_path_factory):
-    """Two folders of one name, with clips of one name and length, but other bodies."""
+    """Two folders with the same name, with clips of equal names and lengths but different
+    bodies."""
     folders = []
     for slope in (0.1, 0.2):
         root = tmp_path_factory.mktemp("twin")
@@ -37,7 +38,7 @@ def twins(tmp_path_factory):
 
 @pytest.fixture
 def mixed(twins, tmp_path):
-    """A function that replaces one folder of the first twin by that of the second."""
+    """A function that replaces one folder of the first twin with that of the second."""
 
     def mix(kind: str):
         own = shutil.copytree(twins[0], tmp_path / kind / "mine")

@@ -207,7 +207,7 @@ def test_unsuitable_data_is_rejected(tiny, tmp_path):
         windows(tiny, split="val")
     with pytest.raises(DataError, match="views: no such folder"):
         windows(tmp_path)
-    # Views of other meshes than the points.
+    # Views and points of different meshes.
     for kind in ("views", "points"):
         shutil.copytree(tiny / kind, tmp_path / kind)
     (tmp_path / "views" / "train-00000.parquet").unlink()

@@ -129,7 +129,7 @@ def random_angles(frames: int, seed: int = 0, spread: float = 25.0) -> Angles:
 
 
 def standing(frames: int = 1) -> Angles:
-    """Legs together instead of straddled, arms at the sides."""
+    """Legs together instead of apart, arms at the sides."""
     degrees = {"root": 0, "lfemur": -20, "rfemur": 20, "lhumerus": 80, "rhumerus": -80}
     return {name: np.tile([0.0, 0.0, about_z], (frames, 1)) for name, about_z in degrees.items()}
 

@@ -1,4 +1,4 @@
-"""SMPL model files as chumpy, scipy and Python 2 write them, without chumpy and Python 2."""
+"""SMPL model files as chumpy, scipy and Python 2 write them, made without chumpy and Python 2."""
 
 import collections
 import io
@@ -35,7 +35,7 @@ def model(vertices=5, components=10, seed=0) -> dict[str, np.ndarray]:
 
 
 def assert_same(found, stored) -> None:
-    """`found` is what the reader must make of the arrays of `stored`."""
+    """Check that `found` is what the reader must return for the arrays of `stored`."""
     assert tuple(found) == ARRAYS
     for name in ARRAYS:
         kind = np.int32 if name in ("kintree_table", "f") else np.float32

@@ -23,7 +23,7 @@ SHORT = Train(
 
 
 class Interrupted(Exception):
-    """Ends a training as abruptly as a kill."""
+    """Ends training as abruptly as a kill."""
 
 
 def run(tiny, model, neighborhood=3, train=SHORT, seed=0, **changes) -> Run:

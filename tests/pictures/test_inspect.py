@@ -125,13 +125,13 @@ def test_the_tables_show_counts_and_provenance(tiny):
 
 
 def test_files_that_are_no_shards_are_rejected_in_one_line(tiny, tmp_path):
-    assert "holds no shards" in refused("inspect", tmp_path)
-    assert "holds no shards" in refused("inspect", tmp_path / "missing")
+    assert "contains no shards" in refused("inspect", tmp_path)
+    assert "contains no shards" in refused("inspect", tmp_path / "missing")
     path = tmp_path / "train-00000.parquet"
     path.write_bytes(b"no Parquet")
     assert f"{path}: not a readable Parquet file" in refused("inspect", tmp_path)
     pq.write_table(pa.table({"x": [1]}), path)
-    assert f"{path}: holds no meshes, views, points of tpifu" in refused("inspect", tmp_path)
+    assert f"{path}: not a tpifu shard of meshes, views, points" in refused("inspect", tmp_path)
     path.write_bytes((tiny / "points" / path.name).read_bytes()[:-9])
     assert str(path) in refused("inspect", tmp_path)
     (tmp_path / "views").mkdir()

@@ -1,7 +1,7 @@
 """Warnings about pictures unlike the training images.
 
-Named in reports: masks of 0 and 1, inverted masks, dark pictures, small persons. Further members of
-this kind: persons cut off, too large or off the centre, overexposed or coloured.
+Reported cases: masks of 0 and 1, inverted masks, dark pictures, small persons. Related cases:
+persons who are cut off, too large, off centre, overexposed or coloured.
 """
 
 import re

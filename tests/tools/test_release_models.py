@@ -68,7 +68,7 @@ def test_a_narrower_network_is_chosen_only_if_it_sees_more_windows(
 def test_a_filter_that_takes_too_long_to_compile_stays_eager(recipe, monkeypatch):
     log = release_log.Log()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the compiler's first import
+        warnings.simplefilter("ignore")  # from the compiler's first import
         importlib.import_module("torch._dynamo")
     monkeypatch.setattr(StackedHourglass, "compile", lambda image_filter, dynamic: None)
     monkeypatch.setattr(release_tune, "update", lambda *step: time.sleep(60))

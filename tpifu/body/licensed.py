@@ -22,20 +22,20 @@ from tpifu.files import whole_file
 
 @dataclass(frozen=True)
 class ModelFile:
-    """The location of the model of one gender."""
+    """Location of one gender's model."""
 
     path: Path | zipfile.Path
     version: str = ""
-    """'1.1.0'; empty if the name has none."""
+    """For example 1.1.0; empty if the file name has none."""
 
     def read(self) -> dict[str, np.ndarray]:
-        """The arrays of `body_arrays`; the rest of the file is ignored. Raises DataError with the
-        name of the file and the reason."""
+        """Return the arrays of `body_arrays` and ignore the rest of the file. Raises DataError with
+        the file name and the reason."""
         # A zip can contain names with control characters.
         where = "".join(letter if letter.isprintable() else "?" for letter in str(self.path))
         try:
             content = self.path.read_bytes()
-            # numpy warns about headers of Python 2, and about overflows, which are rejected here.
+            # NumPy warns about Python 2 headers and about overflows, which are rejected here.
             with warnings.catch_warnings(action="ignore"):
                 if not self.path.name.lower().endswith(".npz"):
                     return read_pickle(content)
@@ -43,7 +43,7 @@ class ModelFile:
                     return body_arrays(stored.__getitem__)
         except DataError as error:
             raise DataError(f"{where}: {error}") from None
-        except Exception as error:  # a malformed file fails in many ways
+        except Exception as error:  # malformed files raise many exception types
             raise DataError(f"{where}: not a readable SMPL model ({one_line(error)})") from error
 
 
@@ -56,10 +56,10 @@ _ZIP_NAMES = re.compile(r"smpl_python.*\.zip", re.IGNORECASE)
 
 
 def find_models(source: Path) -> dict[str, ModelFile]:
-    """The female and the male model in `source`: an SMPL_python_v*.zip, or a folder that is
-    searched with its subfolders and the SMPL_python_v*.zip in them.
+    """Find the female and the male model in `source`, which is an SMPL_python_v*.zip or a folder. A
+    folder is searched recursively, including any SMPL_python_v*.zip in it.
 
-    The newest version wins; a name without a version is the oldest; ties go to the first path.
+    The newest version wins; names without a version count as oldest; ties go to the first path.
     Raises DataError if a gender is missing or a zip is unreadable.
     """
     found: dict[str, list[ModelFile]] = {gender: [] for gender in GENDERS}
@@ -83,13 +83,13 @@ def find_models(source: Path) -> dict[str, ModelFile]:
 
 
 def _candidates(source: Path) -> Iterator[Path | zipfile.Path]:
-    """Files and members of zips, sorted by path and by name."""
+    """Files, and members of zips, sorted by path and name."""
     if source.is_dir():
         files = sorted(path for path in source.rglob("*") if path.is_file())
     elif source.suffix.lower() == ".zip" and source.is_file():
         files = [source]
     else:
-        raise DataError(f"{source}: no such folder or .zip; give the one with the SMPL models")
+        raise DataError(f"{source}: no such folder or .zip; pass the one with the SMPL models")
     for path in files:
         if path != source and not _ZIP_NAMES.fullmatch(path.name):
             yield path
@@ -97,7 +97,7 @@ def _candidates(source: Path) -> Iterator[Path | zipfile.Path]:
         try:
             with zipfile.ZipFile(path) as archive:
                 names = sorted(archive.namelist())
-        except Exception as error:  # zipfile raises many kinds for a broken directory
+        except Exception as error:  # zipfile raises many types for a broken directory
             raise DataError(
                 f"{path}: not a readable zip ({one_line(error)}); it may be a login page or an "
                 "incomplete download: download it again"
@@ -106,14 +106,14 @@ def _candidates(source: Path) -> Iterator[Path | zipfile.Path]:
 
 
 def export_bodies(source: Path, folder: Path) -> dict[str, dict[str, str]]:
-    """Write the models that `find_models` finds to `female.npz` and `male.npz` in `folder`.
+    """Write the models found by `find_models` to `female.npz` and `male.npz` in `folder`.
 
-    Returns the `file` of each gender, relative to `source`'s folder, and its `version`.
+    Returns the `file` for each gender, relative to the folder of `source`, and its `version`.
     """
     models = find_models(source)
     bodies = {gender: model.read() for gender, model in models.items()}
     for gender, arrays in bodies.items():
-        # A file object: np.savez would append .npz to a name. It stores no time of writing.
+        # Pass a file object: np.savez would append .npz to a path. It stores no timestamps.
         with whole_file(folder / f"{gender}.npz") as part, part.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub
     base = source if source.is_dir() else source.parent

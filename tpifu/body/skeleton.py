@@ -31,5 +31,5 @@ _BONES_OF_PART = {
 }
 _PART_OF_BONE = {bone: part for part, bones in _BONES_OF_PART.items() for bone in bones}
 PART_OF_JOINT = np.array([PARTS.index(_PART_OF_BONE[name.split("_")[-1]]) for name in JOINTS])
-"""Index into PARTS of each joint. A vertex belongs to the part of the joint with the largest
+"""Index into PARTS for each joint. A vertex belongs to the part of the joint with the largest
 skinning weight."""

@@ -1,4 +1,4 @@
-"""`tpifu import`: PIFu's published weights to a model folder."""
+"""`tpifu import`: convert PIFu's published weights to a model folder."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,13 +16,13 @@ def import_weights(
     out: Annotated[Path, options.out("MODEL_DIR", "New folder for model.pt.")],
     neighborhood: Annotated[
         int,
-        typer.Option(help="Frames in a window, odd. 1: PIFu. More: the average over the frames."),
+        typer.Option(help="Frames per window, odd. 1 is PIFu; more averages over the frames."),
     ] = 1,
     window: Annotated[
-        float, typer.Option(help="Width of the input images, metres, up to 5.12. PIFu: 2.048.")
+        float, typer.Option(help="Width of the input images, metres, up to 5.12. PIFu has 2.048.")
     ] = 2.048,
     size: Annotated[
-        int, typer.Option(help="Size of the input images, pixels, a multiple of 16. PIFu: 512.")
+        int, typer.Option(help="Size of the input images, pixels, a multiple of 16. PIFu has 512.")
     ] = 512,
 ) -> None:
     """Convert PIFu's published weights to a model for `tpifu eval` and `tpifu reconstruct`."""

@@ -16,7 +16,7 @@ def inspect_shards(
         Path,
         typer.Argument(
             metavar="DATA_DIR",
-            help="A folder of shards (meshes, views or points), or the folder above them.",
+            help="A folder of shards (meshes, views or points), or their parent folder.",
         ),
     ],
     out: Annotated[
@@ -25,7 +25,7 @@ def inspect_shards(
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Show what shards hold: counts, sizes, provenance, and pictures of a few frames."""
+    """Show the contents of shards: counts, sizes, provenance, and pictures of a few frames."""
     if out and out.suffix != ".png":
         raise DataError(f"{out}: cannot write a contact sheet as {out.suffix}: use .png")
 
@@ -45,7 +45,7 @@ def inspect_shards(
 
 
 def _print_tables(description: dict[str, Any]) -> None:
-    """Print a result of `describe`: counts with one column per split, then one fact per line."""
+    """Print the result of `describe`: counts with one column per split, then one fact per line."""
     from rich.console import Console
     from rich.table import Table
 
@@ -68,7 +68,7 @@ def _print_tables(description: dict[str, Any]) -> None:
 
 
 def _text(value: str | int | float | list[Any]) -> str:
-    """A value as text; a list is a minimum and a maximum."""
+    """Format a value; a list is a minimum and a maximum."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):

@@ -19,7 +19,7 @@ def print_params(
     settings: options.Settings = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Print every parameter: key, value, what is allowed, and meaning."""
+    """Print the key, value, limits and meaning of every parameter."""
     from tpifu.config import flatten, schemas
 
     values = flatten(options.read_params(params, settings).model_dump(mode="json"))
@@ -46,7 +46,7 @@ def print_params(
 
 
 def _allowed(schema: dict[str, Any]) -> str:
-    """Type and limits of a JSON schema in words."""
+    """Describe a JSON schema's type and limits in words."""
     if "anyOf" in schema:
         return " or ".join(map(_allowed, schema["anyOf"]))
     if "enum" in schema:

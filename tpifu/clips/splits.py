@@ -1,5 +1,5 @@
-"""The clips of each split, drawn by seed. Train and test share no sequence, train and validation no
-subject."""
+"""Seeded choice of clips for each split. Train and test share no sequence; train and validation
+share no subject."""
 
 import fnmatch
 import zlib
@@ -18,10 +18,10 @@ from tpifu.errors import DataError
 from tpifu.shards.schema import SPLITS
 
 VALIDATION_SUBJECTS = 2
-"""Subjects of the validation split. Fifty meshes are about four clips; from one subject alone, they
+"""Number of validation subjects. Fifty meshes are about four clips; if all showed one subject, they
 would favour a network that fits only that person."""
 _STREAMS = ("train", "test", "unseen_motion", "validation")
-"""The index of a split is part of the seed of its draw."""
+"""A split's index is part of the seed for its draw."""
 
 Item = TypeVar("Item")
 
@@ -37,7 +37,7 @@ class Choice:
 
 @dataclass
 class _Selection:
-    """The clips of one split with their numbers of kept frames, and the skipped clips."""
+    """The clips of one split, each with its number of kept frames, and the skipped clips."""
 
     clips: list[tuple[Path, int]] = field(default_factory=list)
     skipped: list[UnusableClip] = field(default_factory=list)
@@ -45,7 +45,7 @@ class _Selection:
 
 
 def matches(sequence: str, patterns: Sequence[str]) -> bool:
-    """Whether the name of a sequence matches one of the shell patterns."""
+    """Whether a sequence's name matches any of the shell patterns."""
     return any(fnmatch.fnmatchcase(sequence, pattern) for pattern in patterns)
 
 
@@ -58,7 +58,7 @@ def subject_of(sequence: str) -> str:
 
 
 def mesh_counts(data: Data) -> dict[str, int]:
-    """The configured number of meshes of each split."""
+    """The configured number of meshes for each split."""
     return {
         "train": data.train_meshes,
         "validation": data.validation_meshes,
@@ -76,11 +76,11 @@ def shuffled(clips: Sequence[Item], split: str, seed: int) -> list[Item]:
 def validation_queue(
     clips: Sequence[Item], sequences: Sequence[str], seed: int
 ) -> list[list[Item]]:
-    """The clips of each subject; subjects and their clips are in a seeded order. The validation
-    split takes subjects from the front.
+    """The clips of each subject, with subjects and clips in seeded order. The validation split
+    takes subjects from the front.
 
-    The position of a subject depends on its name and the seed only. The download, which lists more
-    clips than the tree contains, therefore finds the same subjects.
+    A subject's position depends only on its name and the seed. The download, which lists more clips
+    than the tree contains, therefore picks the same subjects.
     """
     by_subject: dict[str, list[Item]] = {}
     for clip, sequence in zip(clips, sequences, strict=True):
@@ -100,12 +100,12 @@ def interleave(lists: Sequence[Sequence[Item]]) -> list[Item]:
 
 
 def choose_clips(tree: Path, data: Data, seed: int) -> Choice:
-    """Draw whole clips until each split has its number of meshes; the last clip of a split is cut.
+    """Draw whole clips until each split has its number of meshes; its last clip is truncated.
 
     `validation` takes subjects from the train half, and `train` leaves them out. Sequences that
-    match `data.unseen` belong to no split, except that those of the test half form `unseen_motion`,
-    which may have fewer meshes than configured. Raises DataError if the tree is missing or too
-    small, if too many clips are unusable, if two clips have one name, or if a sequence is in both
+    match `data.unseen` are left out, except that those in the test half form `unseen_motion`, which
+    may have fewer meshes than configured. Raises DataError if the tree is missing or too small, if
+    too many clips are unusable, if two clips have the same name, or if a sequence is in both
     halves.
     """
     found = {
@@ -161,9 +161,10 @@ def _train_and_validation(
     paths: list[Path], data: Data, seed: int
 ) -> tuple[_Selection, _Selection]:
     """Validation takes clips of VALIDATION_SUBJECTS subjects in turn, or of more subjects if these
-    have too few meshes; train takes clips of the others. Subjects needed to fill train are skipped.
+    have too few meshes; train takes clips of the others. Validation skips subjects that train
+    needs.
 
-    SURREAL's validation clips are not used, because they are test clips as well.
+    SURREAL's validation clips are not used, because they are also test clips.
     """
 
     def select_train(held_out: list[list[Path]]) -> _Selection:

@@ -1,1 +1,1 @@
-"""Shards to windows of frames to training steps."""
+"""Turns shards into windows of frames, and windows into training steps."""

@@ -15,8 +15,8 @@ from tpifu.config import Train
 
 
 def margin_of(images: UInt8[np.ndarray, "m h w c"]) -> Int[np.ndarray, "4"]:
-    """Pixels between the body and the left, right, upper and lower edge, the smallest number in any
-    of the images; 0 if they show no body."""
+    """Smallest distance in any of the images from the body to the left, right, upper and lower
+    edge, pixels; 0 if they show no body."""
     mask = images[..., -1].max(axis=0) > 0
     columns, rows = mask.any(axis=0), mask.any(axis=1)
     return np.array([side.argmax() for side in (columns, columns[::-1], rows, rows[::-1])])
@@ -32,7 +32,7 @@ def mirrored(
 def scaled(
     images: UInt8[np.ndarray, "m h w c"], calib: Float[np.ndarray, "3 4"], factor: float
 ) -> tuple[UInt8[np.ndarray, "m h w c"], Float[np.ndarray, "3 4"]]:
-    """Scale the body about the image centre, bilinearly, and its depth with it."""
+    """Scale the body and its depth about the image centre, with bilinear interpolation."""
     height, width = images.shape[1:3]
     # Pillow's transform maps output pixels to input pixels.
     shrink = 1 / factor
@@ -69,11 +69,11 @@ def augmented(
     train: Train,
     rng: np.random.Generator,
 ) -> tuple[UInt8[np.ndarray, "m h w c"], Float[np.ndarray, "3 4"]]:
-    """Mirror, scale and shift all images alike, at random, and keep the body inside the image.
-    `train` gives the strengths; 0 disables.
+    """Mirror, scale and shift all images alike, at random, keeping the body inside the image.
+    `train` sets the strengths; 0 disables.
 
-    `margin` returns `margin_of` all images of the view; it is called only to scale or shift. The
-    drawn values depend on it, not on `images`.
+    `margin` returns `margin_of` for all images of the view; it is called only to scale or shift.
+    The drawn values depend on the margin, not on `images`.
     """
     # Always draw all four, so that one setting does not change the effect of another.
     flip, size, x, y = rng.random(4).tolist()
@@ -85,13 +85,13 @@ def augmented(
     if flip < train.flip:
         free = free[[1, 0, 2, 3]]
     if 0 in free:
-        # The image may crop the body here. Moved or smaller, it would end inside the image.
+        # The image may crop the body here. If moved or shrunk, the body would end inside the image.
         return images, calib
     if train.scale:
         height, width = images.shape[1:3]
         # Interpolation spreads a pixel by half a pixel; the image is sampled at pixel centres.
         extent = np.array([width, width, height, height]) + 1
-        nearest = np.minimum(free, free[[1, 0, 3, 2]])  # of two opposite edges
+        nearest = np.minimum(free, free[[1, 0, 3, 2]])  # the nearer of opposite edges
         largest = float((extent / (extent - 2 * nearest)).min())
         low, high = 1 - train.scale, min(1 + train.scale, largest)
         factor = low + size * (high - low)

@@ -16,9 +16,9 @@ class TrainingSteps(Dataset[Batch]):
     """Item i is share i % shares of step i // shares.
 
     An epoch visits every centre frame once, in random order, with a random view and random points.
-    None of them depends on the neighborhood: all models train on the same centres, views and
-    points. The margin of the augmentation is that of the whole clip in the view, so that all models
-    and ranks change an image alike.
+    None of these depends on the neighborhood: all models train on the same centres, views and
+    points. Augmentation uses the margin of the whole clip in the view, so all models and ranks
+    change an image alike.
     """
 
     def __init__(self, windows: Windows, train: Train, seed: int, shares: int = 1) -> None:
@@ -31,7 +31,7 @@ class TrainingSteps(Dataset[Batch]):
         if train.batch_size % shares:
             raise ConfigError(
                 f"train.batch_size is {train.batch_size}; it must be divisible by {shares}, the "
-                "number of processes times that of parts"
+                "number of processes times the number of parts"
             )
         self.windows, self.train, self.seed, self.shares = windows, train, seed, shares
         self._epoch_order = -1, np.zeros(0, dtype=int)
@@ -75,7 +75,7 @@ class TrainingSteps(Dataset[Batch]):
         return [self.windows.clips[number][0] for number in dict.fromkeys(numbers)]
 
     def _centre(self, position: int) -> int:
-        """Number of the centre at a position."""
+        """Index of the centre frame at a position."""
         epoch, place = divmod(position, len(self.windows))
         cached, order = self._epoch_order
         if epoch != cached:

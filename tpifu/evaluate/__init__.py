@@ -1,1 +1,1 @@
-"""A model over held-out clips."""
+"""Evaluation of a model on held-out clips."""

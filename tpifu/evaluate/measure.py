@@ -1,4 +1,4 @@
-"""A model on held-out clips: point, surface and motion measures of every frame."""
+"""Evaluate a model on held-out clips: point, surface and motion measures for every frame."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class MeasuredClip:
 
 
 def measured_view(windows: Windows, clip: int) -> int:
-    """The view in which a clip is reconstructed: clip number modulo views."""
+    """The view in which a clip is reconstructed: clip index modulo number of views."""
     return clip % windows.view_count(clip)
 
 
@@ -153,7 +153,7 @@ class ClipMeasurer:
             return None
 
     def _grid(self, field: Field, row: int) -> tuple[Grid, Grid] | None:
-        """Predicted and true occupancy on the stored uniform grid; None if none is stored."""
+        """Predicted and true occupancy on the stored uniform grid; None if no grid is stored."""
         model, points = self.model, self.windows.points
         (stored,) = points.read([row], ["grid"])
         if stored["grid"] is None:
@@ -202,8 +202,8 @@ def measure(
 ) -> Iterator[MeasuredClip]:
     """Measure every clip of `windows`; `meshes` is the folder of true meshes.
 
-    `jobs` processes share the clips if the model is on the CPU; the numbers do not change. Raises
-    DataError if the views and points were not made from these meshes.
+    If the model is on the CPU, `jobs` processes share the clips; the measures do not depend on it.
+    Raises DataError if the views and points were not made from these meshes.
     """
     reader = MeshReader(meshes)
     require_same_meshes(reader.shards, windows.points)

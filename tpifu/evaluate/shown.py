@@ -32,8 +32,8 @@ class Shown:
 
 
 def spread_frames(windows: Windows, split: str, count: int) -> list[Shown]:
-    """Figure 4: the middle frames of `count` clips spread evenly over a split, each in the view in
-    which the clip is measured."""
+    """Figure 4: the middle frames of `count` clips spread evenly over a split, each in its clip's
+    measured view."""
     clips = np.linspace(0, len(windows.clips) - 1, min(count, len(windows.clips)))
     shown = []
     for clip in clips.round().astype(int).tolist():
@@ -52,7 +52,7 @@ def sequence_frames(windows: Windows, split: str, length: int) -> list[Shown]:
 
 
 def write_shown(folder: Path, shown: Sequence[Shown]) -> None:
-    """Write the list beside the evaluation's other results."""
+    """Write the list next to the evaluation's other results."""
     write_json(folder / SHOWN_NAME, {"frames": [asdict(item) for item in shown]})
 
 

@@ -23,7 +23,7 @@ class Inside:
         # (h, x, y): height along the ray, then the projected coordinates; right-handed.
         vertices = np.roll(vertices, -self._axis, axis=0)
         corners = [vertices.take(corner, axis=1) for corner in mesh.faces.T]
-        # Sort the corners by x; each exchange flips the orientation.
+        # Sort the corners by x; each swap flips the orientation.
         cyclic = np.ones(len(mesh.faces))
         for i, j in ((0, 1), (1, 2), (0, 1)):
             exchanged = corners[i][1] > corners[j][1]
@@ -60,7 +60,7 @@ class Inside:
         face, step = _ranges(wide * tall)
         across, along = np.divmod(step, tall.take(face))
         cell = (first[0] * self._shape[1] + first[1]).take(face) + across * self._shape[1] + along
-        # NumPy sorts 16-bit integers by radix, four times as fast as longer ones.
+        # NumPy radix-sorts 16-bit integers, four times as fast as longer integers.
         short = np.uint16 if self._shape.prod() < 2**16 else np.int64
         by_cell = np.argsort(cell.astype(short), kind="stable")
         self._faces = face.take(by_cell)

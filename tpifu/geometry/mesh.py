@@ -1,7 +1,7 @@
 """Triangle meshes: vertices in metres, y up; faces counter-clockwise seen from outside.
 
-trimesh and scipy take 64 and 34 MB. They are imported inside the functions that use them, because
-training does not need them.
+Importing trimesh and scipy takes 64 and 34 MB. Training does not need them, so the functions that
+use them import them.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,8 @@ class Mesh:
         return self.vertices.astype(np.float64)[self.faces]
 
     def vertex_normals(self) -> Float[np.ndarray, "v 3"]:
-        """Area-weighted means of the face normals around each vertex: unit, 0 without a face."""
+        """Area-weighted mean of the face normals around each vertex, normalised; 0 without a
+        face."""
         corners = self.vertices[self.faces]
         face = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         owner, count = self.faces.ravel(), len(self.vertices)
@@ -37,14 +38,14 @@ class Mesh:
         return float(tetrahedra(self.corners()).sum())
 
     def trimesh(self) -> "trimesh.Trimesh":
-        """The same mesh as a trimesh object, nothing merged or reordered."""
+        """The same mesh as a trimesh object, with nothing merged or reordered."""
         import trimesh
 
         return trimesh.Trimesh(self.vertices, self.faces, process=False)
 
 
 def tetrahedra(corners: Float[np.ndarray, "f 3 3"]) -> Float[np.ndarray, " f"]:
-    """Signed volumes of the tetrahedra between triangles and the origin."""
+    """Signed volumes of the tetrahedra that triangles span with the origin."""
     a, b, c = np.moveaxis(corners, 1, 0)
     return np.einsum("fx,fx->f", np.cross(a, b), c) / 6
 
@@ -108,5 +109,5 @@ def connected(links: Int[np.ndarray, "n 2"], count: int) -> Int[np.ndarray, " {c
 def safe_divide(
     numerator: Float[np.ndarray, "..."], denominator: Float[np.ndarray, "..."]
 ) -> Float[np.ndarray, "..."]:
-    """The quotient; 0 where the denominator is 0, as for faces and edges without extent."""
+    """The quotient; 0 where the denominator is 0, as for degenerate faces and edges."""
     return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator != 0)

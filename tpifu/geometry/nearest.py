@@ -14,7 +14,7 @@ _CHUNK = 8192
 _PAIRS = 500_000
 """Largest number of candidate pairs (point, box) per batch: about 100 MB."""
 _ROUNDING = 1e-12
-"""Metres: smaller differences between distances are ties."""
+"""Distances that differ by less than this, metres, are ties."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Surface:
             low, high = low.reshape(3, -1, 2).min(axis=2), high.reshape(3, -1, 2).max(axis=2)
 
     def nearest(self, points: Float[np.ndarray, "n 3"]) -> Nearest:
-        """The nearest point of the mesh, exactly.
+        """The exact nearest point of the mesh.
 
         A nearest point on an edge or at a vertex belongs to several faces; the result names the
         face whose plane is farthest from the query point, so it does not depend on face order.
@@ -125,7 +125,7 @@ class Surface:
 
         The nearest point is one of four: the projection onto the plane, if it lies in the triangle,
         or the nearest point of an edge (Ericson, "Real-Time Collision Detection", 2005,
-        Sec. 5.1.5, but without case distinctions, which fail on needles through rounding).
+        Sec. 5.1.5, but without case distinctions, which rounding breaks on needle triangles).
         """
         # Axes first: three times as fast as with a last axis of 3.
         triangles = self._triangles[faces].reshape(-1, 18).T.copy().reshape(6, 3, -1)

@@ -32,16 +32,17 @@ class SurfacePoints:
 
     points: Float[np.ndarray, "n 3"]
     normals: Float[np.ndarray, "n 3"]
-    """Face normals, not interpolated: unit, outward; 0 for a face without area."""
+    """Unit face normals, outward, not interpolated; 0 for a face without area."""
     faces: Int[np.ndarray, " n"]
     weights: Float[np.ndarray, "n 3"]
     """Barycentric weights of the face's three vertices."""
 
 
 def stratified_samples(mesh: Mesh, count: int, rng: np.random.Generator) -> SurfacePoints:
-    """`count` points uniform by area, one in each `count`-th of the area, in order of faces.
+    """`count` points uniform by area, one in each of `count` equal parts of the area, in face
+    order.
 
-    Means over them have less variance than over independent points.
+    Means over them have less variance than means over independent points.
     """
     normals, areas = normals_and_areas(mesh.corners())
     ends = np.cumsum(areas)
@@ -55,7 +56,7 @@ def stratified_samples(mesh: Mesh, count: int, rng: np.random.Generator) -> Surf
 
 
 def follow(points: SurfacePoints, mesh: Mesh) -> SurfacePoints:
-    """The same surface points on another pose of their mesh: the faces must be the same."""
+    """The same surface points on another pose of their mesh, which has the same faces."""
     normals, _ = normals_and_areas(mesh.corners()[points.faces])
     places = point_on(mesh, points.faces, points.weights)
     return SurfacePoints(places, normals, points.faces, points.weights)

@@ -1,1 +1,1 @@
-"""Prediction and truth to numbers; pure functions."""
+"""Pure functions that measure predictions against the truth."""

@@ -14,7 +14,7 @@ TIME = ("flicker", "volume_jitter", "speed_error_cm", "acceleration_error_cm")
 PART_MEASURES = ("iou", "p2s_cm", "completeness_cm")
 BY_PART = tuple(f"{kind}_{part}" for kind in PART_MEASURES for part in PARTS)
 MEASURES = (*POINTS, *SHARES, "volumetric_iou", *SURFACE, *TIME, *BY_PART)
-"""Columns of the table of measures per mesh; null if not measured or undefined."""
+"""Columns of the per-mesh table; null if not measured or undefined."""
 HEADLINE = (*POINTS, "volumetric_iou", "chamfer_cm", "normal_consistency", "f_2cm", *TIME)
 """Measures in the metrics file."""
 
@@ -27,7 +27,7 @@ PAPER = {
 }
 """Table 2 of the paper: baseline, temporal."""
 COMPARED = ("iou", "mse", "volumetric_iou", "chamfer_cm", "flicker")
-"""Measures whose differences the comparison's metrics file has; its tables have all measures."""
+"""Measures whose differences are in the comparison's metrics file; its tables have all measures."""
 WORDS = {
     "iou": "IoU",
     "mse": "MSE",
@@ -47,7 +47,7 @@ WORDS = {
     "speed_error_cm": "error of surface speed, cm per frame",
     "acceleration_error_cm": "error of acceleration, cm per frame²",
 }
-"""Labels of measures whose names are not clear enough."""
+"""Labels of measures whose names are not self-explanatory."""
 
 
 def words(measure: str) -> str:

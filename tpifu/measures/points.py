@@ -12,7 +12,7 @@ def point_metrics(
 ) -> dict[str, float]:
     """IoU, MSE, precision, recall and accuracy. `occupancy` is raw; `labels` are True inside.
 
-    The paper's Table 2 has these measures for points half inside, half outside. Its row "Accuracy"
+    The paper's Table 2 has these measures for points of which half are inside. Its row "Accuracy"
     is very probably recall: only then do its IoU and precision fit one confusion matrix. A ratio
     with denominator 0 is 0, as in PIFu.
     """

@@ -1,4 +1,4 @@
-"""Comparison of two triangle meshes: surface distances, overall and by body part; topology.
+"""Compare two triangle meshes: surface distances, overall and by body part; topology.
 
 Meshes are in metres, y up; values whose key ends in `_cm` are in centimetres. The meshes are not
 aligned first.
@@ -21,7 +21,7 @@ F_SCORE_CM = (1, 2, 5)
 
 @dataclass(frozen=True)
 class Comparison:
-    """Samples of the predicted and the true surface, each with its nearest points on the other."""
+    """Samples of the predicted and the true surface, each with its nearest point on the other."""
 
     truth: Mesh
     on_predicted: SurfacePoints
@@ -35,7 +35,7 @@ class Comparison:
 def compare(
     predicted: Surface, truth: Surface, on_predicted: SurfacePoints, on_truth: SurfacePoints
 ) -> Comparison:
-    """Find the nearest points of each surface's samples on the other surface."""
+    """For the samples of each surface, find the nearest points on the other."""
     to_truth, to_predicted = truth.nearest(on_predicted.points), predicted.nearest(on_truth.points)
     return Comparison(truth.mesh, on_predicted, to_truth, on_truth, to_predicted)
 
@@ -43,13 +43,13 @@ def compare(
 def surface_metrics(comparison: Comparison) -> dict[str, float]:
     """Distances between two surfaces and agreement of their normals.
 
-    `p2s_cm`: mean distance of predicted points to the true surface, PIFu's P2S.
-    `completeness_cm`: mean distance of true points to the predicted surface.
+    `p2s_cm`: mean distance from predicted points to the true surface, PIFu's P2S.
+    `completeness_cm`: mean distance from true points to the predicted surface.
     `chamfer_cm`: the mean of the two.
     `normal_consistency`: |cos| between the normals of a point and its nearest point, mean over both
     directions, 0..1, as in Occupancy Networks (Mescheder et al., 2019).
-    `f_1cm` ...: harmonic mean of the shares of predicted and of true points that are nearer than
-    the threshold to the other surface (Knapitsch et al., "Tanks and Temples", 2017).
+    `f_1cm` ...: harmonic mean of the shares of predicted and of true points that are closer to the
+    other surface than the threshold (Knapitsch et al., "Tanks and Temples", 2017).
     """
     c = comparison
     there, back = c.to_truth.distance * 100, c.to_predicted.distance * 100
@@ -85,7 +85,7 @@ def part_metrics(comparison: Comparison, part_of_vertex: Int[np.ndarray, " v"]) 
 def part_of_points(
     points: Float[np.ndarray, "n 3"], truth: Surface, part_of_vertex: Int[np.ndarray, " v"]
 ) -> Int[np.ndarray, " n"]:
-    """Part of the nearest true surface point, as an index into PARTS.
+    """Body part of the nearest true surface point, as an index into PARTS.
 
     A surface point belongs to the part of the vertex with the largest barycentric weight.
     """
@@ -111,7 +111,7 @@ def topology(mesh: Mesh) -> dict[str, float]:
     """`components`: number of connected components. `genus`: total number of handles, nan if the
     surface is not closed. `closed`: 1 if the mesh is watertight, else 0.
 
-    Sheets that touch in a single vertex, which marching cubes can produce, count as separate. Every
+    Sheets that touch at a single vertex, which marching cubes can produce, count as separate. Every
     closed mesh is then an oriented surface without boundary, and the genus
     components - (V - E + F) / 2 is an integer. Self-intersections do not matter.
     """

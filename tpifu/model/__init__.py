@@ -1,1 +1,1 @@
-"""The network as the paper has it; kernels/ computes its layers faster."""
+"""The network as in the paper; kernels/ computes its layers faster."""

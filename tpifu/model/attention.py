@@ -1,4 +1,4 @@
-"""Fusion "attention": the features of a window's frames become one mean at each point."""
+"""Fusion "attention": one weighted mean of the features of a window's frames at each point."""
 
 import torch
 from jaxtyping import Float

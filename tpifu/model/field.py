@@ -1,4 +1,4 @@
-"""A network over the frames of a clip: images -> the occupancy field of each frame."""
+"""Run a network over the frames of a clip: images -> the occupancy field of each frame."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -16,13 +16,13 @@ Field = Callable[[Float[Tensor, "n 3"]], Float[Tensor, "n"]]
 PASSES = 8
 """Passes per call of the filter."""
 CPU_POINTS, GPU_POINTS = 2**12, 2**16
-"""Points per call of the classifier. On a CPU, the activations of 4,096 points fit the caches: 1.6
-to 2 times as fast as 65,536 points."""
+"""Points per call of the classifier. On a CPU, the activations of 4,096 points fit in the caches,
+which is 1.6 to 2 times as fast as 65,536 points."""
 
 
 @runtime_checkable
 class Images(Protocol):
-    """Images by number: a tensor, or files that are read on request."""
+    """Images by number: a tensor, or files that are read on demand."""
 
     def __getitem__(self, numbers: list[int], /) -> UInt8[Tensor, "m h w c"]: ...
 

@@ -102,7 +102,7 @@ class ConvBlock(nn.Module):
 
 
 class NormReLU(nn.Module):
-    """A norm, a ReLU and, if given, a convolution, which has no bias."""
+    """A norm, a ReLU and, if given, a convolution without bias."""
 
     def __init__(self, kind: str, channels: int, conv: nn.Conv2d | None = None) -> None:
         super().__init__()

@@ -4,9 +4,9 @@ The neighborhood k is the number of frames that the classifier sees: 1 is PIFu, 
 PIFu. `frames` (b k) lists the images of each window, oldest first; overlapping windows share the
 feature maps of their images. Points are in world metres; `calib` maps them to ndc.
 
-The fusion of frames: "concat", the paper's, gives the classifier the features of all frames side by
-side. "attention" gives it one mean over the frames. "early" filters a window in one pass, with its
-images as channels, so that it costs what a single frame costs.
+Fusion of frames: "concat", as in the paper, gives the classifier the features of all frames side by
+side. "attention" gives it one weighted mean over the frames. "early" filters a window in one pass,
+with its images as channels, at the cost of a single frame.
 """
 
 import torch
@@ -96,7 +96,8 @@ class PIFu(nn.Module):
 
 
 class PointClassifier(nn.Module):
-    """The classifier P: an MLP with leaky ReLU whose input skips to every layer."""
+    """The classifier P: an MLP with leaky ReLU and a skip connection from its input to every
+    layer."""
 
     def __init__(self, inputs: int, hidden: tuple[int, ...], last_activation: str) -> None:
         super().__init__()

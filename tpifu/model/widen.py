@@ -1,4 +1,4 @@
-"""Widening a single-frame model to a neighborhood of frames."""
+"""Widen a single-frame model to a neighborhood of frames."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from tpifu.model.folder import TrainedModel, network_of
 
 def widen(model: TrainedModel, neighborhood: int) -> TrainedModel:
     """A copy of a single-frame model for an odd number of frames, initialised as their average: k
-    equal frames give the output of the single frame.
+    equal frames give the output for the single frame.
 
     The last columns of each classifier layer belong to the classifier's input: features, then
     depth. The weights of the features are divided equally among the frames.

@@ -1,1 +1,1 @@
-"""Meshes drawn for people: tiles, contact sheets, movies, glTF."""
+"""Pictures of meshes for people: tiles, contact sheets, movies, glTF."""

@@ -1,6 +1,6 @@
 """Human-readable summary of shard folders: counts, sizes, provenance and a contact sheet.
 
-Only row keys are read, and whole rows of the few frames on the sheet.
+Reads row keys, and whole rows only for the few frames on the sheet.
 """
 
 import textwrap
@@ -26,7 +26,7 @@ from tpifu.shards.reader import Shards, header_of, readable, require_same_meshes
 from tpifu.shards.schema import SPLITS, Kind
 
 SAMPLED = 3
-"""Frames of each split on the sheet, evenly spread."""
+"""Frames of each split on the sheet, evenly spaced."""
 SLICE = 0.03
 """The slice shows points within this many metres of the plane z = 0."""
 INSIDE, OUTSIDE = (200, 50, 30), (140, 165, 205)
@@ -35,7 +35,7 @@ KINDS: tuple[Kind, ...] = ("meshes", "views", "points")
 
 @dataclass(frozen=True)
 class Key:
-    """One frame, in any kind of shards."""
+    """A frame in any kind of shards."""
 
     split: str
     clip: str
@@ -45,7 +45,7 @@ class Key:
 def open_folder(data: Path) -> list[Shards]:
     """The shards in `data`, or in its folders meshes, views and points.
 
-    Raises DataError if there are none, or if they are foreign, outdated, damaged or mixed.
+    Raises DataError if there are none, or if they are not tpifu's, outdated, damaged or mixed.
     """
     own = [path for split in SPLITS for path in sorted(data.glob(f"{split}-*.parquet"))]
     if own:
@@ -53,7 +53,7 @@ def open_folder(data: Path) -> list[Shards]:
     found = [Shards(data / kind, kind) for kind in KINDS if (data / kind).is_dir()]
     if not found:
         raise DataError(
-            f"{data}: holds no shards and no folder meshes, views or points; write them first "
+            f"{data}: contains no shards, meshes/, views/ or points/; write them first "
             "(dvc repro, or tpifu render)"
         )
     require_same_meshes(*found)
@@ -64,7 +64,7 @@ def _kind(shard: Path) -> Kind:
     with readable(shard), pq.ParquetFile(shard) as file:
         kind = header_of(file).get("kind")
     if kind not in KINDS:
-        raise DataError(f"{shard}: holds no {', '.join(KINDS)} of tpifu; write it again")
+        raise DataError(f"{shard}: not a tpifu shard of {', '.join(KINDS)}; write it again")
     return kind
 
 
@@ -110,7 +110,7 @@ def sample(shards: Shards) -> list[Key]:
 
 
 def contact_sheet(folders: Sequence[Shards], path: Path) -> None:
-    """Write one row for each sampled frame: its mesh, views and points, as far as they exist.
+    """Write one row for each sampled frame: its mesh, views and points, where they exist.
 
     Meshes and points are drawn at one scale; views keep their own.
     """
@@ -131,8 +131,7 @@ def contact_sheet(folders: Sequence[Shards], path: Path) -> None:
 
 
 def tiles(shards: Shards, keys: Sequence[Key], window: float) -> list[dict[str, Tile]]:
-    """Tiles of each frame by their headings, `window` metres wide; blank if the shards do not have
-    the frame."""
+    """Tiles of each frame by heading, `window` metres wide; blank if the shards lack the frame."""
     match shards.metadata["kind"]:
         case "meshes":
             draw = partial(_mesh_tiles, MeshReader(shards.folder), window)

@@ -1,6 +1,6 @@
 """Pictures of a comparison: contact sheets (Figures 4 and 5), error maps, curves and bars.
 
-Equal input gives equal bytes: files hold no dates, versions or random names.
+Equal input gives equal bytes: files contain no dates, versions or random names.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ class Pictured:
     meshes: Sequence[Mesh | None]
     """The truth, then each model's reconstruction; None where the field had no surface."""
     errors: Sequence[Float[np.ndarray, " _"] | None]
-    """Distance of each mesh's vertices to the true surface, metres; None for the truth."""
+    """Distance from each mesh's vertices to the true surface, metres; None for the truth."""
 
     @property
     def label(self) -> str:
@@ -74,8 +74,8 @@ def sheet(
     size: int = TILE,
     left: int = 130,
 ) -> Image.Image:
-    """Tiles as a table with column headings and row labels; `size` of a tile and width `left` of
-    the labels in pixels."""
+    """Tiles as a table with column headings and row labels; `size`: side of a tile; `left`: width
+    of the labels; both in pixels."""
     top = 40
     area = left + size * len(columns), top + size * len(rows)
     picture = Image.new("RGB", area, (255, 255, 255))
@@ -120,7 +120,7 @@ def plot_bars(
 
 
 def moving_mean(values: Float[np.ndarray, " n"], width: int) -> Curve:
-    """A curve of means over `width` steps, each at its last step."""
+    """The moving mean over `width` steps, each value at its last step."""
     means = np.convolve(values, np.full(width, 1 / width), mode="valid")
     return np.arange(len(means)) + width, means
 

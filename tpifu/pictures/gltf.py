@@ -1,8 +1,8 @@
 """Meshes of a clip as one animated glTF 2.0 file, which Blender, three.js and model viewers play.
 
-Every frame is a node of its own, since reconstructions share no vertices; an animation switches the
-nodes' scale between 0 and 1, one frame after the other. A frame without a mesh has no node, so
-nothing is visible during its time.
+Each frame has its own node, because reconstructions share no vertices; an animation sets the scale
+of one node after another to 1 and of all others to 0. A frame without a mesh has no node, so
+nothing is visible during that frame.
 """
 
 import json
@@ -20,7 +20,7 @@ from tpifu.files import whole_file
 from tpifu.geometry.mesh import Mesh
 
 LARGEST = 2**32 - 1
-"""Bytes: a .glb states its length in 32 bits."""
+"""Maximum size in bytes: a .glb stores its length in 32 bits."""
 _FLOAT, _UINT = 5126, 5125
 
 
@@ -33,7 +33,7 @@ class _Buffer:
         self.accessors: list[dict[str, Any]] = []
 
     def add(self, array: np.ndarray, kind: str) -> int:
-        """Store float32 or uint32 numbers; returns the number of the accessor."""
+        """Store float32 or uint32 numbers; returns the accessor's index."""
         place = {"buffer": 0, "byteOffset": self.file.tell(), "byteLength": array.nbytes}
         self.file.write(array.astype(array.dtype.newbyteorder("<")).tobytes())
         self.accessors.append(
@@ -52,7 +52,7 @@ class _Buffer:
 
 def write_animation(meshes: Iterable[Mesh | None], path: Path, fps: float) -> None:
     """Write a .glb that shows `meshes` in sequence at `fps` frames per second. None leaves an empty
-    frame. The file appears whole or not at all.
+    frame. The file is written atomically.
 
     Holds one mesh at a time in memory. Raises DataError if the file would be too large for a .glb.
     """
@@ -80,7 +80,7 @@ def _primitive(mesh: Mesh, buffer: _Buffer) -> dict[str, Any]:
 def _document(
     primitives: list[dict[str, Any] | None], buffer: _Buffer, fps: float
 ) -> dict[str, Any]:
-    """The scene and its animation. Adds the animation's keys to `buffer`."""
+    """The scene and its animation. Adds the animation's keyframes to `buffer`."""
     nodes: list[dict[str, Any]] = []
     meshes, samplers, channels = [], [], []
     for frame, primitive in enumerate(primitives):
@@ -118,7 +118,7 @@ def _document(
 def _write_container(document: dict[str, Any], binary: IO[bytes], path: Path) -> None:
     text = json.dumps(document, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
-    length = binary.tell()  # numbers of 4 bytes need no padding
+    length = binary.tell()  # 4-byte numbers need no padding
     size = 12 + 8 + len(text) + 8 + length
     if size > LARGEST:
         raise DataError(

@@ -1,4 +1,4 @@
-"""WebP animations of a reconstructed clip: a turntable, and input beside meshes."""
+"""WebP animations of a reconstructed clip: a turntable, and the input next to the meshes."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -52,7 +52,7 @@ def _side_by_side(
 class _Film:
     """Frames as one multi-frame image.
 
-    Pillow holds all appended images at once, but seeks the frames of one image in order.
+    Pillow keeps all appended images in memory, but reads the frames of one image in order.
     """
 
     def __init__(self, frames: Iterator[Image.Image], count: int) -> None:
@@ -67,7 +67,8 @@ class _Film:
 
 
 def write_webp(frames: Iterable[Image.Image], count: int, path: Path, ms: int) -> None:
-    """Write `count` frames as an animation of `ms` milliseconds per frame, with few in memory."""
+    """Write `count` frames as an animation of `ms` milliseconds per frame, with only a few in
+    memory."""
     rest = iter(frames)
     first = next(rest)
     with whole_file(path) as part:

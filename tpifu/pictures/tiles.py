@@ -1,4 +1,4 @@
-"""Square pictures of meshes on white, the units of every sheet and movie."""
+"""Square pictures of meshes on white, from which every sheet and movie is built."""
 
 from collections.abc import Sequence
 
@@ -15,9 +15,9 @@ ANGLES = {"front": 0.0, "side": 90.0, "turned": 215.0}
 TILE = 160
 """Side of a tile, pixels."""
 FAR = 0.05
-"""Errors of this many metres and more get the last colour."""
+"""Errors of this many metres or more get the last colour."""
 COLOURS = "YlOrRd"
-"""Matplotlib's colour map of errors; both ends stand out on light and on dark backgrounds."""
+"""Matplotlib's colour map of errors; both ends stand out on light and dark backgrounds."""
 
 Tile = UInt8[np.ndarray, "_ _ 3"]
 
@@ -42,8 +42,8 @@ def draw_mesh(
 ) -> list[Tile]:
     """A mesh from several yaws, in degrees; `window` metres across. Blank tiles if it is None.
 
-    With `errors`, metres at each vertex, the surface is coloured from 0 to FAR. Embree draws, so
-    that tiles are the same on every machine.
+    With `errors`, metres at each vertex, the surface is coloured from 0 to FAR. Embree draws the
+    surface, so tiles are the same on every machine.
     """
     if mesh is None:
         return [blank(size) for _ in yaws]

@@ -1,1 +1,1 @@
-"""Clips to meshes, meshes to views and points: the three data stages."""
+"""The three data stages: clips to meshes, meshes to views, meshes to points."""

@@ -25,7 +25,7 @@ from tpifu.shards.schema import Group
 REST_HEIGHT = 1.8
 """Height of each subject's rest pose after scaling, metres. A clip has one scale."""
 SKIPPED_NAME = "skipped.csv"
-"""Table of the unusable clips, beside the shards."""
+"""Table of the unusable clips, stored next to the shards."""
 
 
 def export_meshes(tree: Path, out: Path, data: Data, seed: int, *, jobs: int) -> Choice:

@@ -29,7 +29,8 @@ def write_views(
 ) -> None:
     """Render evenly spaced yaws of each mesh; a row group holds one view of a clip.
 
-    `window`: image width, metres; `seed`: of the lights; `backend` overrides the configured one.
+    `window`: image width, metres; `seed`: seed of the lights; `backend` overrides the configured
+    one.
     """
     reader = MeshReader(meshes)
     task = partial(_clip_views, config=config, window=window, seed=seed, backend=backend)

@@ -1,1 +1,1 @@
-"""Occupancy field to grid to mesh; a person's clip to a folder of meshes."""
+"""Turns an occupancy field into a grid and a mesh, and a person's clip into a folder of meshes."""

@@ -1,7 +1,7 @@
 """Coarse-to-fine evaluation of an occupancy field on a uniform grid.
 
 The grid holds the centres of resolution^3 cells that fill the box [-half, half]^3, in metres,
-indexed x, y, z. A point is inside where its occupancy exceeds the level.
+indexed x, y, z. A point is inside if its occupancy exceeds the level.
 """
 
 import numpy as np
@@ -21,18 +21,18 @@ def evaluate_grid(
 ) -> Float[np.ndarray, "r r r"]:
     """The field on the grid, evaluated around its surface and interpolated elsewhere.
 
-    Starts from a lattice of at least `start` intervals along each axis (all points, if the grid has
-    fewer) and halves their width until it is the grid. At each width, points with a neighbour (of
-    26) on the other side of `level` are evaluated, then those around any that turn out to lie on
-    the other side than interpolated, until none is left.
+    Starts from a lattice of at least `start` intervals along each axis (the whole grid, if it has
+    fewer) and halves the spacing until it is the grid's. At each spacing, points with any of their
+    26 neighbours on the other side of `level` are evaluated, then the neighbours of each point
+    whose side differs from the interpolated one, until none is left.
 
     A connected part of the inside or the outside is therefore exact, including its mesh, if one
     evaluated point lies in it: a limb is followed from the body, however thin. Only a detached part
     between the points of the first lattice can be missed. If `start` is `resolution`, every point
     is evaluated. The default, 32, is 8 cm in a box of 2.56 m, where no ball of radius 7 cm and no
-    long limb of radius 5.7 cm can hide (0.87 and 0.71 intervals). 16 takes half the points and is
-    exact for a field in one piece. But networks leave small fragments around a body, and 16 misses
-    so many of them that the laptop models' Chamfer distance looked 7 % smaller than it is.
+    long limb of radius 5.7 cm can hide (0.87 and 0.71 intervals). 16 evaluates half the points and
+    is exact for a field in one piece. But networks leave small fragments around a body, and 16
+    misses so many that it underestimated the laptop models' Chamfer distance by 7 %.
     """
     centres = cell_centres(resolution, half)
     stride = 1
@@ -56,7 +56,8 @@ def evaluate_grid(
 def _evaluate(
     field: Field, axis: Float[np.ndarray, "n"], flat: Int[np.ndarray, "k"]
 ) -> Float[np.ndarray, "k"]:
-    """The field at the points numbered `flat` of the cubic lattice with coordinates `axis`."""
+    """The field at the points with flat indices `flat` on the cubic lattice with coordinates
+    `axis`."""
     values = np.zeros(len(flat), dtype=np.float32)
     for first in range(0, len(flat), CHUNK):
         index = np.unravel_index(flat[first : first + CHUNK], (len(axis),) * 3)
@@ -66,14 +67,14 @@ def _evaluate(
 
 
 def _lattice(resolution: int, stride: int) -> Int[np.ndarray, "n"]:
-    """Every stride-th index and the last; contained in the lattice of half the stride."""
+    """Every stride-th index and the last one; the lattice of half the stride contains them."""
     return np.union1d(np.arange(0, resolution, stride), [resolution - 1])
 
 
 def _interpolate(
     values: Float[np.ndarray, "n n n"], coarse: Int[np.ndarray, "n"], fine: Int[np.ndarray, "m"]
 ) -> Float[np.ndarray, "m m m"]:
-    """Trilinear, from one lattice to the next; exact where they share a point."""
+    """Interpolate trilinearly from one lattice to the next; shared points keep their values."""
     upper = np.searchsorted(coarse, fine).clip(1)
     lower = upper - 1
     weight = ((fine - coarse[lower]) / (coarse[upper] - coarse[lower])).astype(np.float32)
@@ -90,7 +91,7 @@ def _refine(
     known: Bool[np.ndarray, "n n n"],
     level: float,
 ) -> None:
-    """Evaluate, in place, until every point with a neighbour on the other side is known."""
+    """Evaluate points, in place, until every point with a neighbour on the other side is known."""
     size = len(axis)
     value, is_known = values.reshape(-1), known.reshape(-1)  # views
     inside = values > level
@@ -104,7 +105,7 @@ def _refine(
         is_known[pending] = True
         flipped = pending[(value[pending] > level) != is_inside[pending]]
         is_inside[flipped] = ~is_inside[flipped]
-        # Only around a point that changed sides can there be a new neighbour on the other side.
+        # New neighbours on the other side can only appear around points that changed sides.
         at = np.stack(np.unravel_index(flipped, values.shape), axis=-1)
         around = (at[:, None] + steps).clip(0, size - 1)
         neighbours = np.ravel_multi_index(tuple(np.moveaxis(around, -1, 0)), values.shape)

@@ -1,4 +1,4 @@
-"""Occupancy field to mesh, by marching cubes on a grid."""
+"""Turn an occupancy field into a mesh, by marching cubes on a grid."""
 
 import numpy as np
 from jaxtyping import Float
@@ -15,7 +15,7 @@ class EmptyField(DataError):
 
 
 def reconstruct_mesh(field: Field, resolution: int, half: float, level: float, start: int) -> Mesh:
-    """The surface of a field, from a grid of `resolution` cells per side; metres.
+    """The surface of a field in metres, from a grid of `resolution` cells per side.
 
     `start`: intervals per side of the lattice that is refined. Raises EmptyField.
     """
@@ -33,7 +33,7 @@ def extract_surface(grid: Float[np.ndarray, "r r r"], half: float, level: float 
         missing = "outside" if inside.all() else "inside"
         raise EmptyField(
             f"the network predicts nothing {missing}: occupancy runs from {grid.min():.3g} to "
-            f"{grid.max():.3g}, the surface is at {level:g}; check that the mask shows the body "
+            f"{grid.max():.3g}, but the level is {level:g}; check that the mask shows the body "
             "and that the training loss fell well below 0.25"
         )
     # As far below the level as 1 is above it, so that full border cells end exactly at the wall.

@@ -1,1 +1,1 @@
-"""Mesh, camera and light to image and mask, by OpenGL or Embree."""
+"""Renders a mesh under a camera and a light to an image and a mask, with OpenGL or Embree."""

@@ -1,4 +1,4 @@
-"""Choice of the renderer: OpenGL through Pyrender, or Embree."""
+"""Choose the renderer: OpenGL through Pyrender, or Embree."""
 
 import functools
 import os
@@ -11,7 +11,7 @@ from tpifu.errors import ConfigError
 Backend = Literal["pyrender", "embree"]
 
 if sys.platform == "linux":
-    # EGL needs no display; Pyrender's default opens a window. PyOpenGL reads this at its import.
+    # EGL needs no display; Pyrender's default opens a window. PyOpenGL reads this on import.
     os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
 
 _SOFTWARE_RENDERERS = ("llvmpipe", "softpipe", "swiftshader", "swrast", "software")

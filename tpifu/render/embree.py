@@ -1,4 +1,4 @@
-"""Rendering and scenes by Embree, which casts rays.
+"""Rendering and scenes with Embree, a ray caster.
 
 Embree computes in float32, and its results differ between CPUs in the last bits. Only the triangle
 that a ray hits is used; greys are computed from it in float64.
@@ -55,8 +55,8 @@ def _interpolated(
     x: Float64[np.ndarray, " n"],
     y: Float64[np.ndarray, " n"],
 ) -> Float64[np.ndarray, " n"]:
-    """Values at (x, y) in triangles of vertices. Embree's own coordinates in the triangle have the
-    precision of float32 and differ between CPUs."""
+    """Values interpolated at (x, y) in triangles of vertices. Embree's own barycentric coordinates
+    are float32 and differ between CPUs."""
     a, b, c = values.take(triangles)
     ax, bx, cx = ndc[:, 0].take(triangles)
     ay, by, cy = ndc[:, 1].take(triangles)
@@ -69,7 +69,7 @@ def _interpolated(
 def _covered(
     places: Float64[np.ndarray, "v 2"], corners: Int[np.ndarray, "3 f"], size: int
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-    """Rows and columns of the pixels in the triangles' bounding boxes, which a triangle may cover.
+    """Rows and columns of all pixels that a triangle may cover: those in its bounding box.
     `places`: the vertices, pixels."""
     spans = []
     for place in np.ascontiguousarray(places.T, dtype=np.float32):

@@ -21,10 +21,10 @@ from tpifu.shards.schema import item_seed
 Environment = Float64[np.ndarray, "9"]
 
 AMBIENT = 0.2
-"""Headlight's grey of a surface seen edge-on, which keeps silhouettes visible on black."""
+"""Grey of a surface seen edge-on under the headlight; it keeps silhouettes visible on black."""
 
 _COSINE = np.repeat([math.pi, 2 * math.pi / 3, math.pi / 4], [1, 3, 5])
-"""Irradiance / radiance of each coefficient: the harmonics of the clamped cosine."""
+"""Irradiance / radiance for each coefficient: the harmonics of the clamped cosine."""
 
 
 def harmonics(directions: Float[np.ndarray, "n 3"]) -> Float64[np.ndarray, "n 9"]:
@@ -90,7 +90,8 @@ def _lobe(
     direction: Float[np.ndarray, "3"], linear: float, quadratic: float, rest: Float[np.ndarray, "5"]
 ) -> Environment:
     """An environment symmetric about `direction`, apart from `rest`, which is added to the
-    quadratic band. `linear` and `quadratic` are the norms of these bands / the constant band."""
+    quadratic band. `linear` and `quadratic` are the norms of these bands relative to the constant
+    band."""
     along = harmonics((direction / np.linalg.norm(direction))[None])[0]
     bands = [
         np.ones(1),

@@ -1,6 +1,6 @@
 """Ambient occlusion: the share of each vertex's hemisphere that the body itself hides.
 
-It depends on the mesh only, not on the view or the light. Greys are multiplied by the openness,
+It depends only on the mesh, not on the view or the light. Greys are multiplied by the openness,
 which is exact for uniform light. PIFu's script instead weights each occluded direction by its
 light, which needs nine values per vertex.
 """
@@ -15,7 +15,7 @@ from tpifu.render.light import hemisphere
 _RAYS = 2**20
 """Rays per call of Embree, about 100 MB with their results."""
 _OFF_SURFACE = 1e-3
-"""Metres from a vertex to the origin of its rays, along the normal: avoids hits at the vertex."""
+"""Offset of ray origins from the vertex along its normal, metres; it avoids hits at the vertex."""
 
 
 def openness(mesh: Mesh, rays: int) -> Float64[np.ndarray, " v"]:

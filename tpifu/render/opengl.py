@@ -1,4 +1,4 @@
-"""Rendering by OpenGL, through pyrender."""
+"""Rendering with OpenGL, through pyrender."""
 
 import functools
 from typing import Any

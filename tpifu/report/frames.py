@@ -36,8 +36,8 @@ Frames = dict[Shown, Pictured]
 
 
 def read_frames(sides: Sequence[Side], data: DataFolder) -> Frames:
-    """The frames that the first side's shown.json lists. The meshes of each are the truth, then the
-    prediction of every side; None if a side predicted nothing."""
+    """The frames that the first side's shown.json lists. The meshes of each frame are the truth,
+    then each side's prediction; None if a side predicted nothing."""
     views, bodies = Shards(data.views, "views"), MeshReader(data.meshes)
     require_same_meshes(bodies.shards, views)
     frames = {}
@@ -66,7 +66,7 @@ def read_frames(sides: Sequence[Side], data: DataFolder) -> Frames:
 def draw_figure4(
     frames: Frames, names: Sequence[str], out: Path
 ) -> tuple[list[Picture], list[Picture]]:
-    """Figure 4 and a sheet of errors for each split; `names` of the meshes."""
+    """Figure 4 and a sheet of errors for each split. `names`: names of the meshes."""
     angles = ["input", *(f"{name}\n{angle}" for name in names for angle in ANGLES)]
     turns = ["input", *(f"{name}\n{turn}" for name in names for turn in ("front", "back"))]
     figures, errors = [], []

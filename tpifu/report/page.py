@@ -28,7 +28,7 @@ from tpifu.pictures.tiles import COLOURS, FAR
 from tpifu.shards.coding import png
 
 SLIMMEST = 0.62
-"""Least width of a pane, in heights."""
+"""Minimum width of a pane, relative to its height."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Player:
-    """A clip in one view. Vertices outside the box of the input are moved onto its walls."""
+    """A clip in one view. Vertices outside the input's box are moved onto its walls."""
 
     names: Sequence[str]
     """Names of the meshes of each frame."""

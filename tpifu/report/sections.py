@@ -53,7 +53,7 @@ def motion_table(names: Sequence[str], motions: dict[str, dict[str, Paired]]) ->
 
 
 def table1(sides: Sequence[Side]) -> Table:
-    """All settings of each model, from its config.yaml."""
+    """All settings of each model, read from its config.yaml."""
     settings = [
         flatten(YAML(typ="safe", pure=True).load((side.model / SETTINGS_NAME).read_text()))
         for side in sides
@@ -87,7 +87,7 @@ def _column(path: Path, name: str) -> Float[np.ndarray, " n"]:
 
 
 def draw_parts(names: Sequence[str], found: dict[str, Paired], out: Path) -> list[Picture]:
-    """Bars of each body part's IoU and completeness; nothing without body parts."""
+    """Bars of each body part's IoU and completeness; no pictures if there are no body parts."""
     drawn = []
     for kind, label in (("iou", "IoU at balanced points"), ("completeness_cm", "cm")):
         parts = [part for part in PARTS if f"{kind}_{part}" in found]

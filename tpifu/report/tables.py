@@ -19,7 +19,7 @@ from tpifu.shards.schema import HELD_OUT
 Pair = tuple[Row, Row]
 """The rows of one mesh: the first model's and the second model's."""
 SAMPLES = 10_000
-"""Bootstrap samples of an interval."""
+"""Number of bootstrap samples per interval."""
 
 
 def bootstrap_interval(
@@ -28,13 +28,13 @@ def bootstrap_interval(
     """95 % percentile interval of the mean of `values` under resampling of whole groups.
 
     `groups` names the clip of each value: frames of one clip are not independent, so a clip is
-    drawn or left out as a whole. The interval of a single group has width 0.
+    drawn or left out as a whole. An interval from a single group has width 0.
     """
     names, index = np.unique(groups, return_inverse=True)
     sums = np.bincount(index, values)
     sizes = np.bincount(index)
     draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=SAMPLES)
-    # A ratio of sums: large clips weigh more, as they do in the mean itself.
+    # The ratio of sums gives large clips more weight, as in the mean itself.
     low, high = np.quantile((draws @ sums) / (draws @ sizes), [0.025, 0.975])
     return float(low), float(high)
 
@@ -98,7 +98,7 @@ def paired(pairs: Sequence[Pair], measures: Sequence[str], seed: int) -> dict[st
 def paired_by(
     group: Callable[[Row], str], pairs: Sequence[Pair], measures: Sequence[str], seed: int
 ) -> dict[str, dict[str, Paired]]:
-    """`paired` of each group of meshes, in the order of first appearance."""
+    """`paired` for each group of meshes, in order of first appearance."""
     groups: dict[str, list[Pair]] = {}
     for pair in pairs:
         groups.setdefault(group(pair[0]), []).append(pair)
@@ -115,7 +115,7 @@ def motion_of(sequence: str) -> str:
 
 
 def differences(found: dict[str, dict[str, Paired]]) -> dict[str, Any]:
-    """Contents of the comparison's metrics file: the difference of each measure of COMPARED and its
+    """Contents of the comparison's metrics file: the difference in each measure of COMPARED and its
     interval, with four digits."""
     keys = ("difference", "low", "high")
     return metrics(

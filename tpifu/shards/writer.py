@@ -1,4 +1,4 @@
-"""Writing rows to Parquet shards, atomically and with reproducible bytes."""
+"""Write rows to Parquet shards, atomically and with reproducible bytes."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ def header(kind: Kind, metadata: dict[str, Any]) -> dict[str, str]:
 
 
 class ShardWriter:
-    """Writes row groups to SPLIT-00000.parquet, ... in a folder, each shard whole.
+    """Writes row groups to SPLIT-00000.parquet, ... in a folder, each shard atomically.
 
     The numbers continue after shards that the folder already contains.
     """
@@ -57,7 +57,8 @@ class ShardWriter:
                 compression="zstd",
                 write_page_checksum=True,
                 use_dictionary=["split", "sequence", "clip"],
-                # Grouping bytes by significance: 15 % smaller, and faster to write and read.
+                # Grouping bytes by significance makes files 15 % smaller, and faster to write and
+                # read.
                 use_byte_stream_split=["vertices.list.element"],
             ) as file,
         ):

@@ -42,7 +42,7 @@ _TERMS = {
 def write_tree(
     out: Path, data: Data, seed: int, *, cache: Path, environment: Mapping[str, str], jobs: int
 ) -> list[str]:
-    """Write the tree of `data.source` to `out`, whole or not at all.
+    """Write the tree of `data.source` to `out`, atomically.
 
     Returns a line for each file that is not available. `cache` keeps downloads. `environment` holds
     the logins SURREAL_USERNAME, SURREAL_PASSWORD, SMPL_USERNAME and SMPL_PASSWORD, or SMPL_MODELS,

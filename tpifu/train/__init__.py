@@ -1,1 +1,1 @@
-"""Steps, optimisers, checkpoints, several processes."""
+"""Training: steps, optimisers, checkpoints, distributed processes."""

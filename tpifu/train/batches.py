@@ -1,4 +1,4 @@
-"""Training batches, read ahead by a thread or by processes."""
+"""Training batches, prefetched by a thread or by processes."""
 
 import signal
 from collections import deque
@@ -15,8 +15,8 @@ from tpifu.train.run import Machine
 
 
 class BatchesOrErrors(Dataset[Batch | TpifuError]):
-    """Batches; a TpifuError is returned, because DataLoader puts a traceback into the message of
-    an exception that a process raises."""
+    """Batches. A TpifuError is returned, not raised, because DataLoader adds a traceback to the
+    message of an exception raised in a worker."""
 
     def __init__(self, steps: TrainingSteps) -> None:
         self._steps = steps
@@ -31,7 +31,7 @@ class BatchesOrErrors(Dataset[Batch | TpifuError]):
 def read_batches(
     steps: TrainingSteps, start: int, stop: int, machine: Machine
 ) -> Generator[list[Batch]]:
-    """This rank's parts of each step start .. stop-1, on the device, read ahead during
+    """This rank's parts of each step start .. stop-1, on the device, prefetched during
     computation."""
     parts, processes = machine.parts, machine.processes
     own = range(start * steps.shares, stop * steps.shares)[processes.rank :: processes.world_size]
@@ -66,5 +66,5 @@ def read_batches(
 
 
 def _ignore_sigterm(_worker: int) -> None:
-    # A scheduler signals the whole group. The trainer still needs its readers, to save.
+    # A scheduler signals the whole process group, but the trainer still needs its readers to save.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

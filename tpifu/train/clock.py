@@ -21,8 +21,8 @@ class Clock:
         self._data_arrived = time.perf_counter()
 
     def step_done(self, parts: Sequence[Batch]) -> dict[str, float]:
-        """Images filtered and points queried per second by all ranks, if they are as fast as this
-        one, and the share of the time spent waiting for data."""
+        """Images filtered and points queried per second by all ranks, assuming that they are as
+        fast as this rank, and the share of the time spent waiting for data."""
         waited, now = self._data_arrived - self._waiting_since, time.perf_counter()
         seconds = now - self._waiting_since
         self._waiting_since = now

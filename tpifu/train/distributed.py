@@ -1,4 +1,4 @@
-"""Data-parallel training on several processes, as `torchrun` starts them; otherwise on one.
+"""Data-parallel training in the processes that `torchrun` starts, or else in a single process.
 
 Each rank reads its share of every batch. Gradients are averaged, so all ranks have equal weights.
 Only the main process, rank 0, writes files.
@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tpifu.errors import ConfigError, DataError
 
 TIMEOUT = timedelta(seconds=45)
-"""Longest wait of a process for the others."""
+"""Longest time that a process waits for the others."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Processes:
         return value
 
     def any(self, value: bool, device: torch.device) -> bool:
-        """Whether the value is true in any rank."""
+        """Whether the value is true on any rank."""
         if self.world_size == 1:
             return value
         return bool(self.mean(torch.tensor(float(value), device=device)))

@@ -28,7 +28,7 @@ Log = Callable[[dict[str, float], int], None]
 
 
 def fit(run: Run, out: Path, scratch: Path, machine: Machine, log: Log) -> None:
-    """Train, and replace the folder `out` by model.pt, loss.csv and config.yaml. Repeat an
+    """Train, and replace the folder `out` with model.pt, loss.csv and config.yaml. Repeat an
     interrupted call to resume it.
 
     `scratch` must outlive the call and may be shared: each run has a folder in it (`Run.folder`),
@@ -36,8 +36,8 @@ def fit(run: Run, out: Path, scratch: Path, machine: Machine, log: Log) -> None:
     rate and the speeds of `Clock` at every step, and validation.iou and validation.mse after a
     validation.
 
-    If the data has a validation split, the model has the weights that did best on it, and
-    validation.csv is written, too; otherwise the model has the last weights.
+    If the data has a validation split, the model has the weights that scored best on it, and
+    validation.csv is also written; otherwise the model has the last weights.
 
     Raises ConfigError or DataError if the data does not suit the run, and DataError if another
     process trains the same run, a file cannot be written, or the training diverges. On SIGTERM,
@@ -91,7 +91,7 @@ def _resume(trainer: Trainer, checkpoints: Checkpoints) -> None:
     elif machine.precision == "fastest":
         (first,) = read_batches(trainer.steps, 0, 1, machine)
         trainer.choose_precision(first)
-        _print(machine, f"precision {trainer.precision} is the faster one on this machine")
+        _print(machine, f"precision {trainer.precision} is faster on this machine")
 
 
 def _train(trainer: Trainer, checkpoints: Checkpoints, sigterm: threading.Event, log: Log) -> None:

@@ -3,7 +3,7 @@
 A layer then learns all directions of its input at one rate.
 
 Muon is for the weights between hidden layers; a convolution's kernel is a matrix of shape (outputs,
-inputs * height * width). Adam updates biases, norms, the first layer and the last.
+inputs * height * width). Adam updates biases, norms, and the first and last layers.
 """
 
 from collections.abc import Iterable
@@ -15,8 +15,8 @@ from torch import Tensor
 
 _STEPS = 5
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-# Updates of Adam have a root mean square of about 0.2 (Liu et al. 2025, Sec. 2.2). Scaled to that,
-# both optimisers use one learning rate.
+# Adam's updates have a root mean square of about 0.2 (Liu et al. 2025, Sec. 2.2). Muon's are scaled
+# to match, so that both optimisers share one learning rate.
 _ADAM_RMS = 0.2
 
 
@@ -28,7 +28,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Update the weights; those of equal shape in one batch, because each is small."""
+        """Update the weights. Weights of equal shape form one batch, because each is small."""
         assert closure is None
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[Tensor]] = {}

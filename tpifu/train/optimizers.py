@@ -12,8 +12,9 @@ from tpifu.train.muon import Muon
 
 
 def learning_rate(config: Train, step: int, progress: float | None = None) -> float:
-    """Learning rate of step 0, 1, ...: a linear warm-up, then constant, or a cosine that reaches 0
-    after the last step. `progress`, from 0 to 1, replaces the share of the steps in the cosine."""
+    """Learning rate at step 0, 1, ...: a linear warm-up, then constant, or a cosine that reaches 0
+    after the last step. `progress`, from 0 to 1, replaces the share of completed steps in the
+    cosine."""
     rate = config.learning_rate * min(1.0, (step + 1) / (config.warmup + 1))
     if config.schedule == "cosine":
         if progress is None:

@@ -14,8 +14,8 @@ def reuse_memory() -> None:
     """Keep freed memory in this process for the next training step, if its allocator is glibc.
 
     By default glibc returns large blocks to the system, and Linux clears their pages at the next
-    allocation: ten thousand times a step, a tenth of the time of the laptop profile. The peak
-    stays the same.
+    allocation. This happens ten thousand times a step and takes a tenth of the laptop profile's
+    time. Peak memory stays the same.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:
@@ -25,7 +25,7 @@ def reuse_memory() -> None:
 
 @contextmanager
 def catch_sigterm() -> Iterator[threading.Event]:
-    """Yield an event that SIGTERM sets, in place of ending the process. Main thread only."""
+    """Yield an event that SIGTERM sets instead of ending the process. Main thread only."""
     event = threading.Event()
     previous = signal.signal(signal.SIGTERM, lambda *_: event.set())
     try:

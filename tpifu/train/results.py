@@ -1,4 +1,4 @@
-"""The files of a finished training: model.pt, loss.csv, validation.csv and config.yaml."""
+"""The files of a finished training run: model.pt, loss.csv, validation.csv and config.yaml."""
 
 import csv
 import io
@@ -16,8 +16,8 @@ from tpifu.train.trainer import Trainer
 
 
 def write_results(trainer: Trainer, out: Path) -> None:
-    """Replace the folder `out` by the results; the model has the best validated weights, if any,
-    else the last. Raises DataError if the disk refuses."""
+    """Replace the folder `out` with the results; the model has the best validated weights, if any,
+    else the last. Raises DataError if they cannot be written."""
     run, validations = trainer.run, trainer.validations
     if trainer.best_weights:
         trainer.network.load_state_dict(trainer.best_weights)

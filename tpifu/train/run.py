@@ -24,12 +24,12 @@ CODE = (
     *("shards/coding.py", "shards/reader.py", "shards/schema.py"),
     "train",
 )
-"""Code that the results of training depend on, below `tpifu/`."""
+"""Code under `tpifu/` that the results of training depend on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Everything that the results of a training depend on, apart from the code."""
+    """Everything that the results of training depend on, apart from the code."""
 
     data: DataFolder
     """Views and points; meshes are not needed."""
@@ -37,7 +37,7 @@ class Run:
     train: Train
     seed: int
     start: Path | None = None
-    """A model file with the initial weights; None for random weights. A model of one frame is
+    """A model file with the initial weights; None for random weights. A single-frame model is
     widened."""
 
     def __post_init__(self) -> None:
@@ -64,25 +64,25 @@ class Run:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def folder(self, scratch: Path) -> Path:
-        """Folder of the run's checkpoints in `scratch`. Changed code gets a new folder, and finds
-        the old one again if the change is reverted."""
+        """Folder of the run's checkpoints in `scratch`. A code change selects a new folder;
+        reverting it selects the old folder again."""
         return scratch / f"{self.fingerprint}-{code_digest(*CODE)[:8]}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where and how a run is computed. Results depend on it by rounding only."""
+    """Where and how a run is computed. It affects results only by rounding."""
 
     device: torch.device
     readers: int = 0
-    """Processes that read batches ahead; 0: one thread reads, which is enough on a CPU."""
+    """Number of processes that prefetch batches; 0 uses a thread, which is enough on a CPU."""
     parts: int = 1
-    """Parts of a batch that go through the network one after the other. Their gradients are
-    summed; peak memory is that of one part."""
+    """Number of parts in which a batch goes through the network, one after the other. Their
+    gradients are summed; peak memory is that of one part."""
     processes: Processes = field(default_factory=Processes)
     precision: Precision = "float32"
     """Arithmetic of a step; weights and updates are always float32. `fastest` times a step in both
-    and takes bfloat16 if it is clearly faster. A resumed run keeps its precision."""
+    and uses bfloat16 if it is clearly faster. A resumed run keeps its precision."""
     compiled: bool = False
     """Compile steps with torch.compile, which takes minutes; for long runs on GPUs."""
 

@@ -35,12 +35,12 @@ def loss_of_stacks(
 
 
 def surface_level(inside_share: float) -> float:
-    """The occupancy at which a point of the pool is as likely inside as outside; `inside_share` of
-    the pool is inside.
+    """The occupancy at which a point of the pool is as likely inside as outside. `inside_share`:
+    share of the pool that is inside.
 
-    Half the points of training are inside, so the network learns the probability under that draw.
+    Half of the training points are inside, so the network learns the probability under that draw.
     By Bayes' rule, an even chance in the pool is then 1 - inside_share. At a level of 0.5,
-    reconstructions would be too thick where the network is unsure, above all in depth.
+    reconstructions would be too thick where the network is unsure, especially in depth.
     """
     return 1 - inside_share
 
@@ -53,7 +53,8 @@ def training_step(
     precision: Precision = "float32",
     loss: Loss = "squared",
 ) -> Float[Tensor, ""]:
-    """Update the weights once, on a batch in equal parts. Returns its loss, on the device."""
+    """Update the weights once, on a batch split into equal parts. Returns its loss, on the
+    device."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -67,7 +68,8 @@ def training_step(
 def add_gradients(
     network: nn.Module, parts: Sequence[Batch], precision: Precision, loss: Loss = "squared"
 ) -> Float[Tensor, ""]:
-    """Add the gradients of a batch in equal parts to those of the network. Returns its loss."""
+    """Add the gradients of a batch split into equal parts to the network's gradients. Returns its
+    loss."""
     losses = []
     for number, batch in enumerate(parts, 1):
         autocast = torch.autocast(batch.images.device.type, torch.bfloat16, precision == "bfloat16")

@@ -20,8 +20,8 @@ from tpifu.train.step import fastest_precision, surface_level, training_step
 from tpifu.train.validation import validate
 
 MAX_LOSS = 1.0
-"""A larger loss is worse than that of any constant between 0 and 1: always 0 and always 1 have 0.5,
-because half of the points are inside."""
+"""A larger loss is worse than predicting any constant between 0 and 1: constant 0 and constant 1
+have loss 0.5, because half of the points are inside."""
 
 
 class Trainer:
@@ -30,8 +30,8 @@ class Trainer:
     def __init__(
         self, run: Run, machine: Machine, steps: TrainingSteps, held_out: Windows | None
     ) -> None:
-        """`held_out` is the validation split, or None. Raises ConfigError if `run.start` is a
-        model of another network."""
+        """`held_out` is the validation split, or None. Raises ConfigError if `run.start` has a
+        different network."""
         self.run, self.machine, self.steps, self.held_out = run, machine, steps, held_out
         self._camera = steps.windows.views.metadata
         torch.manual_seed(run.seed)
@@ -55,7 +55,7 @@ class Trainer:
         return len(self.losses)
 
     def choose_precision(self, parts: Sequence[Batch]) -> None:
-        """Replace the precision `fastest` by the faster one, timed on a batch in parts."""
+        """Replace the precision `fastest` with the faster precision, timed on a batch in parts."""
         fastest = fastest_precision(self.network, parts)
         self.precision = self.machine.processes.broadcast(fastest)
 

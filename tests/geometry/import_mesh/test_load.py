@@ -1,6 +1,6 @@
-"""Mesh files of other programs. Each test makes its own file and states the right value.
+"""Mesh files from other programs. Each test makes its own file and states the expected value.
 
-Beyond the reported faults, the same kinds hold these members, each with a test below:
+Besides the reported faults, these related cases each have a test below:
 polygons: darts and keyholes, corners on a straight edge, bent quads, repeated corners;
 parts: cavities, inverted bodies with cavities, eyeballs that stick out, parts that touch;
 closedness: seams in PLY and GLB, unused vertices, walls between parts, folds;
@@ -284,7 +284,7 @@ def test_a_part_without_thickness_is_dropped(load):
         (np.where(BOX.vertices > 0.8, np.inf, BOX.vertices), BOX.faces, "vertex . lies at .*inf"),
         (BOX.vertices * 1e300, BOX.faces, "vertex 1 lies at .*e.299"),
         (BOX.vertices * [1, 1, 0], BOX.faces, "encloses no volume"),
-        (BOX.vertices, BOX.faces + 1, "a face uses vertex 9, the file has 8"),
+        (BOX.vertices, BOX.faces + 1, "a face uses vertex 9, but the file has 8"),
         (BOX.vertices, BOX.faces[:0], "contains no triangles"),
     ],
 )
@@ -331,7 +331,7 @@ def test_the_lines_of_obj_are_read_as_the_format_defines_them(load):
     [
         (b"v 0,5 1 2\n", "line 1: could not convert string to float: '0,5'"),
         (b"v 0 1\n", "line 1: not enough values"),
-        (b"v 0 1 2\nf 1 1 0\n", "a face uses vertex 0, the file has 1"),
+        (b"v 0 1 2\nf 1 1 0\n", "a face uses vertex 0, but the file has 1"),
         (b"cstype bspline\nsurf 0 1 0 1 1 2\n", "line 1: 'cstype' is a curved surface"),
     ],
 )

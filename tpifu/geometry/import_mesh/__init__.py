@@ -1,1 +1,1 @@
-"""Mesh files of other programs: read, checked, closed, facing outwards."""
+"""Mesh files from other programs: read, checked, closed, facing outwards."""

@@ -1,4 +1,4 @@
-"""Mesh files of other programs as closed meshes."""
+"""Load mesh files from other programs as closed meshes."""
 
 from pathlib import Path
 
@@ -21,9 +21,9 @@ SUFFIXES = tuple(READERS)
 def load_mesh(path: Path, *, scale: float = 1.0, centred: bool = True, up: str = "y") -> Mesh:
     """Read a closed mesh; the result is in metres, y up.
 
-    `scale` is metres per file unit, `up` the axis of the file that points up, y or z. `centred`
+    `scale`: metres per file unit. `up`: the file's up axis, y or z. `centred`
     moves the centre of mass to the origin. Raises DataError if the file is missing or unreadable,
-    uses a feature that is not read, or if its surface is not closed.
+    uses an unsupported feature, or does not contain a closed surface.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such mesh file")
@@ -48,5 +48,5 @@ def _read(path: Path) -> Surface:
         return reader(path)
     except DataError:
         raise
-    except Exception as error:  # broken files raise many kinds
+    except Exception as error:  # broken files raise many types
         raise DataError(f"cannot read this mesh ({' '.join(str(error).split())})") from error

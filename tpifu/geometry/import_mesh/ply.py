@@ -1,4 +1,4 @@
-"""Reader of PLY files: ASCII or binary, in either byte order."""
+"""Reader for PLY files: ASCII or binary, in either byte order."""
 
 from pathlib import Path
 
@@ -13,11 +13,11 @@ TYPES = {
     **{"int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4", "uint32": "u4"},
     **{"float": "f4", "double": "f8", "float32": "f4", "float64": "f8"},
 }
-"""NumPy's codes of PLY's types."""
+"""NumPy's codes for PLY's types."""
 ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">"}
 
 Properties = dict[str, list[str]]
-"""The type of each property; two types for a list, first that of its length."""
+"""Type of each property; a list has two types, the first for its length."""
 Rows = list[list[float]]
 
 
@@ -52,7 +52,7 @@ def read_ply(path: Path) -> Surface:
 
 
 class _Numbers:
-    """The numbers behind the header, read in order."""
+    """The numbers after the header, read in order."""
 
     def __init__(self, body: bytes, encoding: str) -> None:
         self._words = body.split() if encoding == "ascii" else None

@@ -1,4 +1,4 @@
-"""Readers of OBJ, OFF and STL, and the triangulation of polygons."""
+"""Readers for OBJ, OFF and STL, and the triangulation of polygons."""
 
 import re
 from collections import defaultdict
@@ -13,9 +13,9 @@ from tpifu.errors import DataError
 Surface = tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]
 """Vertices and triangles."""
 LARGEST = 1e9
-"""Bound of valid coordinates, in any unit."""
+"""Largest valid absolute coordinate, in any unit."""
 CURVED = ("bzp", "bsp", "cstype", "curv", "curv2", "surf")
-"""OBJ's keywords of curves and curved surfaces."""
+"""OBJ's keywords for curves and curved surfaces."""
 
 
 def read_obj(path: Path) -> Surface:
@@ -72,7 +72,7 @@ def read_stl(path: Path) -> Surface:
 
 
 def _text(path: Path) -> str:
-    """Text in UTF-8 or UTF-16, with or without a byte-order mark; line ends become newlines."""
+    """Read UTF-8 or UTF-16, with or without a byte-order mark; line endings become newlines."""
     data = path.read_bytes()
     utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
     text = data.decode("utf-16" if utf16 else "utf-8-sig", errors="replace")
@@ -80,9 +80,9 @@ def _text(path: Path) -> str:
 
 
 def surface(vertices: list[list[float]], polygons: list[list[int]]) -> Surface:
-    """Arrays of `vertices` and of `polygons`, cut into triangles.
+    """Convert `vertices` and `polygons` to arrays, with polygons cut into triangles.
 
-    All edges of the polygons stay, so a closed surface stays closed. Raises DataError for an index
+    All polygon edges are kept, so a closed surface stays closed. Raises DataError for an index
     without a vertex.
     """
     points = np.array(vertices, dtype=np.float64).reshape(-1, 3)
@@ -95,7 +95,7 @@ def surface(vertices: list[list[float]], polygons: list[list[int]]) -> Surface:
         indices = np.array(group, dtype=np.int64)
         outside = indices[(indices < 0) | (indices >= len(points))]
         if len(outside):
-            raise DataError(f"a face uses vertex {outside[0] + 1}, the file has {len(points)}")
+            raise DataError(f"a face uses vertex {outside[0] + 1}, but the file has {len(points)}")
         if size >= 3:
             faces.append(indices if size == 3 else _triangles(points, indices))
     return points, np.concatenate(faces)

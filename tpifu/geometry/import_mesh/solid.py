@@ -1,4 +1,4 @@
-"""From the triangles of a file to a closed surface that faces outwards."""
+"""Turn the triangles of a file into a closed surface that faces outwards."""
 
 import numpy as np
 from jaxtyping import Float, Int, Num
@@ -16,10 +16,10 @@ from tpifu.geometry.mesh import (
 
 
 def closed_surface(vertices: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, "m 3"]) -> Surface:
-    """The surface without unused vertices and degenerate faces; all parts face outwards.
+    """The surface without unused vertices or degenerate faces; all parts face outwards.
 
-    Coincident vertices are merged only if the surface is open otherwise. Raises DataError with the
-    reason, and what to do, if the surface does not bound a volume.
+    Coincident vertices are merged only if the surface would otherwise be open. Raises DataError
+    with the reason and the remedy if the surface does not bound a volume.
     """
     faces = _without_reverse(_proper(faces))
     if not len(faces):
@@ -50,12 +50,12 @@ def _proper(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "g 3"]:
 
 
 def _rotated(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "f 3"]:
-    """Each face from its lowest vertex on, in the same direction."""
+    """Rotate each face to start at its lowest vertex; its orientation stays the same."""
     return np.take_along_axis(faces, (faces.argmin(axis=1)[:, None] + np.arange(3)) % 3, axis=1)
 
 
 def _without_reverse(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "g 3"]:
-    """Without each face whose reverse is there: walls between touching parts, and folds."""
+    """Drop each face whose reverse is present: walls between touching parts, and folds."""
     group = _groups(np.sort(faces, axis=1))
     _, second, third = _rotated(faces).T
     balance = np.bincount(group, np.sign(third - second))
@@ -63,7 +63,7 @@ def _without_reverse(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "g 3"]:
 
 
 def _groups(rows: Num[np.ndarray, "n d"]) -> Int[np.ndarray, " n"]:
-    """A number for each row, from 0; equal rows have equal numbers."""
+    """Number the rows from 0; equal rows get the same number."""
     order = np.lexsort(rows.T)
     new = (rows[order[1:]] != rows[order[:-1]]).any(axis=1)
     group = np.zeros(len(rows), dtype=np.int64)
@@ -76,8 +76,8 @@ def _outward(
 ) -> Int[np.ndarray, "g 3"]:
     """Faces of the parts that have a volume, with inside-out parts flipped.
 
-    An inverted part inside another part is a cavity. Flat parts contain no point, but would be
-    drawn.
+    An inverted part inside another part is a cavity. Flat parts are dropped: they contain no point,
+    but would be drawn.
     """
     volumes = tetrahedra(vertices[faces] - vertices.mean(axis=0))
     if volumes.sum() < 0:

@@ -31,7 +31,7 @@ def norm_relu_conv(
 
 
 class _GroupNormReLU(torch.autograd.Function):
-    """Group norm, ReLU and, given a kernel, a convolution.
+    """Group norm, ReLU and, if a kernel is given, a convolution.
 
     Only the input is stored; the backward pass recomputes the activations.
     """
@@ -60,7 +60,7 @@ class _GroupNormReLU(torch.autograd.Function):
     def backward(ctx: Any, grad: Float[Tensor, "b o h w"]) -> tuple[Tensor | None, ...]:
         x, scale, shift, mean, rstd, kernel = ctx.saved_tensors
         b, c, h, w = x.shape
-        cells = x.movedim(1, -1).reshape(b, h * w, c)  # a view where x is channels-last
+        cells = x.movedim(1, -1).reshape(b, h * w, c)  # a view if x is channels-last
         spread = _spread(c, mean.shape[1], x.device)
         mean, rstd = (torch.stack([mean, rstd]) @ spread)[:, :, None]  # each (b, 1, c)
         factor = rstd * scale

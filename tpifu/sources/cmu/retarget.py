@@ -14,7 +14,7 @@ from tpifu.sources.cmu.acclaim import LIMBS, Motion, Skeleton
 class _Alignment(NamedTuple):
     start: str
     end: str
-    """SMPL's limb leads from joint `start` to joint `end`."""
+    """SMPL's limb runs from joint `start` to joint `end`."""
     bone: str
     """CMU's bone of this limb."""
     hinge: str
@@ -44,7 +44,7 @@ def retarget(
     """SMPL pose (axis-angle, root included) in CMU's y-up world.
 
     `rest` has the joints of the body's rest pose. Raises DataError if a hinge axis of the skeleton
-    is parallel to its limb, since it then determines no alignment.
+    is parallel to its limb, because the alignment is then undefined.
     """
     world = _orientations(skeleton, motion)
     joints = {
@@ -59,7 +59,7 @@ def retarget(
         aligned = _alignments(skeleton, rest, side)
         own = {limb: world[side[0] + limb] for limb in LIMBS}
         hand = own["hand"] * aligned["wrist"]
-        # CMU's skeleton rolls the palm between radius and wrist; in a body the forearm twists.
+        # CMU's skeleton rolls the palm between radius and wrist; on a body the forearm twists.
         forearm = _halfway(own["radius"] * aligned["elbow"], own["wrist"] * aligned["wrist"])
         joints |= {
             f"{side}_collar": own["clavicle"],

@@ -1,4 +1,4 @@
-"""The takes of CMU motion capture in use, their splits, and their download."""
+"""The CMU motion capture takes in use, their splits, and their download."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ ACKNOWLEDGEMENT = (
     "The data used in this project was obtained from mocap.cs.cmu.edu. "
     "The database was created with funding from NSF EIA-0196217."
 )
-"""The sentence that CMU asks for wherever results are shown."""
+"""The acknowledgement that CMU asks for wherever results are shown."""
 
 
 class Take(NamedTuple):
@@ -67,8 +67,8 @@ TAKES = (
     Take("test", 144, 5, "front kicking"),
     Take("test", 144, 11, "left lunges"),
 )
-"""A short list, since CMU asks not to crawl. Split by subject, as SURREAL is. Subject 89 is left
-out: its takes have 60 frames per second, which the files do not say."""
+"""A short list, because CMU asks users not to crawl its site. Split by subject, like SURREAL.
+Subject 89 is left out: its takes run at 60 frames per second, but the files do not say so."""
 
 CMU_URL = "http://mocap.cs.cmu.edu"
 CMU_ACCESS = "CMU should need no login: try again later, or set data.source to synthetic"
@@ -88,7 +88,7 @@ def fetch_cmu(cache: Path, environment: Mapping[str, str]) -> list[str]:
         credentials=None,
         check=lambda part: None,  # `write_cmu` reports damaged files
         access=CMU_ACCESS,
-        connections=2,  # CMU asks not to crawl
+        connections=2,  # CMU asks users not to crawl
         label="CMU takes",
     )
     return list(reasons.values())

@@ -2,7 +2,7 @@
 
 A CMU bone has a direction in the rest pose, where all angles are 0, and an orientation
 `M = M_parent C R C^-1`: C is its `axis`, R its angles in the AMC file, both in the order "XYZ",
-that is Rz Ry Rx. The rest pose is a T-pose with straddled legs in SMPL's frame: y up, facing +z,
+that is Rz Ry Rx. The rest pose is a T-pose with legs apart, in SMPL's frame: y up, facing +z,
 left = +x.
 
 SMPL's joint j, whose limb points along s_j in the body's rest pose, gets the orientation
@@ -43,7 +43,7 @@ def write_cmu(
 ) -> list[str]:
     """Write the `chosen` takes in the folder `takes` as clips to the folder `out`.
 
-    A take whose motion file is absent is skipped. `seed` determines each subject's body and each
+    Takes without a motion file are skipped. `seed` determines each subject's body and each
     clip's heading. Returns a line for each unusable take.
     """
     write_embedded(out / "smpl")

@@ -1,1 +1,1 @@
-"""The HTTP client: credentials stay with their host, files appear whole."""
+"""The HTTP client: credentials stay with their host, files are written atomically."""

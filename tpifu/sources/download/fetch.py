@@ -22,7 +22,7 @@ from tpifu.sources.download.session import Credentials, Session, TransientError,
 ATTEMPTS = 6
 """Attempts per file and run."""
 DELAY = 1.0
-"""Seconds before the second attempt; doubled before each further one."""
+"""Seconds before the second attempt; doubled before each later attempt."""
 
 _TRANSIENT = {408, 429, 500, 502, 503, 504}
 
@@ -37,7 +37,7 @@ class Remote:
     """Fields to POST, which may hold a login; None sends a GET."""
     resume: bool = False
     """Whether an interrupted download resumes instead of starting again; for large archives, whose
-    `check` detects a file that changed on the server in between."""
+    `check` detects a file that has changed on the server in the meantime."""
 
 
 def fetch(
@@ -85,7 +85,7 @@ class _AbsentError(Exception):
 
 @dataclass
 class _Client:
-    """Downloads one file per call; the threads share it."""
+    """Downloads one file per call; shared by all threads."""
 
     session: Session
     check: Callable[[Path], object]
@@ -110,7 +110,7 @@ class _Client:
         except OSError as error:
             raise DataError(
                 f"{remote.path}: cannot be written ({error.strerror or type(error).__name__}); "
-                "free the path or the disk and run again"
+                "clear the path or free disk space, then run again"
             ) from error
         return None
 
@@ -140,14 +140,14 @@ class _Client:
             if response.status_code in (206, 416):
                 end = offset + (remaining or 0)
                 if response.headers.get("Content-Range") != f"bytes {offset}-{end - 1}/{end}":
-                    # The file changed, or the server has no ranges: start again.
+                    # The file changed, or the server does not support ranges: start again.
                     part.unlink(missing_ok=True)
                     raise TransientError("the server did not send the requested range")
             else:
                 _raise_for_status(response, remote.path.name, self.access)
                 offset = 0
             chunk = read(response)
-            # No file of any source starts with "<"; the page of a login or an error does.
+            # No source has files that start with "<"; login and error pages do.
             if offset == 0 and chunk.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
                 raise LicenceError(
                     f"{host(response.url)}: sent a web page instead of {remote.path.name}; "
@@ -165,7 +165,7 @@ class _Client:
 
 
 def _raise_for_status(response: requests.Response, name: str, access: str) -> None:
-    """Raises the error that a status other than 200 means."""
+    """Raise the matching error for any status other than 200."""
     server, status = host(response.url), response.status_code
     # The standard phrase; the server's own may quote the request.
     text = f"{status} {http.client.responses.get(status, '')}".rstrip()

@@ -1,7 +1,7 @@
 """An HTTP session that logs in when challenged and sends the login to one host only.
 
-Exceptions of requests and urllib3 hold the request, and so the login. They become a TransientError
-with only the name of the cause.
+Exceptions from requests and urllib3 contain the request, and so the login. They are replaced by a
+TransientError that names only the cause.
 """
 
 import re
@@ -31,7 +31,7 @@ class Credentials:
 
 
 class TransientError(Exception):
-    """The request failed, and another may succeed. The message is the reason."""
+    """The request failed, but a retry may succeed. The message is the reason."""
 
 
 class Session(requests.Session):

@@ -1,1 +1,1 @@
-"""SURREAL itself: the authors' lists of clips and the licensed download."""
+"""SURREAL: the authors' lists of clips and the licensed download."""

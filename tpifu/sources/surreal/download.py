@@ -71,7 +71,7 @@ def _check_zip(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-    except Exception as error:  # zipfile raises many kinds for a damaged archive
+    except Exception as error:  # zipfile raises many types for a damaged archive
         raise DataError(f"{path}: not a readable zip ({error})") from error
     if damaged is not None:
         raise DataError(f"{path}: the member {damaged!r} is damaged")
@@ -141,7 +141,7 @@ def _fetch_split(
             try:
                 frames = len(read_clip(tree / clip.path).pose)
             except DataError:
-                continue  # the meshes stage counts this clip as skipped and gives the reason
+                continue  # the meshes stage counts this clip as skipped and reports the reason
             remaining -= -(-frames // data.frame_step)
     return order[:requested], problems
 

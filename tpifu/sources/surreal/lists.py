@@ -39,7 +39,7 @@ def read_list(path: Path) -> list[ListedClip]:
     """Read a list of clips, sorted.
 
     The file has one path or URL of an *_info.mat per line, as SURREAL's lists do. Raises DataError,
-    with the number of the line if it is something else.
+    with the line number if a line is anything else.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()

@@ -1,1 +1,1 @@
-"""Procedural motion on the embedded body, written as a SURREAL-shaped tree."""
+"""Procedural motion on the embedded body, written in SURREAL's layout."""

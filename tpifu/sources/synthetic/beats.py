@@ -43,7 +43,7 @@ class Style:
     tempo: float = 1.0
     amplitude: float = 1.0
     left_lead: float = 0.5
-    """Share of actions that the left side leads."""
+    """Share of actions led by the left side."""
     arms: str = "hang"
     """Preferred arm pose, a key of ARMS."""
     arm_swing: float = 1.0

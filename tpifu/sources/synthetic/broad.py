@@ -3,8 +3,8 @@
 A clip belongs to one family of `families.yaml`. Each of its key poses is one of the family's keys
 plus correlated random differences; arms and legs may come from other keys. `settle` then adjusts
 the body and its joints slightly, so that the contacts are on the floor and the centre of mass is
-above them. Key poses in which the body intersects itself, or on the way to which it does, are drawn
-again. Joints follow splines at the family's speed, within `joint_limits`.
+above them. A key pose is redrawn if the body intersects itself in this pose or on the way to it.
+Joints follow splines at the family's speed, within `joint_limits`.
 """
 
 import itertools
@@ -43,7 +43,7 @@ _SPREAD: Pose = {
 }
 # fmt: on
 _DEEPEST = 0.035
-"""Accepted overlap of two body parts, metres: soft tissue deforms."""
+"""Acceptable overlap of two body parts, metres: soft tissue deforms."""
 _TRIES, _ARMS_OUT = 6, 7.0
 """Attempts per key pose, and degrees by which each attempt raises the arms further."""
 
@@ -103,7 +103,7 @@ def _spline(
     at: Float[np.ndarray, " t"],
     rng: np.random.Generator,
 ) -> Motion:
-    """Evaluate splines through the keys, which are at `times`, at the times `at`."""
+    """Fit splines to the keys at `times` and evaluate them at `at`."""
 
     # Makima splines are smooth and hardly overshoot at held poses.
     def spline(values: Float[np.ndarray, "k ..."]) -> Float[np.ndarray, "t ..."]:
@@ -113,7 +113,7 @@ def _spline(
     joints = join(clip(spline(np.stack([key.angles for key in keys]))))
     root = np.stack([key.root.as_quat() for key in keys])
     for before, after in itertools.pairwise(root):
-        if before @ after < 0:  # q and -q are one rotation: take the nearer
+        if before @ after < 0:  # q and -q are the same rotation: take the nearer
             after *= -1
     turn, _, side, forward = spline(places).T
     heading = np.radians(turn - turn[0] + rng.normal(0.0, 12.0))
@@ -134,8 +134,8 @@ def _draw(
     before: _Drawn | None,
     rng: np.random.Generator,
 ) -> _Drawn:
-    """A key pose near `family.keys[place]`: the first attempt with an accepted overlap, or the one
-    with the least overlap. Each attempt holds the arms farther from the body."""
+    """A key pose near `family.keys[place]`: the first attempt with an acceptable overlap, or the
+    attempt with the least overlap. Each attempt holds the arms farther from the body."""
     best = None
     for attempt in range(_TRIES):
         drawn = _try(family, family.keys[place], left, style, attempt * _ARMS_OUT, rng)

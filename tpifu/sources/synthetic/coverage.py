@@ -1,8 +1,8 @@
 """Coverage of poses by training poses: the distance from a pose to the nearest training pose.
 
-The distance of two poses is the mean distance of their 24 joints, in centimetres, on one body of
-average shape with aligned pelvises, after the rotation about the vertical that minimises it:
-headings do not matter, but lying and standing are different poses.
+The distance between two poses is the mean distance between their 24 joints, in centimetres, on one
+body of average shape with aligned pelvises, after the rotation about the vertical that minimises
+it: headings do not matter, but lying and standing are different poses.
 """
 
 import numpy as np
@@ -16,8 +16,8 @@ def nearest_training_pose(
     poses: Float[np.ndarray, "n 72"], training: Float[np.ndarray, "m 72"]
 ) -> tuple[Float[np.ndarray, " n"], Int[np.ndarray, " n"]]:
     """Distance of each pose to the nearest training pose, cm, and that pose's index. The nearest
-    pose has the least root mean square distance; poses are SMPL axis-angle. Memory grows with
-    n * m, 32 bytes each."""
+    pose has the smallest root mean square distance; poses are SMPL axis-angle. Needs 32 bytes of
+    memory per pair."""
     up, across = _up_and_across(training)
     own_up, own_across = _up_and_across(poses)
     squares = (up**2).sum(1) + (np.abs(across) ** 2).sum(1)

@@ -19,7 +19,7 @@ class Key(NamedTuple):
     contacts: tuple[str, ...] = _FEET
     """Joints that settling brings to the limb's radius above the floor. Empty: in flight."""
     pitch: float = 0.0
-    """Forward tilt of the whole body, degrees: 90 lies on the front, -90 on the back."""
+    """Forward tilt of the whole body, degrees: 90 is lying face down, -90 lying on the back."""
     spin: float = 0.0
     """Roll of the whole body to its left about the long axis, degrees."""
     balance: bool = True
@@ -41,14 +41,14 @@ class Family(NamedTuple):
     spread: float = 1.0
     """Scale of the random differences from a key."""
     arms: float = 0.35
-    """Share of poses with arms from ARMS or at random."""
+    """Share of poses with arms drawn from ARMS or at random."""
     legs: float = 0.0
     """Share of poses with one leg from another key of the family."""
     turn: float = 25.0
     """Standard deviation of the change of heading between poses."""
     tumble: float = 0.0
-    """Standard deviation of a rotation of the whole body about a random axis; not 0 disables
-    settling."""
+    """Standard deviation of a rotation of the whole body about a random axis; a nonzero value
+    disables settling."""
 
 
 @functools.cache

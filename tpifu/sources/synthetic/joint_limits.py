@@ -2,9 +2,9 @@
 
 A joint's rotation is split into a swing and a twist about the limb's axis, R = swing * twist. The
 axis is x for the arms and y for the other joints; the swing is a rotation vector with two
-components. Angles are relative to the T-pose, those of a shoulder to an arm that points sideways
-and forward (R = centre * swing * twist), which moves the singularity, half a turn away, out of
-reach; Euler angles have theirs within the human range.
+components. Angles are relative to the T-pose, except that a shoulder's are relative to an arm that
+points sideways and forward (R = centre * swing * twist). The singularity, half a turn away, is then
+out of reach. Euler angles have singularities within the human range.
 """
 
 import numpy as np
@@ -14,9 +14,9 @@ from scipy.spatial.transform import Rotation
 from tpifu.body.skeleton import JOINTS
 
 # fmt: off
-# Lowest and highest x, y and z of a left or central joint, degrees. The comment says where positive
-# angles turn it. Hips and shoulders have the range of a flexible adult, because motion capture
-# includes dancers and gymnasts.
+# Minimum and maximum x, y and z of a left or central joint, degrees. The comments give the
+# direction of positive angles. Hips and shoulders have the range of a flexible adult, because
+# motion capture includes dancers and gymnasts.
 _RANGES: dict[str, tuple[tuple[int, int], tuple[int, int], tuple[int, int]]] = {
     "spine1": ((-20, 35), (-18, 18), (-18, 18)),  # forward, to the left, to lean right
     "spine2": ((-20, 35), (-18, 18), (-18, 18)),
@@ -41,7 +41,7 @@ SHOULDER = Rotation.from_euler("YZ", [-50, -15], degrees=True)
 
 
 def _tables() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Lowest and highest x, y, z components in radians, twist axis, and centre of the range as a
+    """Minimum and maximum x, y, z components in radians, twist axis, and centre of the range as a
     rotation vector; each (23, 3)."""
     low, high, centre = np.zeros((3, 23, 3))
     twist = np.tile([0.0, 1.0, 0.0], (23, 1))

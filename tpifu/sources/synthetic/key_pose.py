@@ -64,7 +64,7 @@ _SIGN = 1 - 2 * only(
 
 
 def lead(row: Row, left: bool) -> Row:
-    """A pose that the left side leads, or its mirror image."""
+    """A pose led by the left side, or its mirror image."""
     return row if left else row[_SWAP] * _SIGN
 
 

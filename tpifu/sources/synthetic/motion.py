@@ -1,7 +1,7 @@
 """Procedural human motion from seeded key poses and splines, as SMPL axis-angle.
 
 SMPL's frame: y up, the body faces +z, its left is +x. A key pose lists angles of body parts in
-degrees. The positive direction is the named one, on both sides of the body:
+degrees. The name of an angle gives its positive direction, on both sides of the body:
 
     place     turn left, roll left (degrees), side, forward (metres) since the previous pose
     pelvis    tilt forward, sway left, twist left; the trunk follows, the legs do not
@@ -14,9 +14,9 @@ degrees. The positive direction is the named one, on both sides of the body:
     elbow     bend
     wrist     bend to the palm, roll inwards
 
-The prefix "left_" or "right_" selects one side; without it both sides are set. Missing parts are as
-in standing. A motion is an endless generator of beats: time since the previous beat, key pose,
-height above the floor.
+The prefix "left_" or "right_" selects one side; without it both sides are set. Missing parts keep
+their standing angles. A motion is an endless generator of beats: time since the previous beat, key
+pose, height above the floor.
 """
 
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ class Motion:
 
 
 def make_motion(name: str, frames: int, style: Style, rng: np.random.Generator) -> Motion:
-    """`frames` frames of a motion in MOTIONS from a random time, with an initial heading near 0."""
+    """`frames` frames of a motion in MOTIONS, starting at a random time with a heading near 0."""
     # The spline starts before the clip and ends after it, because its ends are less smooth.
     at = rng.uniform(1.5, 4.0) + np.arange(frames) / FPS
     times: list[float] = []

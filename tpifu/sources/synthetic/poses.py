@@ -9,13 +9,13 @@ from tpifu.sources.synthetic.key_pose import Pose
 
 
 def read_yaml(name: str) -> Any:
-    """The content of a YAML file of this folder."""
+    """The contents of a YAML file in this folder."""
     file = resources.files("tpifu.sources.synthetic") / name
     return YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
 
 
 def read_pose(item: dict[str, Any], known: dict[str, Pose]) -> Pose:
-    """A key pose of a YAML file. It starts from the poses of `known` that `use` names."""
+    """A key pose from a YAML file, based on the poses of `known` that `use` names."""
     pose: Pose = {}
     for name in item.get("use", "").split():
         pose |= known[name]
@@ -34,6 +34,6 @@ MOVES = {
     name: [[read_pose(item, POSES) for item in poses] for poses in moves]
     for name, moves in _NINE["moves"].items()
 }
-"""Moves of one or more poses, by the motion that chooses from them."""
+"""Moves of one or more poses, keyed by the motion that uses them."""
 LEGS: dict[str, list[tuple[float, ...]]] = _NINE["legs"]
 """Phase and angles of the left leg in a gait, see `nine.yaml`."""

@@ -1,4 +1,4 @@
-"""Settling a key pose on the floor: contacts level, centre of mass above them."""
+"""Settle a key pose on the floor: contacts level, centre of mass above them."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -11,7 +11,7 @@ from tpifu.sources.synthetic.kinematics import joint_positions
 from tpifu.sources.synthetic.motion import smpl
 
 # fmt: off
-# Typical change of each angle by settling, degrees; 0: fixed.
+# Typical change of each angle during settling, degrees; 0: fixed.
 _GIVE: Pose = {
     "pelvis": (8, 6, 0), "trunk": (8, 6, 0), "hip": (14, 6, 0), "knee": (16,), "ankle": (8, 0, 0),
     "shoulder": (14, 8, 0), "elbow": (16,),
@@ -22,7 +22,7 @@ _RADII = dict(
     foot=0.03, neck=0.07, collar=0.09, head=0.10, shoulder=0.07, elbow=0.045, wrist=0.035,
     hand=0.025,
 )
-# Share of the body's mass that belongs to a joint (de Leva 1996, rounded).
+# Share of the body's mass assigned to each joint (de Leva 1996, rounded).
 _MASSES = dict(
     pelvis=0.14, hip=0.09, spine1=0.08, knee=0.07, spine2=0.09, ankle=0.03, spine3=0.15,
     foot=0.01, neck=0.02, collar=0.02, head=0.06, shoulder=0.03, elbow=0.02, wrist=0.01, hand=0.005,
@@ -33,14 +33,14 @@ _RADIUS = np.array([_RADII[bone] for bone in _BONES])
 _MASS = np.array([_MASSES[bone] for bone in _BONES])
 _MASS /= _MASS.sum()
 _ROOT_GIVE = 12.0
-"""Typical tilt of the whole body by settling, degrees."""
+"""Typical tilt of the whole body during settling, degrees."""
 _LEVEL, _BALANCE = 0.01, 0.07
-"""Tolerances of the height of a contact and of the centre of mass, metres."""
+"""Tolerances for the height of a contact and for the centre of mass, metres."""
 _STEP = 1e-3
-"""Step of the finite differences, radians."""
+"""Finite-difference step, radians."""
 _ROUNDING = 2.0**-12
-"""Step of the result, radians, about .014 degrees. The solution of the linear system differs by up
-to 1e-9 between CPUs."""
+"""Rounding step for the result, radians, about .014 degrees. The solution of the linear system
+differs by up to 1e-9 between CPUs."""
 
 
 def smpl_pose(rows: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n 72"]:

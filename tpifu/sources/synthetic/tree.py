@@ -22,14 +22,14 @@ from tpifu.sources.synthetic.families import families
 from tpifu.sources.synthetic.motion import Motion, make_motion
 
 FRAMES = (30, 100)
-"""Shortest and longest clip, frames; SURREAL's clips have at most 100."""
+"""Minimum and maximum length of a clip, frames; SURREAL's clips have at most 100."""
 _BROAD = 1_000
 """Separates the seeds of broad clips from those of the nine motions, which are 0 to 8."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A person: a number like those of CMU's subjects, gender, shape and style of motion."""
+    """A person: number (as CMU numbers its subjects), gender, shape and style of motion."""
 
     number: int
     split: Literal["train", "test"]
@@ -78,8 +78,8 @@ def _write_subject(subject: Subject, *, tree: Path, synthetic: Synthetic, seed: 
 
 
 def broad_names(subject: int, clips: int, seed: int) -> list[str]:
-    """Families of a subject's clips: all families in random order, repeatedly. The first ones do
-    not depend on the number of clips."""
+    """Families of a subject's clips: all families in random order, repeatedly. The first families
+    do not depend on the number of clips."""
     rng = np.random.default_rng([seed, subject, _BROAD])
     names = list(families())
     rounds = -(-clips // len(names))
