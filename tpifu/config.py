@@ -1,7 +1,7 @@
 """Parameters and machine settings: type, limits and meaning. Lengths are metres, angles degrees.
 
-The defaults are the paper's Table 1, as in `profiles.paper` of params.yaml, which says which rows
-are the paper's. `tpifu.params_file` reads it.
+The defaults are the paper's Table 1, as in `profiles.paper` of params.yaml, which marks the paper's
+rows. `tpifu.params_file` reads it.
 """
 
 import os
@@ -82,7 +82,7 @@ class Data(Parameters):
     frame_step: Count = 5
     """Keep every n-th frame of a clip (Sec. 3.1)."""
     train_meshes: Amount = 892
-    """Training meshes. 0, with validation_meshes 0: only held-out data, for evaluation."""
+    """Training meshes. If these and validation_meshes are 0, there is only held-out data."""
     validation_meshes: Amount = 50
     """Meshes used to choose among checkpoints. Their subjects are excluded from training."""
     test_meshes: Count = 100
@@ -141,24 +141,26 @@ class Sample(Parameters):
     near_surface: Count = 16000
     """Points near the surface of each mesh."""
     uniform: Count = 1000
-    """Points spread uniformly over the box. PIFu has 16 near-surface points to one of these."""
+    """Points spread uniformly over the box. PIFu draws 16 near-surface points for each uniform
+    one."""
     sigma: Positive = 0.05
-    """Standard deviation of the distance of near-surface points to the surface, metres."""
+    """Standard deviation of the distance of near-surface points from the surface, metres."""
     grid: Count = 64
     """Cells per side of the labelled grid of each test mesh, for the volumetric IoU."""
 
 
 class DataRecord(Lighting):
-    """Properties of training data that a network can read either way. None: unknown."""
+    """Properties of training data; a network can also read data that differ in them. None:
+    unknown."""
 
     source: str | None = None
     """Source of the motion and the bodies."""
     motions: str | None = None
     """Motions of the source."""
     frame_step: int | None = None
-    """Frames of the source from one mesh to the next."""
+    """Step from one mesh to the next, in frames of the source."""
     origin: str | None = None
-    """The point of each body at 0."""
+    """The point of each body that lies at 0."""
 
     @classmethod
     def of(cls, metadata: dict[str, Any]) -> "DataRecord":
@@ -228,16 +230,17 @@ class Model(Parameters):
     """Feature lookup. true: ndc -1 and 1 are the centres of the outermost cells of a map, as in
     PIFu. false: they are the outer edges, as in images."""
     neighborhood: Count = 3
-    """Frames in a window of the temporal model, odd. The centre frame is reconstructed."""
+    """Number of frames in a window of the temporal model, odd. The centre frame is
+    reconstructed."""
     stride: Count = 1
     """Distance between neighbouring frames of a window, in kept frames."""
     fusion: Literal["concat", "early", "attention"] = "concat"
     """Fusion of the frames of a window. concat: the classifier sees the features of all frames side
     by side. early: the images are channels of one filter pass. attention: the classifier sees one
-    mean over the frames."""
+    weighted mean over the frames."""
 
     def with_window(self, neighborhood: int, stride: int = 1, fusion: str = "concat") -> "Model":
-        """The same network for other windows, or with another fusion of their frames."""
+        """The same network with a different neighborhood, stride or fusion."""
         window = {"neighborhood": neighborhood, "stride": stride, "fusion": fusion}
         return Model.model_validate({**self.model_dump(), **window})
 
@@ -258,7 +261,7 @@ class Train(Parameters):
     learning_rate: Positive = 1e-4
     """Learning rate after the warm-up."""
     optimizer: Literal["adam", "muon", "rmsprop"] = "adam"
-    """muon: Muon for all weights but the first and last layer's, Adam for those."""
+    """muon: Muon for all weights except the first and last layer's, which Adam updates."""
     batch_size: Count = 2
     """Windows per step, all of different meshes unless an epoch ends within the step."""
     flip: Share = 0.0
@@ -272,13 +275,13 @@ class Train(Parameters):
     steps: Count = 44600
     """Training steps. 44600 are 100 epochs of 892 meshes at batch size 2."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """Course of the learning rate after the warm-up. cosine: falls to 0 at the last step."""
+    """Schedule of the learning rate after the warm-up. cosine: falls to 0 at the last step."""
     warmup: Amount = 0
     """Steps over which the learning rate rises linearly."""
     checkpoint_every: Count = 500
     """Steps between checkpoints."""
     validate_every: Amount = 500
-    """Steps between validations. The weights with the best validation become the model. 0: no
+    """Steps between validations. The weights with the best validation score become the model. 0: no
     validation; the last weights become the model."""
 
 
@@ -325,7 +328,7 @@ class Environment(BaseModel):
     model_config = ConfigDict(frozen=True, alias_generator=lambda name: f"TPIFU_{name.upper()}")
 
     jobs: Count = Field(default_factory=lambda: len(os.sched_getaffinity(0)))
-    """Processes of data stages and evaluation."""
+    """Number of processes for data stages and evaluation."""
     dask: str | None = None
     """HOST:PORT of a Dask scheduler whose workers replace these processes."""
     device: str | None = None
@@ -333,9 +336,9 @@ class Environment(BaseModel):
     readers: Amount = 0
     """Processes that prefetch training batches. 0: a thread."""
     parts: Count = 1
-    """Parts of a training batch that are processed one after the other."""
+    """Number of parts of a training batch, which are processed one after the other."""
     precision: Precision = "float32"
-    """Arithmetic of training steps. fastest: the faster one on this machine."""
+    """Arithmetic of training steps. fastest: whichever is faster on this machine."""
     compile: bool = False
     """Whether torch.compile compiles training steps."""
     tracking: bool = True

@@ -18,7 +18,7 @@ class ConfigError(TpifuError):
 
 
 class LicenceError(TpifuError):
-    """Licensed data without a login, or with a login that the server refused."""
+    """A login for licensed data is missing, or the server refused it."""
 
 
 class DataError(TpifuError):

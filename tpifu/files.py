@@ -98,9 +98,9 @@ def _named(part: Path, target: Path) -> Iterator[None]:
 
 
 def replace_folder(folder: Path, part: Path) -> None:
-    """Move `part`, which lies on the same disk, to `folder`. If that fails, `folder` is as before.
+    """Move `part`, which lies on the same disk, to `folder`. If that fails, `folder` is unchanged.
 
-    The old folder is deleted last: a deletion can fail halfway.
+    The old folder is deleted last, because a deletion can fail halfway.
     """
     old = folder.with_name(f".{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)
@@ -155,7 +155,7 @@ def frame_files(paths: Sequence[Path], suffixes: Sequence[str]) -> list[Path]:
     """Files of consecutive frames: `paths`, or the files in natural order if it is one folder.
 
     `suffixes` select the files of a folder. Raises DataError if a folder has two files of a frame,
-    or a list has the shell's order, where frame10 comes before frame2.
+    or a list is in the shell's order, where frame10 comes before frame2.
     """
     if len(paths) == 1 and paths[0].is_dir():
         found = [path for path in paths[0].iterdir() if path.suffix.lower() in suffixes]
@@ -180,14 +180,14 @@ def frame_files(paths: Sequence[Path], suffixes: Sequence[str]) -> list[Path]:
 
 
 def natural_order(paths: Sequence[Path]) -> list[Path]:
-    """Sorted by name, numbers by value: frame2 before frame10."""
+    """Sort by name, with numbers by value: frame2 before frame10."""
     return sorted(paths, key=lambda path: (_texts_and_numbers(path), path.name))
 
 
 def numbering_warning(paths: Sequence[Path]) -> str | None:
-    """What is wrong with the numbers in the names of consecutive frames; None if nothing is.
+    """A warning about the numbers in the names of consecutive frames; None if they are consistent.
 
-    A constant step, such as every fifth frame, is right.
+    A constant step, such as every fifth frame, is accepted.
     """
     names = [_texts_and_numbers(path) for path in paths]
     texts = [tuple(name[::2]) for name in names]
@@ -212,6 +212,6 @@ def numbering_warning(paths: Sequence[Path]) -> str | None:
 
 
 def _texts_and_numbers(path: Path) -> list[str | int]:
-    """A file's name without suffix, cut into texts (even places) and numbers."""
+    """A file's name without suffix, split into texts (even positions) and numbers."""
     parts = re.split(r"(\d+)", path.stem.casefold())
     return [int(part) if place % 2 else part for place, part in enumerate(parts)]

@@ -36,8 +36,9 @@ def import_pifu(path: Path, *, window: float, size: int) -> TrainedModel:
     512). In the box [-1, 1]^3 the occupancy equals PIFu's for any window, because depth is measured
     in ndc. Outside it is 0, where PIFu extrapolates in depth.
 
-    The level is 0.5. PIFu draws points half inside, so the best level for other points depends on
-    the inside share of PIFu's pool (docs/conventions.md, Labels), which the file does not contain.
+    The level is 0.5. PIFu draws half of the points inside, so the best level for other points
+    depends on the inside share of PIFu's pool (docs/conventions.md, Labels), which the file does
+    not contain.
     """
     state = _read(path)
     config = _configuration(path, state, window)

@@ -1,6 +1,6 @@
-"""Clips to a folder of shards in parallel. An interrupted call resumes from the last whole shard.
+"""Write clips to a folder of shards in parallel. An interrupted call resumes from the last shard.
 
-Finished shards are kept in `.NAME.part` beside the folder, because DVC empties outputs before a
+Finished shards are kept in `.NAME.part` next to the folder, because DVC empties outputs before a
 stage runs. A repeated call reuses them if its metadata and code are equal, and otherwise
 deletes them. The folder appears whole, with the same bytes as without an interruption.
 """
@@ -36,7 +36,7 @@ def build(
     """Write the row groups that `task` returns for each item; `write_extras` adds other files.
 
     Results may depend only on the code and on `metadata`, which must be JSON. Raises DataError if
-    there are no items, another process writes the folder, or the disk refuses.
+    there are no items, another process writes the folder, or it cannot be written.
     """
     if not items:
         raise DataError(f"{folder}: nothing to write")

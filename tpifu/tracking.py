@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "tpifu"
 FLUSH_SECONDS = 10.0
-"""Time between two writes of metrics; one request costs the same for many metrics as for one."""
+"""Time between writes of metrics; a request with many metrics costs the same as one with a few."""
 
 
 class TrackedRun:
@@ -66,7 +66,7 @@ class TrackedRun:
             return
         try:
             action(self._client)
-        except Exception as error:  # databases, servers and disks raise many kinds
+        except Exception as error:  # databases, servers and disks raise many types
             self._client = None
             _warn(error)
 

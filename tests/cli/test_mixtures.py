@@ -125,7 +125,7 @@ def test_outputs_replace_nothing(trip, twins, bodies, tmp_path):
         for out in (trip.report, trip.model, twins[0], trip.root / "all", file):
             before = contents(out)
             assert refused(*command, "-o", out).endswith(
-                f"{out}: exists already: choose another --out, or delete it"
+                f"{out}: already exists: choose another --out, or delete it"
             )
             assert contents(out) == before
         line = refused(*command, "-o", file / "sub" / "out")

@@ -64,7 +64,7 @@ def test_the_clip_of_shards_is_printed(trip, tmp_path):
 def test_clip_and_view_need_shards(trip, untouched):
     for option in (["--clip", "fall"], ["--view", 0]):
         line = refused("reconstruct", trip.model, *trip.images, "-o", untouched, *option)
-        assert f"--clip and --view need a folder of shards, which {trip.images[0]} is not" in line
+        assert f"--clip and --view need a folder of shards, but {trip.images[0]} is not" in line
 
 
 def test_largest_keeps_one_part(trip, tmp_path):
@@ -108,7 +108,7 @@ def test_a_folder_in_use_is_rejected(trip, tmp_path, locked_elsewhere):
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (lambda image: image.resize((SIZE, 48)), f"is 32 x 48 pixels, the model reads {SIZE} x 32"),
+        (lambda image: image.resize((SIZE, 48)), "is 32 x 48 pixels, but the model reads 32 x 32"),
         (lambda image: image.convert("RGB"), "store the person's mask there"),
         (lambda image: image.convert("L").convert("LA"), "the same everywhere"),
         (lambda image: Image.new("LA", image.size), "the same everywhere"),

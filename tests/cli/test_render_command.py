@@ -179,7 +179,7 @@ def test_z_up_is_turned_and_guessed(tmp_path):
         trimesh.transformations.rotation_matrix(np.pi / 2, [1, 0, 0])
     )
     turned.export(lying)
-    warning = f"warning: {lying}: all bodies lie; if the files have z up, use --up z\n"
+    warning = f"warning: {lying}: all bodies lie down; if the files have z up, use --up z\n"
     assert done("render", lying, "-o", tmp_path / "a", *RENDER).stderr == warning
     assert not done("render", lying, "-o", tmp_path / "b", "--up", "z", *RENDER).stderr
     assert not done("render", lying, upright, "-o", tmp_path / "c", *RENDER).stderr  # one falls
@@ -195,7 +195,7 @@ def test_z_up_is_turned_and_guessed(tmp_path):
 def test_an_existing_folder_is_never_replaced(bodies, tmp_path):
     (tmp_path / "notes").write_text("mine")
     line = refused("render", bodies[0], "-o", tmp_path, *RENDER)
-    assert line == f"error: {tmp_path}: exists already: choose another --out, or delete it"
+    assert line == f"error: {tmp_path}: already exists: choose another --out, or delete it"
     assert [path.name for path in tmp_path.iterdir()] == ["notes"]
 
 

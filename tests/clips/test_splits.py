@@ -165,5 +165,5 @@ def test_two_clips_of_one_name_are_rejected(copy):
     other = path.parent.with_name("other") / path.name
     other.parent.mkdir()
     shutil.copy(clips_of(copy, "test")[1], other)
-    with pytest.raises(DataError, match=r"has the name of .*; rename one of the clips"):
+    with pytest.raises(DataError, match=r"has the same name as .*; rename one of the clips"):
         choose_clips(copy, SMALL, seed=0)

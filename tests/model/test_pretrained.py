@@ -316,7 +316,7 @@ def test_the_import_command_writes_a_model_but_replaces_none(written, small_stat
     assert "3 frames of 32 px over 2.56 m" in done("import", path, *options).stdout
     expected = widen(import_pifu(path, window=2.56, size=32), 3)
     assert equal_models(load_model(out, CPU), expected)
-    assert "exists already" in refused("import", path, *options)
+    assert "already exists" in refused("import", path, *options)
 
 
 @pytest.mark.parametrize(

@@ -248,7 +248,7 @@ def test_other_formats_and_sizes_are_rejected(tmp_path):
     with pytest.raises(DataError, match="not a PNG, WebP, GIF or TIFF image"):
         read(tmp_path / "a.tga")
     Image.fromarray(person()[:24]).save(tmp_path / "b.png")
-    with pytest.raises(DataError, match="is 32 x 24 pixels, the model reads 32 x 32; crop"):
+    with pytest.raises(DataError, match="is 32 x 24 pixels, but the model reads 32 x 32; crop"):
         read(tmp_path / "b.png")
     header = chunk(b"IHDR", struct.pack(">2I5B", 30000, 30000, 8, 6, 0, 0, 0))
     (tmp_path / "huge.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b""))

@@ -1,6 +1,6 @@
 """The arrays of an SMPL model file: names, types and checks.
 
-Arrays have SMPL's names, in metres and in SMPL's frame.
+Arrays have SMPL's names and are in metres, in SMPL's frame.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ def body_arrays(
     for name in names:
         try:
             array = np.asarray(read(name))
-        except Exception as error:  # a malformed array fails in many ways
+        except Exception as error:  # malformed arrays raise many types
             raise DataError(f"{name} is missing or unreadable ({one_line(error)})") from error
         arrays[name] = _converted(array, name)
     check_shapes(arrays)
@@ -65,7 +65,8 @@ def check_shapes(arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def _converted(array: np.ndarray, name: str) -> np.ndarray:
-    """Finite float32, shapedirs cut to BETAS components; integers are unchanged."""
+    """Convert to finite float32, with shapedirs cut to BETAS components; integers stay
+    unchanged."""
     integers = name in ("kintree_table", "f")
     if array.dtype.kind not in ("iu" if integers else "fiu"):
         expected = "integers" if integers else "numbers"
@@ -99,5 +100,5 @@ def printable(text: str) -> str:
 
 
 def one_line(error: Exception) -> str:
-    """The kind of an error and the first line of its text, shortened."""
+    """The type of an error and the first line of its message, shortened."""
     return f"{type(error).__name__}: {printable((str(error).splitlines() or [''])[0])}"

@@ -1,4 +1,4 @@
-"""SMPL-format bodies: an .npz with SMPL's arrays -> posed vertices and joints, by smplx.
+"""SMPL-format bodies: an .npz with SMPL's arrays -> posed vertices and joints, with smplx.
 
 SMPL's frame: metres, y up, facing +z, left is +x. Two bodies are embedded in the package (NOTICE
 names their sources). They have SMPL's format, joints and vertex count, but not its topology.
@@ -50,7 +50,7 @@ class Body:
             "f": self.faces.astype(np.int64),
         }
         self.joints_of_vertices: Int8[np.ndarray, " v"] = weights.argmax(axis=1).astype(np.int8)
-        """The joint with the largest skinning weight of each vertex."""
+        """For each vertex, the joint with the largest skinning weight."""
         # smplx prints a warning about ten shape coefficients, which is the number SURREAL stores.
         with contextlib.redirect_stdout(io.StringIO()):
             struct = Struct(**data)

@@ -4,7 +4,7 @@ SMPL's pickles come from Python 2 and contain chumpy and scipy objects. A pickle
 calls them. Here every allowed name maps to a `_Record`, which only stores its arguments and state;
 every other name is an error. The arrays are rebuilt from the records, so chumpy is not needed.
 
-A hostile file cannot run code of its own.
+A hostile file cannot run its own code.
 """
 
 import copyreg
@@ -21,7 +21,7 @@ from tpifu.errors import DataError
 
 
 class _Record:
-    """A placeholder for an object of a pickle: its arguments and state, without behaviour."""
+    """A placeholder for an object in a pickle: its arguments and state, without behaviour."""
 
     args: tuple
     state: Any = None
@@ -105,7 +105,7 @@ class _Unpickler(pickle._Unpickler):
 
 
 def read_pickle(content: bytes) -> dict[str, np.ndarray]:
-    """The arrays of a body from the bytes of a pickle; text of Python 2 is latin-1."""
+    """Read a body's arrays from the bytes of a pickle; Python 2 text is decoded as Latin-1."""
     copyreg.clear_extension_cache()  # find_class is not called for cached extensions
     model = _Unpickler(io.BytesIO(content), encoding="latin1").load()
     if not isinstance(model, dict):

@@ -1,4 +1,4 @@
-"""`tpifu eval`: measures of a model on held-out clips."""
+"""`tpifu eval`: measure a model on held-out clips."""
 
 import json
 import sys
@@ -102,7 +102,7 @@ def _print_table(metrics: dict[str, Any], measures: tuple[str, ...]) -> None:
 
     splits = {name: value for name, value in metrics.items() if isinstance(value, dict)}
     test = {name: value for name, value in metrics.items() if name not in splits}
-    if test:  # the measures of split test stand at the top level
+    if test:  # the measures of split test are at the top level
         splits = {"test": test} | splits
     table = Table("measure")
     for split in splits:

@@ -51,7 +51,7 @@ def out(metavar: str, help: str) -> Any:
 def require_new(out: Path) -> None:
     """Raise DataError if the folder `out` exists and is not empty, or cannot be created."""
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise DataError(f"{out}: exists already: choose another --out, or delete it")
+        raise DataError(f"{out}: already exists: choose another --out, or delete it")
     for parent in out.absolute().parents:
         if parent.exists() and not parent.is_dir():
             raise DataError(f"{out}: {parent} is a file, not a folder: choose another --out")
@@ -60,7 +60,8 @@ def require_new(out: Path) -> None:
 def read_params(
     file: Path | None, settings: list[str] | None, model: "Model | None" = None
 ) -> "Params":
-    """Parameters of `file`; then `model` and `settings`, the KEY=VALUE of --set, replace values."""
+    """Parameters of `file`, overridden by `model`, then by `settings`, the KEY=VALUE pairs of
+    --set."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 

@@ -1,4 +1,4 @@
-"""`tpifu reconstruct`: images or shards of a clip to meshes."""
+"""`tpifu reconstruct`: reconstruct meshes from images or shards of a clip."""
 
 import sys
 from pathlib import Path
@@ -33,7 +33,7 @@ def reconstruct(
     clip: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Clip of the shards.", show_default="the first, preferably of test"
+            metavar="NAME", help="Clip of the shards.", show_default="the first, test clips first"
         ),
     ] = None,
     view: Annotated[
@@ -45,7 +45,7 @@ def reconstruct(
         bool, typer.Option("--largest", help="Keep only the largest connected part.")
     ] = False,
     format: Annotated[
-        Literal["glb", "obj", "ply", "stl"], typer.Option(help="Mesh format in a folder.")
+        Literal["glb", "obj", "ply", "stl"], typer.Option(help="Format of meshes in a folder.")
     ] = "glb",
     fps: Annotated[
         float, typer.Option(min=0.01, max=1000, help="Frames per second of the animations.")
@@ -73,7 +73,7 @@ def reconstruct(
     from_shards = len(inputs) == 1 and holds_shards(inputs[0])
     if not from_shards and not (clip is None and view is None):
         raise ConfigError(
-            f"--clip and --view need a folder of shards, which {inputs[0]} is not: remove them"
+            f"--clip and --view need a folder of shards, but {inputs[0]} is not one: omit them"
         )
     trained = load_model(model, device_from(device))
     if from_shards:

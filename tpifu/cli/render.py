@@ -1,4 +1,4 @@
-"""`tpifu render`: mesh files of a clip to meshes, views and points."""
+"""`tpifu render`: convert a clip's mesh files to meshes, views and points."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tpifu.geometry.mesh import Mesh
 
 CROPPED = 1.1
-"""Largest size of a body in windows. The pipeline crops its own bodies, by up to some 10 %."""
+"""Largest size of a body, in windows. The pipeline crops its own bodies by up to about 10 %."""
 METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 ORIGINS = {"mass": "centre of mass at the origin", "file": "origin as in the files"}
 
@@ -83,7 +83,7 @@ def render_clip(
             f"({len(cropped)} of {len(paths)} meshes), as the pipeline crops its own bodies"
         )
     if all(_lies(frame.mesh) for frame in frames):
-        warn(f"{paths[0]}: all bodies lie; if the files have z up, use --up z")
+        warn(f"{paths[0]}: all bodies lie down; if the files have z up, use --up z")
     metadata = {
         "provenance": {"source": "files", "licence": "your own", "citation": ""},
         "units": f"metres, y up, {ORIGINS[origin]}",
@@ -122,7 +122,7 @@ def render_clip(
 def _needed_window(path: Path, mesh: "Mesh", views: int, window: float, origin: str) -> float:
     """Smallest window that shows all of `mesh` in every view, metres.
 
-    Raises DataError if it is no person's size or far beyond `window`.
+    Raises DataError if it is not a plausible size for a person or far exceeds `window`.
     """
     import numpy as np
 

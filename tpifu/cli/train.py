@@ -1,4 +1,4 @@
-"""`tpifu train`: shard folders to a model."""
+"""`tpifu train`: train a model on shard folders."""
 
 from contextlib import suppress
 from pathlib import Path

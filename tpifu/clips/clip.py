@@ -99,7 +99,7 @@ def write_clip(path: Path, clip: Clip, *, zrot: float, camera_distance: float) -
 
 
 def read_clip(path: Path) -> Clip:
-    """Read one `*_info.mat`. Angles are rounded, because turning the root is not exact. Raises
+    """Read one `*_info.mat`. Angles are rounded, because rotating the root is not exact. Raises
     UnusableClip with the name of the file and the reason."""
     fields = read_fields(path)
     try:
@@ -152,7 +152,7 @@ def read_source(tree: Path) -> dict[str, Any]:
         texts = [None]
     if not all(isinstance(text, str) for text in texts):
         raise DataError(
-            f"{path}: missing, or not JSON with the texts source, licence and citation; write it, "
+            f"{path}: missing, or not JSON with source, licence and citation as strings; write it, "
             "or run the download stage again"
         )
     return source

@@ -13,7 +13,7 @@ import scipy.io
 from tpifu.errors import DataError
 
 LARGEST = 1e4
-"""Limit of all values. In real clips, joints are within metres and angles within a few turns."""
+"""Limit on all values. In real clips, joints are within metres and angles within a few turns."""
 
 FIELDS = ("pose", "shape", "gender", "zrot", "joints3D")
 # A real clip has at most 100 frames in 60 kB.
@@ -59,7 +59,7 @@ def read_fields(path: Path) -> dict[str, np.ndarray]:
             return {name: stored[name].astype(np.float64) for name in FIELDS}
     except UnusableClip:
         raise
-    except Exception as error:  # scipy raises many kinds for truncated or foreign files
+    except Exception as error:  # scipy raises many types for truncated or foreign files
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         detail = f"not a readable SURREAL clip ({first_line[:200]})"
         raise UnusableClip(path, "unreadable", detail) from error

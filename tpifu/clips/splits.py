@@ -122,7 +122,7 @@ def choose_clips(tree: Path, data: Data, seed: int) -> Choice:
         names: dict[str, Path] = {}
         for path in paths:
             if (other := names.setdefault(clip_name(path), path)) != path:
-                raise DataError(f"{path}: has the name of {other}; rename one of the clips")
+                raise DataError(f"{path}: has the same name as {other}; rename one of the clips")
     if both := {p.parent.name for p in found["train"]} & {p.parent.name for p in found["test"]}:
         raise DataError(f"{tree}: sequence {min(both)} is in train and test; split by subject")
 

@@ -67,7 +67,7 @@ class Windows:
     """All windows of one split: every kept frame of every clip is a centre, in every view."""
 
     def __init__(self, data: DataFolder, split: str, model: Model) -> None:
-        """The model gives the neighborhood and the stride. Raises DataError if the folders are
+        """`model` sets the neighborhood and the stride. Raises DataError if the folders are
         missing, empty or of different meshes, and ConfigError if a window is longer than every
         clip."""
         self.views, self.points = Shards(data.views, "views"), Shards(data.points, "points")
@@ -131,7 +131,7 @@ class Windows:
 
     @cached_property
     def inside_share(self) -> float:
-        """Share of the stored points that is inside."""
+        """Share of the stored points that are inside."""
         inside = 0
         for _, rows in self.clips:
             for row in self.points.read(rows.tolist(), ["inside"]):
@@ -154,7 +154,7 @@ class Windows:
     def draw(
         self, clip: int, frames: Sequence[int], count: int, rngs: Sequence[np.random.Generator]
     ) -> tuple[Float[np.ndarray, "k n 3"], Float[np.ndarray, "k n"]]:
-        """`count` points of each frame by `balanced_draw`, with one generator a frame, and their
+        """`count` points of each frame by `balanced_draw`, with one generator per frame, and their
         labels, 0 or 1. Raises ConfigError if fewer points are stored."""
         rows = self.clips[clip][1][list(frames)]
         codes, labels = [], []
@@ -164,7 +164,7 @@ class Windows:
             pool = unpack_codes(stored["points"])
             if count > len(pool):
                 raise ConfigError(
-                    f"{count} points a mesh are too many: {self.points.folder} has {len(pool)}"
+                    f"{count} points per mesh are too many: {self.points.folder} has {len(pool)}"
                 )
             inside = unpack_bits(stored["inside"], len(pool))
             chosen = balanced_draw(inside, count, rng)

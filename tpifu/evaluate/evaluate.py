@@ -46,7 +46,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure every held-out split and return the `summary`.
 
-    With `out`, also replace this folder by per_mesh.parquet, shown.json and the meshes of the
+    With `out`, also replace this folder with per_mesh.parquet, shown.json and the meshes of the
     frames it lists. `jobs`: processes.
     """
     rows: list[Row] = []

@@ -1,4 +1,4 @@
-"""Mesh files that this project writes; `import_mesh` reads those of other programs."""
+"""Mesh files that this project writes; `import_mesh` reads those from other programs."""
 
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ SUFFIXES = (".glb", ".obj", ".ply", ".stl")
 
 
 def read_mesh(path: Path) -> Mesh:
-    """Read a mesh that `save_mesh` wrote, nothing merged or reordered. Raises DataError if the file
-    is missing or unreadable."""
+    """Read a mesh written by `save_mesh`, with nothing merged or reordered. Raises DataError if the
+    file is missing or unreadable."""
     import trimesh
 
     if not path.is_file():
@@ -24,7 +24,7 @@ def read_mesh(path: Path) -> Mesh:
         with np.errstate(all="ignore"):
             loaded = trimesh.load_mesh(path, process=False)
             mesh = Mesh(np.asarray(loaded.vertices, np.float32), np.asarray(loaded.faces, np.int32))
-    except Exception as error:  # each format's parser raises its own kinds
+    except Exception as error:  # each format's parser raises its own types
         reason = " ".join(str(error).split())
         raise DataError(f"{path}: trimesh cannot read this mesh ({reason})") from error
     if not np.isfinite(mesh.vertices).all():

@@ -33,7 +33,7 @@ def volume_jitter(
 def motion_errors(
     found: Float[np.ndarray, "t n 3"], true: Float[np.ndarray, "t n 3"]
 ) -> tuple[Float[np.ndarray, "t-1"], Float[np.ndarray, " _"]]:
-    """Errors of speed (cm per frame) and acceleration (cm per frame^2), mean over the points.
+    """Errors in speed (cm per frame) and acceleration (cm per frame^2), averaged over the points.
 
     `true`: points fixed on the surface of the true body, metres; `found`: the nearest points of
     each frame's predicted surface, nan in a frame without one. An error is the length of the

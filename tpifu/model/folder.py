@@ -35,10 +35,10 @@ class TrainedModel:
     size: int
     """Image width and height, pixels."""
     level: float
-    """A point of a reconstruction or a grid is inside if its occupancy is greater. For points drawn
-    half inside, as in training and Table 2, the level is 0.5."""
+    """A point of a reconstruction or a grid is inside if its occupancy is greater. For points of
+    which half are inside, as in training and Table 2, the level is 0.5."""
     data: DataRecord
-    """Properties of the training data that other data may differ in."""
+    """Properties of the training data in which other data may differ."""
 
 
 def device_from(name: str | None) -> torch.device:
@@ -106,7 +106,7 @@ def save_model(folder: Path, model: TrainedModel) -> None:
 
 
 def model_state(model: TrainedModel) -> dict[str, Any]:
-    """The content of a model file."""
+    """The contents of a model file."""
     return {
         "format": FORMAT,
         "config": model.config.model_dump(),
@@ -136,7 +136,7 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """The content of a file that `write_state` wrote. Raises DataError for any other file."""
+    """The contents of a file written by `write_state`. Raises DataError for any other file."""
     state = read_tensors(path)
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise DataError(
@@ -146,8 +146,9 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def read_tensors(path: Path) -> Any:
-    """The content of a file that torch wrote: tensors, numbers and strings in dicts and lists. Runs
-    no code from the file. Raises DataError if it is missing, damaged, or contains anything else."""
+    """The contents of a file written by torch: tensors, numbers and strings in dicts and lists.
+    Runs no code from the file. Raises DataError if it is missing, damaged, or contains anything
+    else."""
     if not path.is_file():
         raise DataError(f"{path}: no such model file")
     try:
@@ -158,5 +159,5 @@ def read_tensors(path: Path) -> Any:
                     if broken := archive.testzip():
                         raise zipfile.BadZipFile(broken)
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # errors of zipfile, pickle and torch
+    except Exception as error:  # errors from zipfile, pickle and torch
         raise DataError(f"{path}: not a model file, or damaged") from error

@@ -1,6 +1,6 @@
-"""A clip to a folder of meshes, one per frame; an interrupted run resumes.
+"""Reconstruct a clip as a folder of meshes, one per frame; an interrupted run resumes.
 
-A folder of results holds
+A folder of results contains
 
 - `reconstruct.json`: digests of model, settings and images;
 - `meshes/NAME.glb` (or another format), written frame by frame; existing ones are skipped;
@@ -127,7 +127,7 @@ def _manifest(model: TrainedModel, clip: InputFrames, settings: Settings) -> dic
 
 
 def _open_manifest(out: Path, manifest: dict[str, Any]) -> None:
-    """Write the manifest. Raises DataError if `out` has meshes with another one."""
+    """Write the manifest. Raises DataError if `out` has meshes with a different manifest."""
     path = out / MANIFEST_NAME
     try:
         known = json.loads(path.read_text())

@@ -23,7 +23,7 @@ HELD_OUT_FIRST = (*HELD_OUT, "validation", "train")
 
 @dataclass(frozen=True)
 class InputFrames:
-    """Consecutive frames under one camera. Images are read on request and not kept, so that memory
+    """Consecutive frames under one camera. Images are read on demand and not kept, so that memory
     does not grow with the length of the clip."""
 
     names: Sequence[str]
@@ -31,7 +31,7 @@ class InputFrames:
     read: Callable[[int], UInt8[np.ndarray, "h w c"]]
     """The image of a frame, by number: (grey, mask) or (r, g, b, mask)."""
     yaw: float
-    """Degrees; 0 for pictures, whose meshes then lie in the camera's frame."""
+    """Yaw, degrees; 0 for pictures, whose meshes then lie in the camera's frame."""
     title: str = ""
     """Clip and view of the shards, to print."""
     data: DataRecord | None = None
@@ -45,7 +45,7 @@ class InputFrames:
 
 
 def holds_shards(path: Path) -> bool:
-    """Whether a folder holds shards, for `read_shards`."""
+    """Whether a folder contains shards that `read_shards` can open."""
     return any(path.glob("*.parquet")) or any(path.glob("views/*.parquet"))
 
 

@@ -1,4 +1,4 @@
-"""Picture files to (r, g, b, mask) pixels, 8 bits each, upright and in sRGB.
+"""Read picture files as (r, g, b, mask) pixels, 8 bits each, upright and in sRGB.
 
 A property that changes the picture is applied or rejected; docs/data.md lists them.
 """
@@ -27,7 +27,7 @@ Pixels = UInt8[np.ndarray, "h w 4"]
 
 
 class PictureFile:
-    """An image, or an animation whose frames are decoded on request."""
+    """An image, or an animation whose frames are decoded on demand."""
 
     def __init__(self, path: Path, size: int) -> None:
         """Raises DataError unless the file is a picture of `size` x `size` pixels."""
@@ -87,7 +87,7 @@ class PictureFile:
         width, height = self._image.size
         if (width, height) != (self._size, self._size):
             raise DataError(
-                f"{self.path}: is {width} x {height} pixels, the model reads {self._size} x "
+                f"{self.path}: is {width} x {height} pixels, but the model reads {self._size} x "
                 f"{self._size}; crop and resize it"
             )
         info = self._image.info
@@ -100,14 +100,14 @@ class PictureFile:
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
-        """Turn errors of opening and decoding into DataError."""
+        """Turn errors in opening and decoding into DataError."""
         try:
             with warnings.catch_warnings(), _silent():
                 warnings.simplefilter("ignore")  # the size is checked before decoding
                 yield
         except DataError:
             raise
-        except Exception as error:  # the parser of each format raises its own kinds
+        except Exception as error:  # the parser of each format raises its own types
             reason = getattr(error, "strerror", None) or error
             raise DataError(
                 f"{self.path}: not a PNG, WebP, GIF or TIFF image that Pillow can read ({reason}); "

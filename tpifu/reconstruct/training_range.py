@@ -1,6 +1,6 @@
-"""Pictures outside the range of the training images, whose meshes are likely to be wrong.
+"""Warnings about pictures outside the range of the training images; their meshes may be wrong.
 
-The limits are those of 410 bodies of all procedural motions in 4 views, plus a margin.
+The limits were measured on 4 views of 410 bodies from all procedural motions, plus a margin.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ BRIGHTNESS: dict[LightKind, tuple[float, float]] = {
     "environment": (0.32, 0.95),  # 0.35 to 0.92
     "environment_clip": (0.32, 0.95),
 }
-"""Mean brightness of the person, 0 to 1; with and without occlusion in the views."""
+"""Mean brightness of the person, 0 to 1; the views include renders with and without occlusion."""
 COLOUR = 0.15
 """Mean difference between the largest and the smallest of r, g and b; 0 in the views."""
 
@@ -58,5 +58,5 @@ def range_warning(
     if not darkest <= (mean := colours.mean()) <= brightest:
         return f"the person's mean brightness is {mean:.2f}, not {darkest:g} to {brightest:g}"
     if np.ptp(colours, axis=1).mean() > COLOUR:
-        return "the person is coloured, the training images are grey"
+        return "the person is coloured, but the training images are grey"
     return None

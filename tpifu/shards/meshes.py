@@ -41,7 +41,7 @@ class MeshFrame:
     gender: str
     mesh: Mesh
     joints: Int8[np.ndarray, " v"] | None = None
-    """The SMPL joint with the largest weight of each vertex; None without a skeleton."""
+    """For each vertex, the SMPL joint with the largest weight; None without a skeleton."""
 
     def key(self) -> dict[str, Any]:
         """The columns that meshes, views and points share."""

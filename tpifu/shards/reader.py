@@ -3,8 +3,8 @@
 A folder contains one kind of rows in files `SPLIT-00000.parquet`, ... Rows are sorted, and a row
 group holds rows that are read together. Shards do not depend on time or machine, so rewriting them
 gives equal bytes. The metadata of each file contain the schema version, units and provenance as
-JSON under the key `tpifu`. They are equal in all files of a folder; those of views and points
-contain those of their meshes, with a digest of the meshes. The key of a frame is
+JSON under the key `tpifu`. They are the same in all files of a folder; the metadata of views and
+points contain the metadata of their meshes, with a digest of the meshes. The key of a frame is
 (split, clip, frame): `clip` is the name of the SURREAL clip ("run0/03_walk_c0001"), `frame` the
 index among its kept frames.
 """
@@ -41,7 +41,7 @@ class Shards:
         self._files: dict[Path, pq.ParquetFile] = {}
         self.metadata: dict[str, Any] = {}
         self.groups: list[tuple[Path, int]] = []
-        """File and number in the file of all row groups, in row order."""
+        """File of each row group and its index in the file, in row order."""
         starts = [0]
         columns: dict[str, list[np.ndarray]] = {key: [] for key in keys}
         for path in [*self.paths, *([folder / FACES_NAME] if kind == "meshes" else [])]:
@@ -86,7 +86,7 @@ class Shards:
         return int(self._starts[-1])
 
     def rows(self, split: str, clip: str, **keys: int) -> list[int]:
-        """Numbers of the rows of one clip; `frame` and `view` narrow them down."""
+        """Row numbers of one clip; `frame` and `view` narrow them down."""
         chosen = (self.index["split"] == split) & (self.index["clip"] == clip)
         for key, wanted in keys.items():
             chosen &= self.index[key] == wanted
@@ -174,7 +174,7 @@ def header_of(file: pq.ParquetFile) -> Metadata:
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turn errors of reading `path` into DataError."""
+    """Turn errors from reading `path` into DataError."""
     try:
         yield
     except (pa.ArrowException, OSError, ValueError, RecursionError) as error:

@@ -8,7 +8,7 @@ import pyarrow as pa
 Kind = Literal["meshes", "views", "points"]
 VERSION = 5
 FACES_NAME = "faces.parquet"
-"""File of the faces and joints, beside the shards of meshes."""
+"""File of the faces and joints, next to the mesh shards."""
 SPLITS = ("train", "validation", "test", "unseen_motion")
 HELD_OUT = ("test", "unseen_motion")
 """Splits for evaluation. The validation split only selects a checkpoint."""

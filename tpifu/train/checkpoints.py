@@ -1,5 +1,5 @@
 """Training checkpoints. A checkpoint is a model file that also holds the state of its training; a
-run resumes only from its own."""
+run resumes only from its own checkpoint."""
 
 import shutil
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ class Checkpoints:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Lock the run for the main process. Raises DataError if another trainer has the lock, or
-        if the folder cannot be created. The lock of a process that died is free. A folder without
+        if the folder cannot be created. The lock of a dead process is released. A folder without
         a checkpoint is deleted at the end."""
         if not self._processes.is_main:
             yield
@@ -44,7 +44,7 @@ class Checkpoints:
                     shutil.rmtree(self.folder, ignore_errors=True)
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace the last checkpoint. Raises DataError, and keeps it, if the disk refuses."""
+        """Replace the last checkpoint. If writing fails, keeps the old one and raises DataError."""
         if self._processes.is_main:
             write_state(self.folder / STATE_NAME, state)
 

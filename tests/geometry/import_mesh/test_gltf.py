@@ -198,7 +198,7 @@ PRIMITIVE = ("meshes", 0, "primitives", 0)
         ((*NODE, "children"), [0], "node 0 has several parents"),
         (("asset", "version"), "1.0", "is glTF 1.0; export glTF 2.0"),
         (("scenes", 0, "nodes"), [], "contains no triangles"),
-        (("accessors", 0, "count"), 40, "a face uses vertex 42, the file has 40"),
+        (("accessors", 0, "count"), 40, "a face uses vertex 42, but the file has 40"),
         *[
             ((f"extensions{kind}",), [name], f"uses {name}, which is not read; export without")
             for kind, names in {

@@ -1,4 +1,4 @@
-"""Reader of glTF 2.0: features that change a mesh are read, or rejected by name."""
+"""Reader for glTF 2.0: features that change a mesh are read, or rejected by name."""
 
 import json
 import logging
@@ -24,7 +24,7 @@ require them."""
 def read_gltf(path: Path) -> Surface:
     """Vertices and faces of the scene of a .glb or .gltf file, read by trimesh.
 
-    Raises DataError for a feature that trimesh ignores, with what to do.
+    Raises DataError, with the remedy, for a feature that trimesh ignores.
     """
     import trimesh
 
@@ -35,12 +35,12 @@ def read_gltf(path: Path) -> Surface:
     if len(faces) != expected:
         raise DataError(f"trimesh reads only {len(faces)} of its {expected} triangles")
     if (last := faces.max(initial=-1)) >= len(vertices):
-        raise DataError(f"a face uses vertex {last + 1}, the file has {len(vertices)}")
+        raise DataError(f"a face uses vertex {last + 1}, but the file has {len(vertices)}")
     return vertices, faces
 
 
 def _count_triangles(gltf: dict[str, Any]) -> int:
-    """The number of triangles in the scene. Raises DataError for a feature that is not read."""
+    """The number of triangles in the scene. Raises DataError for an unsupported feature."""
     version = gltf["asset"]["version"]
     if not version.startswith("2."):
         raise DataError(f"is glTF {version}; export glTF 2.0")

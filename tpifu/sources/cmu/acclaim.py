@@ -54,7 +54,7 @@ _TURNS = {"rx": 0, "ry": 1, "rz": 2}
 
 def read_skeleton(path: Path) -> Skeleton:
     """Read an ASF file. Raises DataError, with the file and if possible the line, for a file that
-    is damaged or has other conventions than CMU's."""
+    is damaged or does not follow CMU's conventions."""
     section = ""
     unit = 0.0
     root: dict[str, str] = {}
