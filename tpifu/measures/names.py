@@ -43,9 +43,9 @@ WORDS = {
     "genus": "handles (genus)",
     "closed": "closed surfaces",
     "flicker": "flicker, share of the body per frame",
-    "volume_jitter": "jitter of volume per frame",
-    "speed_error_cm": "error of surface speed, cm per frame",
-    "acceleration_error_cm": "error of acceleration, cm per frame²",
+    "volume_jitter": "volume jitter per frame",
+    "speed_error_cm": "surface speed error, cm per frame",
+    "acceleration_error_cm": "acceleration error, cm per frame²",
 }
 """Labels of measures whose names are not self-explanatory."""
 
