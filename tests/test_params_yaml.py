@@ -16,8 +16,8 @@ import pytest
 from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 
-from tpifu.config import Params, flatten, schemas
-from tpifu.params_file import TOP_LEVEL_ONLY, load
+from tpifu.config import Params, flatten
+from tpifu.params_file import TOP_LEVEL_ONLY, load, schemas
 
 FILE = Path(__file__).parents[1] / "params.yaml"
 DOCUMENT = YAML(typ="safe", pure=True).load(FILE.read_text())

@@ -5,7 +5,6 @@ rows. `tpifu.params_file` reads it.
 """
 
 import os
-from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -343,15 +342,3 @@ class Environment(BaseModel):
     """Whether torch.compile compiles training steps."""
     tracking: bool = True
     """Whether MLflow tracks the pipeline's stages."""
-
-
-def schemas(
-    group: type[Parameters] = Params, prefix: str = ""
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Dotted key and JSON schema of every parameter; "description" holds its meaning."""
-    properties = group.model_json_schema()["properties"]
-    for name, field in group.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Parameters):
-            yield from schemas(field.annotation, f"{prefix}{name}.")
-        else:
-            yield prefix + name, properties[name]

@@ -3,6 +3,7 @@ TPIFU_*."""
 
 import difflib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from tpifu.config import Environment, Params, flatten, schemas
+from tpifu.config import Environment, Parameters, Params, flatten
 from tpifu.errors import ConfigError
 
 Group = TypeVar("Group", bound=BaseModel)
@@ -75,6 +76,18 @@ def override(params: Params, values: dict[str, Any], where: str) -> Params:
             group = group[part]
         group[name] = value
     return _parse(Params, nested, where)
+
+
+def schemas(
+    group: type[Parameters] = Params, prefix: str = ""
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Dotted key and JSON schema of every parameter; "description" holds its meaning."""
+    properties = group.model_json_schema()["properties"]
+    for name, field in group.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Parameters):
+            yield from schemas(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name, properties[name]
 
 
 def environment() -> Environment:

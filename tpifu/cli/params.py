@@ -20,7 +20,8 @@ def print_params(
     as_json: options.AsJson = False,
 ) -> None:
     """Print the key, value, limits and meaning of every parameter."""
-    from tpifu.config import flatten, schemas
+    from tpifu.config import flatten
+    from tpifu.params_file import schemas
 
     values = flatten(options.read_params(params, settings).model_dump(mode="json"))
     rows = [
