@@ -288,7 +288,7 @@ def test_experiments_can_be_compared(wider):
     assert "iou" in metrics["metrics/temporal.json"]
     assert "metrics/baseline.json" not in metrics
     params = json.loads(wider.run("dvc", "params", "diff", "--json"))
-    assert params == {"params.yaml": {"model.neighborhood": {"old": None, "new": 5, "diff": None}}}
+    assert params == {"params.yaml": {"model.neighborhood": {"old": None, "new": 5}}}
     page = wider.run("dvc", "plots", "diff", "-o", "plots")
     assert page.strip().endswith("index.html")
     assert "failed" not in page

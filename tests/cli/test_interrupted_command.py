@@ -59,9 +59,12 @@ def test_a_full_disk_is_one_line_without_hidden_names(trip, bodies, tmp_path, co
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_command_leaves_nothing(bodies, tmp_path, number):
+    # A shell that runs the tests in the background has them ignore Ctrl-C, and so their children.
+    before = signal.signal(number, signal.default_int_handler)
     many = settings("render.views=2000", "render.size=256", "render.backend=embree")
     command = [*COMMAND, "render", *bodies, "-o", tmp_path / "out", *many]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ) as process:
+        signal.signal(number, before)
         end = time.monotonic() + 60
         while not (tmp_path / ".out.part" / "meshes").exists():
             assert time.monotonic() < end

@@ -186,7 +186,7 @@ def test_z_up_is_turned_and_guessed(tmp_path):
     sideways = tmp_path / "x0.stl"
     about_z = trimesh.transformations.rotation_matrix(np.pi / 2, [0, 0, 1])
     thin.copy().apply_transform(about_z).export(sideways)
-    warning = f"warning: {sideways}: all bodies lie; if the files have z up, use --up z\n"
+    warning = f"warning: {sideways}: all bodies lie down; if the files have z up, use --up z\n"
     assert done("render", sideways, "-o", tmp_path / "d", *RENDER).stderr == warning
     (found,), (_, truth) = vertices(tmp_path / "b", 1), vertices(tmp_path / "c", 2)
     np.testing.assert_allclose(np.sort(found, axis=0), np.sort(truth, axis=0), atol=1e-5)
