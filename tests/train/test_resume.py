@@ -46,7 +46,6 @@ def test_an_interrupted_run_ends_with_the_same_bytes(
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_ten_times_ends_with_the_same_bytes(tiny, tiny_model, tmp_path):
-    torch.set_num_threads(2)
     settings = run(tiny, tiny_model, steps=60, checkpoint_every=3)
     start = time.monotonic()
     train(settings, tmp_path / "whole")
