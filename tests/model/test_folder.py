@@ -87,6 +87,14 @@ def test_missing_damaged_and_foreign_torch_files_are_rejected(tmp_path, trained)
         load_model(tmp_path, CPU)
 
 
+def test_a_long_name_in_a_model_file_is_refused_at_once(tmp_path):
+    with zipfile.ZipFile(tmp_path / MODEL_NAME, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02ctorch\n" + b"[" * 10**6 + b"\n.")
+        archive.writestr("archive/version", "3\n")
+    with pytest.raises(DataError, match="not a model file, or damaged"):
+        load_model(tmp_path, CPU)
+
+
 def test_unknown_and_absent_devices_are_rejected():
     assert device_from("cpu") == CPU
     assert device_from(None).type in ("cpu", "cuda")

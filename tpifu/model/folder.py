@@ -2,6 +2,7 @@
 code."""
 
 import os
+import pickletools
 import re
 import warnings
 import zipfile
@@ -20,6 +21,7 @@ from tpifu.model.pifu import PIFu
 FORMAT = "tpifu-6"
 MODEL_NAME = "model.pt"
 LOSS_NAME = "loss.csv"
+_LONGEST_NAME = 1000
 VALIDATION_NAME = "validation.csv"
 SETTINGS_NAME = "config.yaml"
 
@@ -158,6 +160,16 @@ def read_tensors(path: Path) -> Any:
                 with zipfile.ZipFile(path) as archive:
                     if broken := archive.testzip():
                         raise zipfile.BadZipFile(broken)
+                    for name in archive.namelist():
+                        if name.endswith("/data.pkl"):
+                            _check_names(archive.read(name))
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # errors from zipfile, pickle and torch
         raise DataError(f"{path}: not a model file, or damaged") from error
+
+
+def _check_names(content: bytes) -> None:
+    """Raise ValueError for a long name in a pickle: torch takes minutes to write its error."""
+    for _, argument, _ in pickletools.genops(content):
+        if isinstance(argument, str) and len(argument) > _LONGEST_NAME:
+            raise ValueError("a name is too long")
