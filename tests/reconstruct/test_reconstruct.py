@@ -192,6 +192,15 @@ def test_any_grid_gives_a_closed_outward_mesh(steps):
         assert len(np.unique(mesh.faces)) == len(mesh.vertices)
 
 
+def test_single_cells_beside_a_body_are_left_out():
+    grid = evaluate_dense(ball([0.2, 0, 0], 0.4), 32, HALF).copy()
+    body = extract_surface(grid, HALF)
+    grid[2, 3, 4] = 1
+    np.testing.assert_array_equal(extract_surface(grid, HALF).vertices, body.vertices)
+    grid[3, 4, 5] = 1  # two cells that touch at a corner
+    assert extract_surface(grid, HALF).trimesh().volume > body.trimesh().volume
+
+
 @pytest.mark.parametrize(("value", "word"), [(0.5, "nothing inside"), (0.7, "nothing outside")])
 def test_a_field_without_surface_says_so_in_one_line(value, word):
     with pytest.raises(EmptyField, match=word) as caught:

@@ -2,6 +2,7 @@
 
 import numpy as np
 from jaxtyping import Float
+from scipy import ndimage
 from skimage.measure import marching_cubes
 
 from tpifu.errors import DataError
@@ -26,7 +27,8 @@ def reconstruct_mesh(field: Field, resolution: int, half: float, level: float, s
 def extract_surface(grid: Float[np.ndarray, "r r r"], half: float, level: float = LEVEL) -> Mesh:
     """The closed surface around all cells above `level`, in world metres; normals point outwards.
 
-    The surface is cut off at the walls of the box. Raises EmptyField if there is no surface.
+    The surface is cut off at the walls of the box. Specks are left out (`_without_specks`). Raises
+    EmptyField if there is no surface.
     """
     inside = grid > level
     if inside.all() or not inside.any():
@@ -37,10 +39,25 @@ def extract_surface(grid: Float[np.ndarray, "r r r"], half: float, level: float 
             "and that the training loss fell well below 0.25"
         )
     # As far below the level as 1 is above it, so that full border cells end exactly at the wall.
-    padded = np.pad(grid, 1, constant_values=2 * level - 1)
+    outside = 2 * level - 1
+    padded = np.pad(_without_specks(grid, level, outside), 1, constant_values=outside)
     # Lorensen's cases stay watertight where values equal the level or each other; Lewiner's do not.
     corners, faces, _, _ = marching_cubes(
         padded, level, method="lorensen", gradient_direction="ascent"
     )
     vertices = ((corners - 0.5) * 2 / len(grid) - 1) * half
     return Mesh(vertices=vertices.astype(np.float32), faces=faces.astype(np.int32))
+
+
+def _without_specks(
+    grid: Float[np.ndarray, "r r r"], level: float, outside: float
+) -> Float[np.ndarray, "r r r"]:
+    """The grid with `outside` in each cell above `level` whose 26 neighbours are not above it.
+
+    Such a cell is noise of the size of the grid's step; a surface around it would be one more part
+    of the body. Unchanged if there is nothing larger.
+    """
+    regions, _ = ndimage.label(grid > level, structure=np.ones((3, 3, 3)))
+    specks = np.bincount(regions.ravel()) == 1
+    specks[0] = False  # the outside
+    return grid if specks[1:].all() else np.where(specks[regions], outside, grid)
