@@ -1,5 +1,5 @@
-"""Stage `report`: both evaluations side by side -> reports/index.html, reports/comparison, and
-reports/tables (Table 2, Figures 4 and 5)."""
+"""Stage `report`: both evaluations side by side -> reports/index.html, reports/comparison,
+reports/animation and reports/tables (Table 2, Figures 4 and 5)."""
 
 from pipeline.layout import DATA, METRICS, MODELS, NAMES, REPORTS, data_tags, load_params, root
 from tpifu.config import flatten
@@ -28,7 +28,7 @@ def main() -> None:
         )
         write_json(METRICS / "difference.json", difference)
         tracker.log_metrics(flatten(difference))
-        for name in ("comparison", "tables", PAGE_NAME):
+        for name in ("animation", "comparison", "tables", PAGE_NAME):
             tracker.log_artifact(REPORTS / name)
 
 

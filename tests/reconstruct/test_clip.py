@@ -17,7 +17,8 @@ from tpifu.geometry.mesh_files import read_mesh, save_mesh
 from tpifu.model.folder import TrainedModel
 from tpifu.model.pifu import PIFu, network_input
 from tpifu.pictures.gltf import write_animation
-from tpifu.pictures.movies import write_pictures, write_webp
+from tpifu.pictures.movies import write_pictures
+from tpifu.pictures.webp import write_webp
 from tpifu.reconstruct.folder import Settings, reconstruct_clip, reconstruct_frame
 from tpifu.reconstruct.inputs import InputFrames, read_shards
 

@@ -62,6 +62,7 @@ def test_the_report_has_a_page_tables_figures_curves_and_true_meshes(tiny, sides
     made = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
     assert {name for name in made if not name.endswith(".glb")} == {
         "index.html",
+        "animation/clip.webp",
         "comparison/errors_test.png",
         "comparison/errors_unseen_motion.png",
         "comparison/figure4_test.png",
@@ -81,6 +82,8 @@ def test_the_report_has_a_page_tables_figures_curves_and_true_meshes(tiny, sides
     assert pixels(comparison / "figure4_test.png").shape == (40 + 160 * 2, 130 + 160 * 10, 3)
     assert pixels(comparison / "errors_test.png").shape == (40 + 160 * 2, 130 + 160 * 7, 3)
     assert pixels(comparison / "figure5.png").shape == (40 + 160 * 10, 130 + 160 * 2, 3)
+    with Image.open(tmp_path / "animation" / "clip.webp") as clip:
+        assert (clip.size, clip.n_frames) == ((160 * 4, 200), 3 * 2)
     truth = list((tmp_path / "truth").iterdir())
     assert len(truth) == 4  # two frames of each split, one of them in the clip of two
     for mesh in truth:
@@ -122,6 +125,7 @@ def test_a_report_without_a_sequence_has_no_clip_to_play(tiny, sides, tmp_path):
         write_shown(other.report, [s for s in read_shown(side.report) if s.figure == 4])
     compared(tiny, still, tmp_path)
     assert not (tmp_path / "comparison" / "figure5.png").exists()
+    assert list((tmp_path / "animation").iterdir()) == []
     page = (tmp_path / "index.html").read_text()
     assert "Figure 4" in page
     assert 'class="player"' not in page

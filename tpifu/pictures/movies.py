@@ -1,18 +1,17 @@
 """WebP animations of a reconstructed clip: a turntable, and the input next to the meshes."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from tpifu.files import whole_file
 from tpifu.geometry.mesh_files import read_mesh
 from tpifu.pictures.figures import sheet
 from tpifu.pictures.gltf import write_animation
 from tpifu.pictures.tiles import ANGLES, draw_mesh, on_white
+from tpifu.pictures.webp import write_webp
 from tpifu.reconstruct.inputs import InputFrames
 
 TILE = 256
@@ -47,38 +46,3 @@ def _side_by_side(
     mesh = None if path is None else read_mesh(path)
     views = draw_mesh(mesh, [yaw + angle for angle in ANGLES.values()], window, TILE)
     return sheet([[on_white(pixels), *views]], ["input", *ANGLES], [""], size=TILE, left=0)
-
-
-class _Film:
-    """Frames as one multi-frame image.
-
-    Pillow keeps all appended images in memory, but reads the frames of one image in order.
-    """
-
-    def __init__(self, frames: Iterator[Image.Image], count: int) -> None:
-        self.n_frames = count
-        self._frames = frames
-
-    def seek(self, _frame: int) -> None:
-        self._shown = next(self._frames)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._shown, name)
-
-
-def write_webp(frames: Iterable[Image.Image], count: int, path: Path, ms: int) -> None:
-    """Write `count` frames as an animation of `ms` milliseconds per frame, with only a few in
-    memory."""
-    rest = iter(frames)
-    first = next(rest)
-    with whole_file(path) as part:
-        first.save(
-            part,
-            "WEBP",
-            save_all=True,
-            append_images=[_Film(rest, count - 1)],
-            duration=ms,
-            loop=0,
-            quality=85,
-            method=4,
-        )

@@ -1,7 +1,8 @@
 """Two evaluated models side by side: Table 2, Figures 4 and 5, tables, plots and one page.
 
-Writes `comparison/` (pictures), `tables/` (Table 2 as text, every number as CSV), `truth/` (true
-meshes of the frames shown) and `index.html` (everything in one file, with a 3D player of a clip).
+Writes `comparison/` (pictures), `animation/` (of a clip; empty without one), `tables/` (Table 2 as
+text, every number as CSV), `truth/` (true meshes of the frames shown) and `index.html` (everything
+in one file, with a 3D player of a clip).
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from tpifu.config import Evaluate
 from tpifu.evaluate.rows import PER_MESH_NAME
 from tpifu.geometry.mesh_files import save_mesh
 from tpifu.measures.names import BY_PART, HEADLINE, MEASURES, SHARES, SURFACE, TIME
-from tpifu.report.frames import Side, draw_figure4, draw_figure5, read_frames
+from tpifu.report.frames import Side, draw_animation, draw_figure4, draw_figure5, read_frames
 from tpifu.report.page import Item, Player, write_page
 from tpifu.report.sections import (
     draw_parts,
@@ -56,8 +57,9 @@ def compare(
 
     A difference is second minus first side per mesh, with a 95 % bootstrap interval over clips.
     """
-    pictures, numbers = out / "comparison", out / "tables"
-    for folder in (pictures, numbers):
+    # DVC shows the files of comparison/ as plots, and it cannot show an animation.
+    pictures, animation, numbers = out / "comparison", out / "animation", out / "tables"
+    for folder in (pictures, animation, numbers):
         folder.mkdir(parents=True, exist_ok=True)
     names = [side.name for side in sides]
     pairs = by_mesh(*(pq.read_table(s.report / PER_MESH_NAME).to_pylist() for s in sides))
@@ -101,6 +103,7 @@ def compare(
         sections["A clip in motion"] = [Player(mesh_names, sequence)]
     sections["Figure 4: single frames"] = figure4
     if sequence:
+        draw_animation(sequence, mesh_names, animation)
         sections["Figure 5: a clip over time"] = [draw_figure5(sequence, mesh_names, pictures)]
     shape = paired_table(names, main, ("volumetric_iou", *SURFACE))
     sections["Shape"] = [surfaces, shape, *errors]

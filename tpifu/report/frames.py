@@ -1,17 +1,19 @@
 """The frames that the report shows: input, truth and both predictions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from tpifu.evaluate.evaluate import MESHES_NAME
 from tpifu.evaluate.shown import Shown, read_shown
 from tpifu.geometry.mesh_files import read_mesh
 from tpifu.geometry.nearest import Surface
 from tpifu.pictures.figures import Pictured, error_tiles, shape_tiles, sheet
-from tpifu.pictures.tiles import ANGLES, FAR
+from tpifu.pictures.tiles import ANGLES, FAR, draw_mesh, on_white
+from tpifu.pictures.webp import write_webp
 from tpifu.report.page import Picture
 from tpifu.shards.coding import decode_png
 from tpifu.shards.folder import DataFolder
@@ -20,6 +22,8 @@ from tpifu.shards.reader import Shards, require_same_meshes
 
 FIGURE5_FRAMES = 6
 """Columns of Figure 5."""
+STEPS, STEP_MS = 3, 67
+"""Pictures of each frame in the animation, and milliseconds per picture."""
 
 
 @dataclass(frozen=True)
@@ -97,3 +101,18 @@ def draw_figure5(sequence: Sequence[Pictured], names: Sequence[str], out: Path) 
     rows = [list(row) for row in zip(*columns, strict=True)]
     sheet(rows, [item.label for item in pictured], angles).save(path)
     return Picture(path, "A clip over time: input, truth and both models from three angles")
+
+
+def draw_animation(sequence: Sequence[Pictured], names: Sequence[str], out: Path) -> None:
+    """Write clip.webp: Figure 5's clip plays while the camera turns once around the bodies."""
+    count = STEPS * len(sequence)
+
+    def pictures() -> Iterator[Image.Image]:
+        for number, item in enumerate(sequence):
+            steps = range(STEPS * number, STEPS * (number + 1))
+            yaws = [item.yaw + 360 * step / count for step in steps]
+            drawn = [draw_mesh(mesh, yaws, item.window) for mesh in item.meshes]
+            for tiles in zip(*drawn, strict=True):
+                yield sheet([[on_white(item.pixels), *tiles]], ["input", *names], [""], left=0)
+
+    write_webp(pictures(), count, out / "clip.webp", STEP_MS)
