@@ -120,6 +120,7 @@ class ClipMeasurer:
         meshes: list[Mesh | None] = []
         parts: list[Int[np.ndarray, " n"]] = []
         grids: list[tuple[Grid, Grid]] = []
+        # In a window of 2 m, the calibration of a yaw is its rotation.
         turns = np.stack([calibration(yaw, 2.0)[:, :3] for yaw in NORMAL_YAWS])
         normal_calibs = turns @ batch.calib[0].numpy()
         paths = np.full((2, len(truth), count, 3), np.nan, np.float32)
