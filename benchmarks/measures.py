@@ -21,6 +21,8 @@ from scipy.ndimage import gaussian_filter
 
 from tpifu.body.body import embedded_body
 from tpifu.body.skeleton import PART_OF_JOINT
+from tpifu.evaluate.measure import NORMAL_SIZE, NORMAL_YAWS
+from tpifu.geometry.camera import calibration
 from tpifu.geometry.inside import Inside
 from tpifu.geometry.mesh import Mesh
 from tpifu.geometry.nearest import Surface
@@ -28,6 +30,7 @@ from tpifu.geometry.sampling import follow, stratified_samples
 from tpifu.measures.motion import flicker, motion_errors
 from tpifu.measures.surfaces import (
     compare,
+    normal_error,
     part_iou,
     part_metrics,
     part_of_points,
@@ -35,6 +38,7 @@ from tpifu.measures.surfaces import (
     topology,
 )
 from tpifu.reconstruct.surface import extract_surface
+from tpifu.render.normals import normal_images
 from tpifu.sources.synthetic.beats import Style
 from tpifu.sources.synthetic.motion import make_motion
 
@@ -73,8 +77,9 @@ def main() -> None:
         yield
         seconds[name] += time.perf_counter() - start
 
-    chamfer, found, true = [], [], []
+    chamfer, normal_errors, found, true = [], [], [], []
     marks = stratified_samples(truth[0], SAMPLES, rng)
+    calibs = np.stack([calibration(yaw, 2 * HALF) for yaw in NORMAL_YAWS])
     for mesh, true_mesh in zip(predicted, truth, strict=True):
         points = stratified_samples(true_mesh, SAMPLES, rng).points
         points += rng.normal(size=points.shape) * 0.05
@@ -92,6 +97,9 @@ def main() -> None:
             part = part_of_points(points, true_surface, part_of_vertex)
         with timed("part_iou"):
             part_iou(labels.astype(np.float32), labels, part)
+        with timed("normal_error"):
+            normals = [normal_images(m, calibs, NORMAL_SIZE) for m in (mesh, true_mesh)]
+            normal_errors.append(normal_error(*normals))
         with timed("topology"):
             topology(mesh)
         found.append(comparison.to_predicted.points)
@@ -104,6 +112,7 @@ def main() -> None:
     result["all_s"] = sum(seconds.values())
     result["predicted_faces"] = float(np.mean([len(mesh.faces) for mesh in predicted]))
     result |= {"chamfer_cm": float(np.mean(chamfer)), "speed_error_cm": float(speed.mean())}
+    result["normal_error"] = float(np.mean(normal_errors))
     result["peak_mb"] = peak_mb()
     print(json.dumps({key: float(f"{value:.3g}") for key, value in result.items()}))
 

@@ -13,14 +13,16 @@ from tpifu.errors import DataError
 from tpifu.evaluate.evaluate import evaluate, open_windows
 from tpifu.evaluate.measure import MeasuredClip, measure
 from tpifu.evaluate.rows import over_views, summary
-from tpifu.geometry.camera import project
+from tpifu.geometry.camera import calibration, project
 from tpifu.geometry.grid import cell_centres
 from tpifu.geometry.inside import Inside
 from tpifu.geometry.mesh import Mesh
 from tpifu.measures.names import MEASURES, SHARES
 from tpifu.measures.points import point_metrics, volumetric_iou
+from tpifu.measures.surfaces import normal_error
 from tpifu.model.folder import TrainedModel
 from tpifu.model.pifu import PIFu
+from tpifu.render.normals import normal_images
 from tpifu.shards.folder import DataFolder
 from tpifu.shards.meshes import MeshFrame, MeshReader
 from tpifu.shards.reader import splits_of
@@ -127,6 +129,18 @@ def test_the_volumetric_iou_is_that_of_the_uniform_grid_at_the_models_level(tiny
         truth = Inside(reader.read([at])[0].mesh).grid(12, 1.28)
         assert row["volumetric_iou"] == pytest.approx(volumetric_iou(ball, truth))
         assert 0.2 < row["volumetric_iou"] < 1
+
+
+def test_normal_images_are_drawn_around_the_body(tiny, ball_model):
+    reader = MeshReader(tiny / "meshes")
+    calibs = np.stack([calibration(yaw, 2.56) for yaw in (0.0, 90.0, 180.0, 270.0)])
+    for clip, view in zip(measured(ball_model, tiny), (0, 1), strict=True):
+        rows = [row for row in clip.rows if row["view"] == view]
+        truth = reader.read(reader.clip("test", rows[0]["clip"]))
+        for row, mesh, frame in zip(rows, clip.meshes, truth, strict=True):
+            images = [normal_images(each, calibs, 256) for each in (mesh, frame.mesh)]
+            assert row["normal_error"] == pytest.approx(normal_error(*images), rel=1e-3)
+            assert row["normal_error"] > 0
 
 
 def test_motion_measures_of_a_static_prediction(tiny, ball_model):

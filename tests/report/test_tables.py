@@ -3,7 +3,7 @@ import pytest
 
 from tpifu.body.skeleton import PARTS
 from tpifu.errors import DataError
-from tpifu.measures.names import COMPARED, MEASURES, PAPER, words
+from tpifu.measures.names import COMPARED, MEASURES, PAPER, TABLE2, words
 from tpifu.report.tables import (
     by_mesh,
     confusion_rows,
@@ -92,6 +92,7 @@ def test_the_table_has_ours_the_papers_and_the_difference():
         "+0.0100 [+0.0100, +0.0100]",
         "0.8118, 0.8599",
     ]
+    assert all(f"| {measure} " in text for measure in TABLE2)
     (unseen,) = (line for line in lines if line.startswith("| unseen_motion: iou"))
     assert unseen.endswith("|  |")  # the paper has no such row
     assert "its numbers are not the paper's" in text

@@ -11,6 +11,7 @@ from tpifu.body.skeleton import PART_OF_JOINT
 from tpifu.config import Evaluate
 from tpifu.dataset.windows import Batch, Windows
 from tpifu.errors import DataError
+from tpifu.geometry.camera import calibration
 from tpifu.geometry.mesh import Mesh
 from tpifu.geometry.nearest import Surface
 from tpifu.geometry.sampling import follow, stratified_samples
@@ -19,6 +20,7 @@ from tpifu.measures.names import MEASURES, Row
 from tpifu.measures.points import THRESHOLD, confusion, point_metrics, volumetric_iou
 from tpifu.measures.surfaces import (
     compare,
+    normal_error,
     part_iou,
     part_metrics,
     part_of_points,
@@ -30,12 +32,18 @@ from tpifu.model.folder import TrainedModel
 from tpifu.parallel import parallel_map
 from tpifu.reconstruct.grid import evaluate_grid
 from tpifu.reconstruct.surface import EmptyField, reconstruct_mesh
+from tpifu.render.normals import normal_images
 from tpifu.shards.coding import unpack_bits
 from tpifu.shards.meshes import MeshFrame, MeshReader
 from tpifu.shards.reader import require_same_meshes
 from tpifu.shards.schema import item_seed
 
 Grid = Bool[np.ndarray, "r r r"]
+
+NORMAL_YAWS = (0.0, 90.0, 180.0, 270.0)
+"""Views of the normal images, degrees added to the input's view."""
+NORMAL_SIZE = 256
+"""Side of the normal images, pixels: 1 cm each in a window of 2.56 m."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +120,9 @@ class ClipMeasurer:
         meshes: list[Mesh | None] = []
         parts: list[Int[np.ndarray, " n"]] = []
         grids: list[tuple[Grid, Grid]] = []
+        # In a window of 2 m, the calibration of a yaw is its rotation.
+        turns = np.stack([calibration(yaw, 2.0)[:, :3] for yaw in NORMAL_YAWS])
+        normal_calibs = turns @ batch.calib[0].numpy()
         paths = np.full((2, len(truth), count, 3), np.nan, np.float32)
         for t, (frame, field) in enumerate(zip(truth, fields, strict=True)):
             row: Row = {}
@@ -129,6 +140,8 @@ class ClipMeasurer:
                     true = stratified_samples(frame.mesh, count, rng)
                 comparison = compare(Surface(mesh), surface, ours, true)
                 row |= surface_metrics(comparison) | topology(mesh)
+                normals = [normal_images(m, normal_calibs, NORMAL_SIZE) for m in (mesh, frame.mesh)]
+                row["normal_error"] = normal_error(*normals)
                 if part_of_vertex is not None:
                     row |= part_metrics(comparison, part_of_vertex)
                 if fixed:

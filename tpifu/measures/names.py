@@ -8,14 +8,16 @@ Row = dict[str, Any]
 
 POINTS = ("iou", "mse", "precision", "recall", "accuracy")
 SHARES = ("inside_found", "inside_missed", "outside_missed", "outside_found")
-DISTANCES = ("chamfer_cm", "p2s_cm", "completeness_cm", "normal_consistency")
-SURFACE = (*DISTANCES, "f_1cm", "f_2cm", "f_5cm", "components", "genus", "closed")
+SHAPE = ("chamfer_cm", "p2s_cm", "completeness_cm", "normal_error", "normal_consistency")
+SURFACE = (*SHAPE, "f_1cm", "f_2cm", "f_5cm", "components", "genus", "closed")
 TIME = ("flicker", "volume_jitter", "speed_error_cm", "acceleration_error_cm")
 PART_MEASURES = ("iou", "p2s_cm", "completeness_cm")
 BY_PART = tuple(f"{kind}_{part}" for kind in PART_MEASURES for part in PARTS)
 MEASURES = (*POINTS, *SHARES, "volumetric_iou", *SURFACE, *TIME, *BY_PART)
 """Columns of the per-mesh table; null if not measured or undefined."""
-HEADLINE = (*POINTS, "volumetric_iou", "chamfer_cm", "normal_consistency", "f_2cm", *TIME)
+TABLE2 = (*POINTS, "volumetric_iou", "chamfer_cm", "p2s_cm", "normal_error")
+"""Rows of Table 2 on the report's page: the paper's measures and common ones of other papers."""
+HEADLINE = (*TABLE2, "normal_consistency", "f_2cm", *TIME)
 """Measures in the metrics file."""
 
 PAPER = {
@@ -36,6 +38,7 @@ WORDS = {
     "p2s_cm": "predicted points to surface, cm",
     "completeness_cm": "surface points to prediction, cm",
     "chamfer_cm": "Chamfer distance, cm",
+    "normal_error": "normal error (ICON)",
     "f_1cm": "F-score at 1 cm",
     "f_2cm": "F-score at 2 cm",
     "f_5cm": "F-score at 5 cm",

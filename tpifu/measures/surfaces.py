@@ -66,6 +66,14 @@ def surface_metrics(comparison: Comparison) -> dict[str, float]:
     return found
 
 
+def normal_error(
+    predicted: Float[np.ndarray, "n h w 3"], truth: Float[np.ndarray, "n h w 3"]
+) -> float:
+    """ICON's normal error (Xiu et al., 2022) between the normal images of two meshes: the squared
+    distance between the colours, averaged over all pixels and summed over the views."""
+    return float(((predicted - truth) ** 2).sum(axis=3).mean(axis=(1, 2), dtype=np.float64).sum())
+
+
 def part_metrics(comparison: Comparison, part_of_vertex: Int[np.ndarray, " v"]) -> dict[str, float]:
     """`p2s_cm_arms`: P2S of the predicted points whose nearest true point is on the arms.
     `completeness_cm_arms`: completeness of the true points on the arms. nan for an empty part.

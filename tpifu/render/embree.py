@@ -1,10 +1,12 @@
 """Rendering and scenes with Embree, a ray caster.
 
 Embree computes in float32, and its results differ between CPUs in the last bits. Only the triangle
-that a ray hits is used; greys are computed from it in float64.
+that a ray hits is used; greys and normals are computed from it in float64.
 """
 
 import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from embreex.mesh_construction import TriangleMesh
@@ -23,14 +25,45 @@ def embree_views(
     greys: Float64[np.ndarray, "n v"],
 ) -> UInt8[np.ndarray, "n size size 2"]:
     """Grey and mask of each view. `ndc`: the vertices in each view; `greys`: 0..1."""
+    pixels = np.zeros((len(calibs), size * size, 2), dtype=np.uint8)
+    for image, visible, grey in zip(
+        pixels, visible_points(mesh, size, calibs, ndc), greys, strict=True
+    ):
+        value = visible.interpolate(grey)
+        image[visible.pixels] = np.stack([np.rint(255 * value), np.full_like(value, 255)], 1)
+    return pixels.reshape(-1, size, size, 2)
+
+
+@dataclass(frozen=True)
+class VisiblePoints:
+    """The nearest surface point at each pixel centre of one view that shows the mesh."""
+
+    pixels: Int[np.ndarray, " n"]
+    """Pixel numbers, row by row from the top left."""
+    triangles: Int[np.ndarray, "3 n"]
+    """Vertices of the triangle of each point."""
+    u: Float64[np.ndarray, " n"]
+    v: Float64[np.ndarray, " n"]
+    """Barycentric coordinates for the second and the third vertex."""
+
+    def interpolate(self, values: Float64[np.ndarray, " v"]) -> Float64[np.ndarray, " n"]:
+        """Values of the vertices, interpolated at the points."""
+        a, b, c = values.take(self.triangles)
+        return a + self.u * (b - a) + self.v * (c - a)
+
+
+def visible_points(
+    mesh: Mesh,
+    size: int,
+    calibs: Float64[np.ndarray, "n 3 4"],
+    ndc: Float64[np.ndarray, "n v 3"],
+) -> Iterator[VisiblePoints]:
+    """The visible points of each view. `ndc`: the vertices in each view."""
     scene = mesh_scene(mesh)
     corners = np.ascontiguousarray(mesh.faces.T)
     x, y = pixel_centres(size, 1)[:, :1], pixel_centres(1, size)[:, 1:]
-    pixels = np.zeros((len(calibs), size * size, 2), dtype=np.uint8)
-    for image, calib, vertices, grey in zip(pixels, calibs, ndc, greys, strict=True):
+    for calib, vertices in zip(calibs, ndc, strict=True):
         rows, columns = _covered(ndc_to_pixel(vertices, size, size), corners, size)
-        if not len(rows):
-            continue
         # Rays are in world coordinates, so that all views share a scene. They start in front of the
         # body. The camera is linear, so an origin is the sum of a term for x and a term for y.
         inverse = np.linalg.inv(calib[:, :3])
@@ -43,27 +76,24 @@ def embree_views(
         hit = np.flatnonzero(hits["primID"] >= 0)
         triangles = corners.take(hits["primID"].take(hit), axis=1)
         rows, columns = rows.take(hit), columns.take(hit)
-        value = _interpolated(grey, vertices, triangles, x.take(columns), y.take(rows))
-        image[rows * size + columns] = np.stack([np.rint(255 * value), np.full_like(value, 255)], 1)
-    return pixels.reshape(-1, size, size, 2)
+        u, v = _barycentric(vertices, triangles, x.take(columns), y.take(rows))
+        yield VisiblePoints(rows * size + columns, triangles, u, v)
 
 
-def _interpolated(
-    values: Float64[np.ndarray, " v"],
+def _barycentric(
     ndc: Float64[np.ndarray, "v 3"],
     triangles: Int[np.ndarray, "3 n"],
     x: Float64[np.ndarray, " n"],
     y: Float64[np.ndarray, " n"],
-) -> Float64[np.ndarray, " n"]:
-    """Values interpolated at (x, y) in triangles of vertices. Embree's own barycentric coordinates
-    are float32 and differ between CPUs."""
-    a, b, c = values.take(triangles)
+) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
+    """Barycentric coordinates of (x, y) for the second and the third vertex of triangles. Embree's
+    own are float32 and differ between CPUs."""
     ax, bx, cx = ndc[:, 0].take(triangles)
     ay, by, cy = ndc[:, 1].take(triangles)
     area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
     u = safe_divide((x - ax) * (cy - ay) - (cx - ax) * (y - ay), area).clip(0, 1)
     v = safe_divide((bx - ax) * (y - ay) - (x - ax) * (by - ay), area).clip(0, 1 - u)
-    return a + u * (b - a) + v * (c - a)
+    return u, v
 
 
 def _covered(

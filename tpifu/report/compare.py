@@ -90,7 +90,8 @@ def compare(
     )
     surfaces = (
         f"Surfaces are compared at {config.surface_points} points on each, drawn with seed {seed}, "
-        f"without alignment. Reconstructions have {config.resolution} cells per side."
+        f"without alignment. Reconstructions have {config.resolution} cells per side. The normal "
+        "error compares normal images from four sides."
     )
     changes = (
         "Change between consecutive frames that the true body does not show; 0 is perfect. Frames "

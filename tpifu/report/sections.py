@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 from tpifu.body.skeleton import PARTS
 from tpifu.config import flatten
-from tpifu.measures.names import PAPER, POINTS, words
+from tpifu.measures.names import PAPER, TABLE2, words
 from tpifu.model.folder import LOSS_NAME, SETTINGS_NAME, VALIDATION_NAME
 from tpifu.pictures.figures import moving_mean, plot_bars, plot_curves
 from tpifu.report.frames import Side
@@ -21,7 +21,7 @@ from tpifu.report.tables import Paired
 def table2_section(names: Sequence[str], found: dict[str, Paired]) -> Table:
     """Our measures and the paper's side by side."""
     rows = []
-    for measure in (*POINTS, "volumetric_iou"):
+    for measure in TABLE2:
         if measure in found:
             printed = PAPER.get(measure)
             paper = [f"{value:.4f}" for value in printed] if printed else ["", ""]
