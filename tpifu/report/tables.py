@@ -8,35 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Shaped
 
 from tpifu.body.skeleton import PARTS
 from tpifu.errors import DataError
 from tpifu.evaluate.rows import metrics, over_views
+from tpifu.measures.intervals import interval
 from tpifu.measures.names import COMPARED, HEADLINE, PAPER, PART_MEASURES, SHARES, Row
 from tpifu.shards.schema import HELD_OUT
 
 Pair = tuple[Row, Row]
 """The rows of one mesh: the first model's and the second model's."""
-SAMPLES = 10_000
-"""Number of bootstrap samples per interval."""
-
-
-def bootstrap_interval(
-    values: Float[np.ndarray, "n"], groups: Shaped[np.ndarray, "n"], rng: np.random.Generator
-) -> tuple[float, float]:
-    """95 % percentile interval of the mean of `values` under resampling of whole groups.
-
-    `groups` names the clip of each value: frames of one clip are not independent, so a clip is
-    drawn or left out as a whole. An interval from a single group has width 0.
-    """
-    names, index = np.unique(groups, return_inverse=True)
-    sums = np.bincount(index, values)
-    sizes = np.bincount(index)
-    draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=SAMPLES)
-    # The ratio of sums gives large clips more weight, as in the mean itself.
-    low, high = np.quantile((draws @ sums) / (draws @ sizes), [0.025, 0.975])
-    return float(low), float(high)
 
 
 @dataclass(frozen=True)
@@ -82,15 +63,15 @@ def paired(pairs: Sequence[Pair], measures: Sequence[str], seed: int) -> dict[st
             continue
         one, other = values[:, known]
         change = other - one
-        low, high = bootstrap_interval(change, clips[known], np.random.default_rng(seed))
+        found = interval(change[None], clips[known], np.random.default_rng(seed))
         result[measure] = Paired(
             measure,
             first=float(one.mean()),
             second=float(other.mean()),
-            difference=float(change.mean()),
-            low=low,
-            high=high,
-            meshes=int(known.sum()),
+            difference=found.mean,
+            low=found.low,
+            high=found.high,
+            meshes=found.meshes,
         )
     return result
 
