@@ -2,15 +2,9 @@
 
 import csv
 import json
-import os
 import re
 import shlex
-import shutil
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from types import SimpleNamespace
 
 import grimp
@@ -20,44 +14,22 @@ import pytest
 import torch
 from helpers.acclaim import amc_text, asf_text, walking
 from helpers.http_server import serving
+from helpers.repository import REPOSITORY, copied, ran
 from PIL import Image
 from ruamel.yaml import YAML
 
+from pipeline.studies.plan import report_stages
 from tpifu.model.folder import load_model
 from tpifu.sources.cmu.takes import urls
 
-REPOSITORY = Path(__file__).parents[1]
-TINY = {
-    "data": {
-        "synthetic": {"train_subjects": 2, "test_subjects": 2},
-        "train_meshes": 24,
-        "validation_meshes": 6,
-        "test_meshes": 12,
-        "unseen_meshes": 6,
-    },
-    "camera": {},
-    "render": {"size": 32, "views": 2},
-    "sample": {"near_surface": 300, "uniform": 100, "grid": 12},
-    "model": {
-        "hourglass": {"stacks": 1, "depth": 1, "dim": 8},
-        "mlp": [16, 8],
-        "z_normalization": 0.3,
-    },
-    "train": {"steps": 6, "batch_size": 2, "points": 50, "learning_rate": 0.01},
-    "evaluate": {
-        "points": 100,
-        "frames": 2,
-        "sequence": 2,
-        "resolution": 16,
-        "surface_points": 100,
-    },
-}
 STAGES = YAML(typ="safe", pure=True).load((REPOSITORY / "dvc.yaml").read_text())["stages"]
 # Code that does not change results. Its parameters are listed separately in dvc.yaml, tracking and
-# progress bars only report, and layout and DataFolder name folders that are outs and deps anyway.
+# progress bars only report. layout, plan and DataFolder name outs, deps and parameters.
 PLUMBING = {
     "pipeline",
     "pipeline.layout",
+    "pipeline.studies",
+    "pipeline.studies.plan",
     "tpifu",
     "tpifu.config",
     "tpifu.errors",
@@ -76,17 +48,24 @@ ALL_STAGES = {
 }
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_depends_on_the_code_it_imports(stage):
+STUDIES = YAML(typ="safe", pure=True).load((REPOSITORY / "studies/dvc.yaml").read_text())["stages"]
+REPORT = YAML(typ="safe", pure=True).load(report_stages("name", []))["stages"]
+MODULES = {
+    **{f"pipeline.{stage}": definition for stage, definition in STAGES.items()},
+    **{f"pipeline.studies.{stage}": definition for stage, definition in (STUDIES | REPORT).items()},
+}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_stage_depends_on_the_code_it_imports(module):
     graph = grimp.build_graph("tpifu", "pipeline")
-    module = f"pipeline.{stage}"
     used = {module} | graph.find_upstream_modules(module)
     expected = {
         f"{name.replace('.', '/')}.py"
         for name in used - PLUMBING
         if not (REPOSITORY / name.replace(".", "/")).is_dir()
     }
-    definition = STAGES[stage].get("do", STAGES[stage])
+    definition = MODULES[module].get("do", MODULES[module])
     code = [path for path in definition["deps"] if path.startswith(("tpifu/", "pipeline/"))]
     for path in expected:
         assert any(path == dep or path.startswith(f"{dep}/") for dep in code), path
@@ -96,77 +75,7 @@ def test_a_stage_depends_on_the_code_it_imports(stage):
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
-    """A git repository with the project's files and small settings."""
-    folder = tmp_path_factory.mktemp("copy") / "tpifu"
-    listed = ["git", "ls-files", "-co", "--exclude-standard", "-z"]
-    names = subprocess.check_output(listed, cwd=REPOSITORY, text=True).split("\0")
-    for name in filter(None, names):
-        source = REPOSITORY / name
-        if source.is_file() and not name.startswith(("tests/", "docs/", "metrics/", "dvc.lock")):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, folder / name)
-    yaml = YAML()
-    params = yaml.load((folder / "params.yaml").read_text())
-    params["profiles"]["laptop"] = TINY
-    with (folder / "params.yaml").open("w") as file:
-        yaml.dump(params, file)
-    run = Repository(folder)
-    run("git", "init", "-q", "-b", "main")
-    run("git", "config", "user.name", "tpifu")
-    run("git", "config", "user.email", "tpifu@example.org")
-    run("git", "add", "-A")
-    run("git", "commit", "-q", "-m", "small")
-    return run
-
-
-class Repository:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __call__(self, *command: str, code: int = 0, **environment: str) -> str:
-        """Run a command in the repository and return its output; `code` is the expected status."""
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        settings = {"OMP_NUM_THREADS": "1", "TPIFU_JOBS": "1", "DVC_NO_ANALYTICS": "1"}
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("TPIFU_", "MLFLOW_"))}
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env={**kept, **settings, "PATH": path, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert done.returncode == code, f"{command}: {done.returncode}\n{done.stdout}"
-        return done.stdout
-
-    @contextmanager
-    def parameter(self, name: str, value: object) -> Iterator[None]:
-        """Set `name: value` in params.yaml temporarily."""
-        path = self.folder / "params.yaml"
-        before = path.read_bytes()
-        yaml = YAML()
-        params = section = yaml.load(before)
-        *parents, last = name.split(".")
-        for parent in parents:
-            section = section[parent]
-        section[last] = value
-        with path.open("w") as file:
-            yaml.dump(params, file)
-        try:
-            yield
-        finally:
-            path.write_bytes(before)
-
-    def lock(self) -> bytes:
-        return (self.folder / "dvc.lock").read_bytes()
-
-    def commit(self) -> None:
-        self("git", "add", "-A")
-        self("git", "commit", "-q", "-m", "result")
-
-
-def ran(output: str) -> list[str]:
-    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+    return copied(tmp_path_factory.mktemp("copy") / "tpifu", "laptop")
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ Count = Annotated[int, Field(ge=1)]
 Amount = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
-LightKind = Literal["camera", "environment", "environment_clip", "fixed"]
+LightKind = Literal["camera", "environment", "environment_clip", "fixed", "uniform"]
 Precision = Literal["float32", "bfloat16", "fastest"]
 Loss = Literal["squared", "cross_entropy"]
 
@@ -118,7 +118,7 @@ class Lighting(Parameters):
     light: LightKind = "camera"
     """camera: a headlight. environment: a random environment for every image. environment_clip: one
     for every clip and view, constant over time. fixed: the same environment in all images, from the
-    upper left."""
+    upper left. uniform: equal from all sides, so that images are silhouettes."""
     occlusion: Amount = 0
     """Rays from each vertex for ambient occlusion; 0 disables."""
 

@@ -25,12 +25,13 @@ def default_file() -> Path:
     return installed if installed.exists() else Path(__file__).parents[1] / "params.yaml"
 
 
-def load(path: Path, profile: str | None = None) -> Params:
+def load(path: Path, profile: str | None = None, *, top_level: bool = True) -> Params:
     """The parameters of a file with `profile` (default: the file's own).
 
     A value comes from the first of these that sets it: the file's top level, `profiles.PROFILE`,
-    `profiles.paper`, Table 1. Raises a one-line ConfigError for an unreadable file, an unknown
-    key, a wrong value, or values that contradict each other.
+    `profiles.paper`, Table 1. Without `top_level`, the file's top level is ignored. Raises a
+    one-line ConfigError for an unreadable file, an unknown key, a wrong value, or values that
+    contradict each other.
     """
     try:
         document = YAML(typ="safe", pure=True).load(path.read_text())
@@ -52,6 +53,8 @@ def load(path: Path, profile: str | None = None) -> Params:
         params = _parse(Params, _merged(params.model_dump(), profiles[name]), where)
         for key in TOP_LEVEL_ONLY & flatten(profiles[name]).keys():
             raise ConfigError(f"{where}.{key}: set {key} at the top level, not in a profile")
+    if not top_level:
+        document = {}
     document["profile"] = chosen
     params = _parse(Params, _merged(params.model_dump(), document), path.name)
     for key, value in flatten(document).items():

@@ -1,11 +1,13 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 
-from tpifu.config import Render
+from tpifu.config import LightKind, Render
 from tpifu.geometry.camera import calibration
 from tpifu.prepare.views import write_views
 from tpifu.render.light import (
-    FIXED,
+    CONSTANT,
     draw_environment,
     harmonics,
     hemisphere,
@@ -70,24 +72,30 @@ def test_left_and_right_are_equally_likely(drawn):
         ranks = np.searchsorted(other, one) - np.arange(len(one))
         assert abs(ranks).max() / len(one) < 1.95 * np.sqrt(2 / len(one))
     assert abs((drawn * MIRROR - drawn).mean(axis=0)).max() < 0.03
-    assert not np.allclose(FIXED * MIRROR, FIXED, atol=0.1)
+    assert not np.allclose(CONSTANT["fixed"] * MIRROR, CONSTANT["fixed"], atol=0.1)
 
 
 def test_the_brightest_normal_facing_the_camera_is_white(drawn):
     facing = hemisphere(3000)
-    for environment in (FIXED, *drawn[:50]):
+    for environment in (*CONSTANT.values(), *drawn[:50]):
         brightest = irradiance(environment, facing).max() / np.pi
         assert brightest == pytest.approx(1, abs=4e-3)  # less than a grey level
-    greys = surface_grey(FIXED, sphere(2000))
+    greys = surface_grey(CONSTANT["fixed"], sphere(2000))
     assert 0 <= greys.min() < 0.5
     assert greys.max() == pytest.approx(1, abs=4e-3)  # less than a grey level
 
 
 def test_the_fixed_light_comes_from_the_upper_left():
     normals = np.array([[x, y, 1.0] for x, y in ((-1, 1), (1, 1), (-1, -1), (1, -1))]) / 3**0.5
-    greys = surface_grey(FIXED, normals)
+    greys = surface_grey(CONSTANT["fixed"], normals)
     assert greys[0] > greys[1] > greys[3]
     assert greys[0] > greys[2] > greys[3]
+
+
+def test_the_uniform_light_shows_the_silhouette_alone():
+    normals = np.random.default_rng(0).normal(size=(100, 3))
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    np.testing.assert_allclose(surface_grey(CONSTANT["uniform"], normals), 1)
 
 
 def test_lights_depend_on_the_parts_of_the_key_that_their_kind_names():
@@ -111,12 +119,12 @@ def test_lights_do_not_share_the_random_numbers_of_points():
 def test_lights_are_fixed_relative_to_the_camera(ball):
     calibs = np.stack([calibration(yaw, 2.56) for yaw in (0.0, 130.0)])
     sphere_mesh = ball(0.9)
-    values = shade(sphere_mesh, calibs, [FIXED, FIXED])
+    values = shade(sphere_mesh, calibs, [CONSTANT["fixed"], CONSTANT["fixed"]])
     one, other = render(sphere_mesh, calibs, 64, "embree", values)[..., 0].astype(int)
     assert abs(one - other).max() <= 6  # the facets rotate
 
 
-@pytest.mark.parametrize("kind", ["camera", "environment", "environment_clip", "fixed"])
+@pytest.mark.parametrize("kind", get_args(LightKind))
 def test_stored_images_have_the_configured_light(tiny, tmp_path, kind):
     config = Render(size=32, views=2, light=kind, occlusion=8)
     folders = [tmp_path / name for name in ("one", "other", "reseeded")]

@@ -17,6 +17,7 @@ from tpifu.cli.inspect import inspect_shards
 from tpifu.cli.params import print_params
 from tpifu.cli.reconstruct import reconstruct
 from tpifu.cli.render import render_clip
+from tpifu.cli.study import run_study
 from tpifu.cli.train import train
 from tpifu.errors import exit_on_error
 
@@ -63,6 +64,7 @@ app.command("import")(import_weights)
 app.command("eval")(evaluate_model)
 app.command()(reconstruct)
 app.command("params")(print_params)
+app.command("study")(run_study)
 
 
 def _print_version(requested: bool) -> bool:

@@ -20,6 +20,7 @@ BRIGHTNESS: dict[LightKind, tuple[float, float]] = {
     "fixed": (0.4, 0.87),  # 0.59 to 0.82 without occlusion
     "environment": (0.32, 0.95),  # 0.35 to 0.92
     "environment_clip": (0.32, 0.95),
+    "uniform": (0.7, 1.0),  # 0.79 to 0.96 with occlusion, 1 without
 }
 """Mean brightness of the person, 0 to 1; the views include renders with and without occlusion."""
 COLOUR = 0.15

@@ -79,8 +79,8 @@ def image_light(kind: LightKind, seed: int, clip: str, frame: int, view: int) ->
     """The light of one stored image, a function of the arguments only; None is the headlight."""
     if kind == "camera":
         return None
-    if kind == "fixed":
-        return FIXED
+    if kind in CONSTANT:
+        return CONSTANT[kind]
     moment = frame if kind == "environment" else 0
     # view + 1, because NumPy pads seeds with zeros: view 0 would share the points' random numbers.
     return draw_environment(np.random.default_rng([*item_seed(seed, clip, moment), view + 1]))
@@ -111,5 +111,10 @@ def hemisphere(count: int) -> Float64[np.ndarray, "{count} 3"]:
 
 
 _FACING = hemisphere(500)
-FIXED = _lobe(np.array([-0.47, 0.37, 0.65]), linear=0.43, quadratic=0.34, rest=np.zeros(5))
-"""The median environment, from the upper left."""
+_UPPER_LEFT = np.array([-0.47, 0.37, 0.65])
+CONSTANT: dict[LightKind, Environment] = {
+    "fixed": _lobe(_UPPER_LEFT, linear=0.43, quadratic=0.34, rest=np.zeros(5)),
+    "uniform": _lobe(_UPPER_LEFT, linear=0, quadratic=0, rest=np.zeros(5)),
+}
+"""Environments that are the same in all images: the median environment, from the upper left, and
+radiance that is equal in all directions."""

@@ -1,0 +1,1 @@
+"""Studies: many runs of small models, compared with intervals (`studies/NAME.yaml`)."""

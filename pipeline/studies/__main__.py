@@ -1,0 +1,26 @@
+"""`tpifu study NAME`: plan all studies, then let DVC run one."""
+
+import subprocess
+import sys
+
+from pipeline.studies.plan import STUDIES, runs_of, studies, write_plan
+from tpifu.errors import ConfigError, exit_on_error
+
+
+def main(name: str, *options: str) -> int:
+    known = dict(studies())
+    if name not in known:
+        raise ConfigError(f"{STUDIES}/{name}.yaml: no such study; there are {', '.join(known)}")
+    write_plan()
+    if "--stages" in options:
+        runs = [run for own in runs_of(known[name], f"{name}.yaml").values() for run in own]
+        for key in dict.fromkeys(run.folder.name for run in runs):
+            print(f"{STUDIES}/dvc.yaml:run@{key}")
+        return 0
+    report = f"{STUDIES}/{name}/dvc.yaml:report"
+    return int(subprocess.run([sys.executable, "-m", "dvc", "repro", "-k", report]).returncode != 0)
+
+
+if __name__ == "__main__":
+    with exit_on_error():
+        sys.exit(main(*sys.argv[1:]))

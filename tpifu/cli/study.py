@@ -1,0 +1,27 @@
+"""`tpifu study`: run a study of this checkout and write its page."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tpifu.errors import ConfigError
+
+
+def run_study(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="studies/NAME.yaml, without .yaml.")],
+    stages: Annotated[
+        bool,
+        typer.Option(
+            "--stages", help="Print the stages that DVC would run, and run nothing: for a queue."
+        ),
+    ] = False,
+) -> None:
+    """Run a study in a checkout: DVC trains and measures the runs that are missing, one after the
+    other, and writes studies/NAME/README.md. Repeat the command to resume."""
+    if not Path("studies").is_dir():
+        raise ConfigError("no folder studies here: run this command at the root of a checkout")
+    command = [sys.executable, "-m", "pipeline.studies", name]
+    raise typer.Exit(subprocess.run([*command, *(["--stages"] if stages else [])]).returncode)
