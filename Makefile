@@ -1,6 +1,7 @@
 # make repro   motion -> Table 2 (the profile that params.yaml names)
 # make test    ruff, mypy, import-linter, pytest
-# Both create .venv on first use. PYTHON=python3.12 selects an interpreter;
+# make release profile `evening`, then its models into the package (three hours; resumes)
+# All create .venv on first use. PYTHON=python3.12 selects an interpreter;
 # TORCH_INDEX= (empty) installs torch from the default index, which on Linux is the CUDA build.
 PYTHON ?= python3
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -9,7 +10,7 @@ BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: repro test format
+.PHONY: repro test release format
 repro: .venv/.ready
 	dvc repro
 	@echo; cat reports/tables/table2.md
@@ -23,6 +24,10 @@ test: .venv/.ready
 	lint-imports
 	@# One thread per process: thread pools on the same cores slow each other down.
 	OMP_NUM_THREADS=1 pytest -n logical --dist loadfile
+
+release: .venv/.ready
+	dvc exp run -S profile=evening
+	python tools/ship_models.py
 
 format: .venv/.ready
 	ruff check --fix .
