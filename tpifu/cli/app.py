@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from tpifu.cli.evaluate import evaluate_model
 from tpifu.cli.import_pifu import import_weights
 from tpifu.cli.inspect import inspect_shards
+from tpifu.cli.models import print_models
 from tpifu.cli.params import print_params
 from tpifu.cli.reconstruct import reconstruct
 from tpifu.cli.render import render_clip
@@ -63,6 +64,7 @@ app.command()(train)
 app.command("import")(import_weights)
 app.command("eval")(evaluate_model)
 app.command()(reconstruct)
+app.command("models")(print_models)
 app.command("params")(print_params)
 app.command("study")(run_study)
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tpifu.cli.released import find_model
 from tpifu.errors import ConfigError, DataError, warn
 
 if TYPE_CHECKING:
@@ -12,7 +13,13 @@ if TYPE_CHECKING:
     from tpifu.model.folder import TrainedModel
 
 ModelFile = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="A model.pt, or the folder that holds it.")
+    Path,
+    typer.Argument(
+        metavar="MODEL",
+        parser=find_model,
+        help="A model.pt, the folder that holds it, or a released model, such as "
+        "released/temporal; `tpifu models` lists these.",
+    ),
 ]
 ShardFolder = Annotated[
     Path,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from tpifu.cli import options
+from tpifu.cli.released import find_model
 
 
 def train(
@@ -20,6 +21,7 @@ def train(
         Path | None,
         typer.Option(
             metavar="MODEL",
+            parser=find_model,
             help="Start from this model's weights, with its network. A single-frame model is "
             "widened to model.neighborhood frames.",
         ),

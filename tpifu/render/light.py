@@ -114,7 +114,7 @@ _FACING = hemisphere(500)
 _UPPER_LEFT = np.array([-0.47, 0.37, 0.65])
 CONSTANT: dict[LightKind, Environment] = {
     "fixed": _lobe(_UPPER_LEFT, linear=0.43, quadratic=0.34, rest=np.zeros(5)),
-    "uniform": _lobe(_UPPER_LEFT, linear=0, quadratic=0, rest=np.zeros(5)),
+    "uniform": _lobe(_UPPER_LEFT, linear=0.0, quadratic=0.0, rest=np.zeros(5)),
 }
 """Environments that are the same in all images: the median environment, from the upper left, and
 radiance that is equal in all directions."""
