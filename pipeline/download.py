@@ -1,9 +1,10 @@
 """Stage `download`: body motion -> data/surreal, a folder tree in SURREAL's layout."""
 
 import os
+from pathlib import Path
 
-from pipeline.layout import SURREAL, downloads, load_params
-from tpifu.errors import exit_on_error, warn
+from pipeline.layout import OWN, SURREAL, downloads, load_params
+from tpifu.errors import ConfigError, exit_on_error, warn
 from tpifu.parallel import cluster
 from tpifu.params_file import environment
 from tpifu.sources.tree import write_tree
@@ -11,6 +12,9 @@ from tpifu.sources.tree import write_tree
 
 def main() -> None:
     params = load_params()
+    for path in (params.data.cmu.folder, params.data.surreal.folder, params.data.surreal.clips):
+        if path:
+            check_watched(Path(path))
     errors = write_tree(
         SURREAL,
         params.data,
@@ -21,6 +25,20 @@ def main() -> None:
     )
     if errors:
         warn(f"{len(errors)} files skipped; the first: {errors[0]}")
+
+
+def check_watched(path: Path) -> None:
+    """Raise ConfigError if DVC would not notice changes of `path`. The stage depends on OWN, and
+    DVC does not follow links to folders."""
+    if not path.resolve().is_relative_to(OWN.resolve()):
+        raise ConfigError(
+            f"{path}: is outside {OWN}/, so DVC would not notice changes; copy it to {OWN}/"
+        )
+    for below in path.rglob("*"):
+        if below.is_symlink() and below.is_dir():
+            raise ConfigError(
+                f"{below}: is a link to a folder, in which DVC would not notice changes; copy it"
+            )
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from tpifu.config import Params
 from tpifu.params_file import load
 from tpifu.shards.folder import DataFolder
 
+OWN = Path("motion")
+"""A user's own motion."""
 SURREAL = Path("data/surreal")
 DATA = DataFolder(Path("data"))
 MODELS = Path("models")

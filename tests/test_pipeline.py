@@ -165,6 +165,35 @@ def test_switching_sources_runs_two_stages_and_reuses_cached_results(whole):
 
 
 @pytest.mark.slow
+def test_a_changed_file_of_ones_own_reruns_the_download(whole):
+    before, run = whole.run.lock(), whole.run
+    mine = whole.folder / "motion" / "mine"
+    mine.mkdir()
+    (mine / "03.asf").write_text(asf_text())
+    (mine / "03_1.amc").write_text(amc_text(walking(60)))
+    tree = whole.folder / "data" / "surreal" / "cmu" / "test" / "run0"
+    with run.parameter("data.source", "cmu"), run.parameter("data.cmu.folder", "motion/mine"):
+        assert ran(run("dvc", "repro", "download")) == ["download"]
+        assert ran(run("dvc", "repro", "download")) == []
+        assert [path.name for path in tree.iterdir()] == ["03_1"]
+        (mine / "03_2.amc").write_text(amc_text(walking(60)))
+        assert ran(run("dvc", "repro", "download")) == ["download"]
+        assert sorted(path.name for path in tree.iterdir()) == ["03_1", "03_2"]
+        (mine / "03_2.amc").write_text(amc_text(walking(80)))
+        assert "motion" in run("dvc", "status", "download")
+        assert run("git", "status", "--porcelain", "motion") == ""
+        with run.parameter("data.cmu.folder", "data/mine"):
+            output = run(sys.executable, "-m", "pipeline.download", code=2)
+        assert output == (
+            "error: data/mine: is outside motion/, so DVC would not notice changes; copy it to "
+            "motion/\n"
+        )
+    shutil.rmtree(mine)
+    run("dvc", "repro", "download")
+    assert run.lock() == before
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("parameter", "value", "stages"),
     [

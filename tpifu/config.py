@@ -54,12 +54,25 @@ class Synthetic(Parameters):
     """Clips of broad motion for each subject."""
 
 
-class Surreal(Parameters):
-    """The clips of SURREAL to download. Only as many as the splits need are downloaded."""
+class Cmu(Parameters):
+    """Motion capture in Acclaim files. They are downloaded unless `folder` is set."""
 
+    folder: str | None = None
+    """Folder of your own .asf and .amc files. The pipeline reads only folders in motion/. null:
+    download takes of CMU."""
+    frame_rate: Annotated[int, Field(ge=30, multiple_of=30)] = 120
+    """Frames per second of the files in `folder`. Clips have 30."""
+
+
+class Surreal(Parameters):
+    """The clips of SURREAL. Only as many as the splits need are downloaded or copied."""
+
+    folder: str | None = None
+    """Folder of your own *_info.mat files in SURREAL's layout. The pipeline reads only folders in
+    motion/. null: download."""
     clips: str | None = None
-    """File that lists clips: paths of *_info.mat, one per line. null: the lists of SURREAL's
-    authors."""
+    """File that lists clips: paths of *_info.mat, one per line. The pipeline reads only files in
+    motion/. null: all clips of `folder`, or the lists of SURREAL's authors."""
     runs: Annotated[
         tuple[Literal["run0", "run1", "run2"], ...], Field(strict=False, min_length=1)
     ] = ("run0",)
@@ -77,6 +90,7 @@ class Data(Parameters):
     """Source of the motion. surreal needs two licences; the others need no account
     (docs/data.md)."""
     synthetic: Synthetic = Synthetic()
+    cmu: Cmu = Cmu()
     surreal: Surreal = Surreal()
     frame_step: Count = 5
     """Keep every n-th frame of a clip (Sec. 3.1)."""

@@ -56,7 +56,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     try:
-        with _named(part, path):
+        with named(part, path):
             yield part
             os.replace(part, path)
     finally:
@@ -75,7 +75,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     except OSError as error:
         raise DataError(f"{folder}: cannot be written ({error.strerror})") from error
     try:
-        with _named(part, folder):
+        with named(part, folder):
             yield part
             replace_folder(place, part)
     finally:
@@ -83,8 +83,8 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _named(part: Path, target: Path) -> Iterator[None]:
-    """Replace the temporary path `part` in errors by `target`."""
+def named(part: Path, target: Path) -> Iterator[None]:
+    """Replace the temporary path `part` in errors by `target`, which the user knows."""
     try:
         yield
     except OSError as error:

@@ -32,7 +32,7 @@ from tpifu.errors import DataError
 from tpifu.sources.cmu.acclaim import Motion, Skeleton, read_motion, read_skeleton
 from tpifu.sources.cmu.retarget import retarget
 from tpifu.sources.cmu.takes import ACKNOWLEDGEMENT, TAKES, Take
-from tpifu.sources.cmu.tree import FRAME_STEP, write_cmu
+from tpifu.sources.cmu.tree import write_cmu
 
 
 def parsed(tmp_path: Path, angles: Angles, position=None) -> tuple[Skeleton, Motion]:
@@ -326,6 +326,8 @@ def test_a_mirrored_motion_gives_the_mirrored_pose(tmp_path):
     np.testing.assert_allclose(found.reshape(-1, 24, 3), expected, atol=1e-4)
 
 
+FRAME_STEP = 4
+"""From CMU's 120 frames per second to SURREAL's 30."""
 CHOSEN = (
     Take("train", 7, 1, "walk"),
     Take("train", 7, 2, "walk"),
@@ -353,8 +355,12 @@ def takes(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def tree(takes, tmp_path_factory) -> tuple[Path, list[str]]:
     out = tmp_path_factory.mktemp("cmu") / "tree"
-    absent = Take("test", 8, 1, "walk")
-    return out, write_cmu(out, takes, seed=3, jobs=1, chosen=(*CHOSEN, absent))
+    return out, write(out, takes, jobs=1)
+
+
+def write(out: Path, takes: Path, jobs: int) -> list[str]:
+    chosen = [take.files(takes) for take in CHOSEN]
+    return write_cmu(out, chosen, frame_rate=120, seed=3, jobs=jobs)
 
 
 def test_takes_become_clips_of_at_most_a_hundred_frames(tree):
@@ -412,6 +418,6 @@ def test_clips_hold_every_fourth_frame_of_the_take_turned_by_zrot(tree, takes):
 
 def test_any_number_of_workers_writes_the_same_bytes(tree, takes, tmp_path):
     out, problems = tree
-    assert write_cmu(tmp_path / "tree", takes, seed=3, jobs=2, chosen=CHOSEN) == problems
+    assert write(tmp_path / "tree", takes, jobs=2) == problems
     assert len(contents(out)) == 4 + 2
     assert contents(out) == contents(tmp_path / "tree")

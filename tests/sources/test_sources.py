@@ -324,6 +324,7 @@ def test_absent_and_invalid_takes_are_skipped(takes, tmp_path):
         "SMPL_MALE.npz",
         "SMPL_python_v.1.1.0.zip",
         "files_cmu_train_info.mat.txt",
+        "motion/mocap/07/07_01.amc",
         ".cache/downloads/smpl/SMPL_python_v.1.1.0.zip",
         "models/baseline/model.pt",
         "reports/comparison/figure5.png",

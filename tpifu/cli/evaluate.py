@@ -1,6 +1,7 @@
 """`tpifu eval`: measure a model on held-out clips."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,15 +17,17 @@ if TYPE_CHECKING:
     from tpifu.model.folder import TrainedModel
     from tpifu.shards.folder import DataFolder
 
+HELD_OUT = {"train_meshes": 0, "validation_meshes": 0}
+
 
 def evaluate_model(
     model: options.ModelFile,
     shards: Annotated[
         Path,
         typer.Argument(
-            metavar="SHARDS",
-            help="A folder with meshes/, views/ and points/; or a tree of clips in SURREAL's "
-            "layout, whose test clips are prepared as the model reads them.",
+            metavar="DATA",
+            help="A folder with meshes/, views/ and points/; or motion, which is prepared as the "
+            "model reads it: the test clips of a tree in SURREAL's layout, or .asf and .amc files.",
         ),
     ],
     out: Annotated[
@@ -43,7 +46,7 @@ def evaluate_model(
 
     from tpifu.config import DataRecord
     from tpifu.evaluate.evaluate import evaluate
-    from tpifu.files import write_json
+    from tpifu.files import named, write_json
     from tpifu.measures.names import HEADLINE
     from tpifu.model.folder import device_from, load_model
     from tpifu.parallel import cluster
@@ -55,9 +58,10 @@ def evaluate_model(
     trained = load_model(model, device_from(device))
     with cluster(host.dask), TemporaryDirectory() as scratch:
         data = DataFolder(shards)
-        if (shards / "cmu").is_dir():
+        if tree := _find_tree(shards, Path(scratch), chosen, host.jobs):
             data = DataFolder(Path(scratch))
-            _prepare(shards, data, trained, chosen, host.jobs)
+            with named(tree, shards):
+                _prepare(tree, data, trained, chosen, host.jobs)
         views = Shards(data.views, "views")
         options.warn_of_data(shards, trained, DataRecord.of(views.metadata))
         metrics = evaluate(trained, data, chosen.evaluate, chosen.seed, out, jobs=host.jobs)
@@ -67,6 +71,35 @@ def evaluate_model(
         print(json.dumps(metrics, indent=2))
     else:
         _print_table(metrics, HEADLINE)
+
+
+def _find_tree(folder: Path, scratch: Path, params: "Params", jobs: int) -> Path | None:
+    """The tree of clips in `folder`, or one written to `scratch` from the motion in `folder`; None
+    for shards."""
+    from tpifu.sources.cmu.own import acclaim_files
+    from tpifu.sources.tree import write_tree
+
+    data, own = params.data, {"folder": str(folder)}
+    if (folder / "cmu").is_dir():
+        if (folder / "smpl").is_dir():
+            return folder
+        surreal = data.surreal.model_copy(update=own)
+        chosen = data.model_copy(update={"source": "surreal", "surreal": surreal})
+    elif folder.is_dir() and not (folder / "views").is_dir() and acclaim_files(folder):
+        chosen = data.model_copy(update={"source": "cmu", "cmu": data.cmu.model_copy(update=own)})
+    else:
+        return None
+    problems = write_tree(
+        scratch / "tree",
+        chosen.model_copy(update=HELD_OUT),
+        params.seed,
+        cache=scratch,
+        environment=os.environ,
+        jobs=jobs,
+    )
+    if problems:
+        warn(f"{len(problems)} files skipped; the first: {problems[0]}")
+    return scratch / "tree"
 
 
 def _prepare(
@@ -79,7 +112,7 @@ def _prepare(
     from tpifu.prepare.views import write_views
     from tpifu.render.backend import choose_backend
 
-    held_out = params.data.model_copy(update={"train_meshes": 0, "validation_meshes": 0})
+    held_out = params.data.model_copy(update=HELD_OUT)
     light = {"light": model.data.light, "occlusion": model.data.occlusion}
     render = params.render.model_copy(update={"size": model.size, **light})
     backend, line = choose_backend(render.backend)

@@ -141,7 +141,7 @@ def choose_clips(tree: Path, data: Data, seed: int) -> Choice:
             why = f" ({len(skipped)} clips unusable, the first: {skipped[0]})" if skipped else ""
             raise DataError(
                 f"{tree}: {split} has {selection.meshes} of {counts[split]} meshes{why}; lower "
-                f"data.{split}_meshes, or get more clips (data.{data.source})"
+                f"data.{split}_meshes, or get more clips (docs/data.md)"
             )
     clips = [
         (split, path, kept)

@@ -4,6 +4,7 @@
     cmu         a short list of CMU motion capture takes on the embedded body; needs no account
     surreal     SURREAL's clips on SMPL's bodies, both behind licences
 
+`data.cmu.folder` and `data.surreal.folder` replace the download of motion by a user's own files.
 Downloads are cached outside the tree. `source.json` in the tree names the source and its terms.
 """
 
@@ -12,14 +13,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tpifu.clips.clip import SOURCE_NAME
+from tpifu.clips.clip import SOURCE_NAME, read_source
 from tpifu.config import Data
 from tpifu.files import whole_folder
-from tpifu.sources.cmu.takes import ACKNOWLEDGEMENT, fetch_cmu
+from tpifu.sources.cmu.own import write_own
+from tpifu.sources.cmu.takes import ACKNOWLEDGEMENT, CMU_FRAME_RATE, fetch_cmu
 from tpifu.sources.cmu.tree import write_cmu
-from tpifu.sources.surreal.download import write_smpl, write_surreal
+from tpifu.sources.surreal.download import copy_bodies, write_smpl, write_surreal
 from tpifu.sources.synthetic.tree import write_synthetic
 
+_MOCAP = {"source": "mocap", "licence": "that of your own files; body: see NOTICE", "citation": ""}
 _TERMS = {
     "synthetic": {
         "licence": "MIT (motion), Apache-2.0 and CC0 (body); see NOTICE",
@@ -51,17 +54,25 @@ def write_tree(
     """
     with whole_folder(out) as tree:
         problems: list[str] = []
-        details: dict[str, Any] = {}
+        details: dict[str, Any] = {"source": data.source, **_TERMS[data.source]}
         if data.source == "synthetic":
             write_synthetic(tree, data.synthetic, seed, jobs=jobs)
             details["motions"] = data.synthetic.motions
+        elif data.source == "cmu" and data.cmu.folder:
+            details |= _MOCAP
+            problems = write_own(tree, Path(data.cmu.folder), data, seed=seed, jobs=jobs)
         elif data.source == "cmu":
-            problems = fetch_cmu(cache / "cmu", environment)
-            problems += write_cmu(tree, cache / "cmu", seed=seed, jobs=jobs)
+            takes, problems = fetch_cmu(cache / "cmu", environment)
+            problems += write_cmu(tree, takes, frame_rate=CMU_FRAME_RATE, seed=seed, jobs=jobs)
         else:
-            details["bodies"] = write_smpl(tree / "smpl", cache / "smpl", environment)
+            own = Path(data.surreal.folder) if data.surreal.folder else None
+            if own and (own / SOURCE_NAME).exists():
+                details |= read_source(own)
+            if own and (own / "smpl").is_dir():
+                copy_bodies(own / "smpl", tree / "smpl")
+            else:
+                details["bodies"] = write_smpl(tree / "smpl", cache / "smpl", environment)
             problems = write_surreal(tree, data, seed, cache / "surreal", environment)
         details["clips"] = len(list(tree.glob("cmu/*/run*/*/*_info.mat")))
-        source = {"source": data.source, **_TERMS[data.source], **details}
-        (tree / SOURCE_NAME).write_text(json.dumps(source, indent=2, sort_keys=True) + "\n")
+        (tree / SOURCE_NAME).write_text(json.dumps(details, indent=2, sort_keys=True) + "\n")
     return problems

@@ -13,6 +13,17 @@ ACKNOWLEDGEMENT = (
 """The acknowledgement that CMU asks for wherever results are shown."""
 
 
+class TakeFiles(NamedTuple):
+    """A take on disk."""
+
+    split: str
+    sequence: str
+    skeleton: Path
+    motion: Path
+    codes: tuple[int, int]
+    """Numbers of the subject and the take, part of the seeds of its body and headings."""
+
+
 class Take(NamedTuple):
     split: Literal["train", "test"]
     subject: int
@@ -31,6 +42,11 @@ class Take(NamedTuple):
     @property
     def motion_file(self) -> str:
         return f"{self.subject:02d}/{self.sequence}.amc"
+
+    def files(self, folder: Path) -> TakeFiles:
+        """The take in a folder with CMU's layout."""
+        skeleton, motion = folder / self.skeleton_file, folder / self.motion_file
+        return TakeFiles(self.split, self.sequence, skeleton, motion, (self.subject, self.trial))
 
 
 TAKES = (
@@ -70,18 +86,21 @@ TAKES = (
 """A short list, because CMU asks users not to crawl its site. Split by subject, like SURREAL.
 Subject 89 is left out: its takes run at 60 frames per second, but the files do not say so."""
 
+CMU_FRAME_RATE = 120
+"""Frames per second of all TAKES."""
 CMU_URL = "http://mocap.cs.cmu.edu"
 CMU_ACCESS = "CMU should need no login: try again later, or set data.source to synthetic"
 
 
 def urls(base: str = CMU_URL) -> dict[str, str]:
-    """URL of every file of TAKES, by its path in the folder that `write_cmu` reads."""
+    """URL of every file of TAKES, by its path in CMU's layout."""
     files = {file for take in TAKES for file in (take.skeleton_file, take.motion_file)}
     return {file: f"{base}/subjects/{file}" for file in sorted(files)}
 
 
-def fetch_cmu(cache: Path, environment: Mapping[str, str]) -> list[str]:
-    """Download the takes to `cache`. Returns a line for each file that is not available."""
+def fetch_cmu(cache: Path, environment: Mapping[str, str]) -> tuple[list[TakeFiles], list[str]]:
+    """Download the takes to `cache`. Returns the takes that have a motion file, and a line for each
+    file that is not available."""
     files = urls(environment.get("CMU_URL", CMU_URL))
     reasons = fetch(
         [Remote(url=url, path=cache / name) for name, url in files.items()],
@@ -91,4 +110,5 @@ def fetch_cmu(cache: Path, environment: Mapping[str, str]) -> list[str]:
         connections=2,  # CMU asks users not to crawl
         label="CMU takes",
     )
-    return list(reasons.values())
+    takes = [take.files(cache) for take in TAKES]
+    return [take for take in takes if take.motion.exists()], list(reasons.values())

@@ -30,47 +30,52 @@ from tpifu.errors import DataError
 from tpifu.parallel import parallel_map
 from tpifu.sources.cmu.acclaim import Motion, read_motion, read_skeleton
 from tpifu.sources.cmu.retarget import retarget
-from tpifu.sources.cmu.takes import TAKES, Take
+from tpifu.sources.cmu.takes import TakeFiles
 
-FRAME_STEP = 4
-"""Reduces CMU's 120 frames per second to SURREAL's 30."""
+FRAME_RATE = 30
+"""SURREAL's frames per second."""
 CLIP_FRAMES = (10, 100)
 """Minimum and maximum length of a clip. SURREAL's have at most 100 frames."""
 
 
 def write_cmu(
-    out: Path, takes: Path, *, seed: int, jobs: int, chosen: Sequence[Take] = TAKES
+    out: Path, takes: Sequence[TakeFiles], *, frame_rate: int, seed: int, jobs: int
 ) -> list[str]:
-    """Write the `chosen` takes in the folder `takes` as clips to the folder `out`.
+    """Write the takes, which have `frame_rate` frames per second, as clips to the folder `out`.
 
-    Takes without a motion file are skipped. `seed` determines each subject's body and each
-    clip's heading. Returns a line for each unusable take.
+    `seed` determines each subject's body and each clip's heading. Returns a line for each unusable
+    take.
     """
     write_embedded(out / "smpl")
-    present = [take for take in chosen if (takes / take.motion_file).exists()]
-    task = partial(_write_take, takes=takes, tree=out, seed=seed)
-    return [line for line in parallel_map(task, present, jobs=jobs, label="motion") if line]
+    task = partial(_write_take, step=frame_rate // FRAME_RATE, tree=out, seed=seed)
+    return [line for line in parallel_map(task, takes, jobs=jobs, label="motion") if line]
 
 
-def _write_take(take: Take, *, takes: Path, tree: Path, seed: int) -> str | None:
+def _write_take(take: TakeFiles, *, step: int, tree: Path, seed: int) -> str | None:
     """Write the clips of a take. Returns the reason if the take is unusable."""
-    rng = np.random.default_rng([seed, take.subject])
+    subject, trial = take.codes
+    rng = np.random.default_rng([seed, subject])
     gender = GENDERS[rng.integers(2)]
     betas = rng.normal(size=10).clip(-2.5, 2.5).astype(np.float32)
     body = embedded_body(gender)
     try:
-        skeleton = read_skeleton(takes / take.skeleton_file)
-        motion = read_motion(takes / take.motion_file, skeleton)
-        motion = Motion(motion.position[::FRAME_STEP], motion.angles[::FRAME_STEP])
+        skeleton = read_skeleton(take.skeleton)
+        motion = read_motion(take.motion, skeleton)
+        motion = Motion(motion.position[::step], motion.angles[::step])
         poses = retarget(skeleton, motion, body.rest(betas)[1])
     except DataError as error:
         return str(error)
+    if len(poses) < CLIP_FRAMES[0]:
+        return (
+            f"{take.motion}: {len(poses)} frames at {FRAME_RATE} per second, a clip needs at least "
+            f"{CLIP_FRAMES[0]}"
+        )
     for number, start in enumerate(range(0, len(poses), CLIP_FRAMES[1]), 1):
         frames = slice(start, start + CLIP_FRAMES[1])
         pose = poses[frames].copy()
         if len(pose) < CLIP_FRAMES[0]:
             break
-        rng = np.random.default_rng([seed, take.subject, take.trial, number])
+        rng = np.random.default_rng([seed, subject, trial, number])
         zrot = rng.uniform(0.0, 2 * np.pi)
         turn = Rotation.from_euler("y", zrot)
         pose[:, :3] = (turn * Rotation.from_rotvec(pose[:, :3])).as_rotvec()

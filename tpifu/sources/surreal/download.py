@@ -1,4 +1,4 @@
-"""Download SURREAL's clips and SMPL's models, both behind a licence."""
+"""Download SURREAL's clips and SMPL's models, both behind a licence, or copy a user's own."""
 
 import shutil
 import zipfile
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tpifu.body.licensed import export_bodies
+from tpifu.body.skeleton import GENDERS
 from tpifu.clips.clip import read_clip
 from tpifu.clips.matfile import read_fields
 from tpifu.clips.splits import (
@@ -23,7 +24,13 @@ from tpifu.config import Data, Surreal
 from tpifu.errors import DataError, LicenceError
 from tpifu.sources.download.fetch import Remote, fetch
 from tpifu.sources.download.session import Credentials
-from tpifu.sources.surreal.lists import CLIP_FRAMES, ListedClip, read_list, wanted_clips
+from tpifu.sources.surreal.lists import (
+    CLIP_FRAMES,
+    ListedClip,
+    list_folder,
+    read_list,
+    wanted_clips,
+)
 
 SURREAL_URL = "https://lsh.paris.inria.fr"
 LISTS_URL = "https://raw.githubusercontent.com/gulvarol/surreal/master/download/files"
@@ -66,6 +73,16 @@ def write_smpl(folder: Path, cache: Path, environment: Mapping[str, str]) -> dic
     return export_bodies(archive, folder)
 
 
+def copy_bodies(source: Path, folder: Path) -> None:
+    """Copy the two bodies of a tree's `smpl` to a new folder."""
+    folder.mkdir(parents=True)
+    for gender in GENDERS:
+        body = source / f"{gender}.npz"
+        if not body.is_file():
+            raise DataError(f"{body}: no such body file")
+        shutil.copyfile(body, folder / body.name)
+
+
 def _check_zip(path: Path) -> None:
     """Raises DataError unless `path` is a zip whose members match their checksums."""
     try:
@@ -87,13 +104,22 @@ def _login(environment: Mapping[str, str], prefix: str, access: str) -> Credenti
 def write_surreal(
     tree: Path, data: Data, seed: int, cache: Path, environment: Mapping[str, str]
 ) -> list[str]:
-    """Download the clips that the splits need, in a seeded order, and copy them to `tree`.
+    """Copy the clips that the splits need, in a seeded order, to `tree`: from
+    `data.surreal.folder`, or from `cache` after their download.
 
     Returns a line for each clip that is not available.
     """
+    if data.surreal.folder:
+        cache = Path(data.surreal.folder)
     listed = _list_clips(data.surreal, cache / "lists", environment)
+    wanted = wanted_clips(listed, data.surreal)
+    if not wanted:
+        raise DataError(
+            f"data.surreal.runs ({', '.join(data.surreal.runs)}), overlapping and exclude leave "
+            f"none of {len(listed)} clips"
+        )
     clips: dict[str, list[ListedClip]] = {"train": [], "test": [], "unseen_motion": []}
-    for clip in wanted_clips(listed, data.surreal):
+    for clip in wanted:
         if not matches(clip.sequence, data.unseen):
             clips[clip.split].append(clip)
         elif clip.split == "test":
@@ -131,7 +157,11 @@ def _fetch_split(
         count = -(-remaining * data.frame_step // CLIP_FRAMES)
         batch = order[requested : requested + count]
         requested += len(batch)
-        reasons = _fetch_clips(batch, cache, environment)
+        if data.surreal.folder:
+            paths = [cache / clip.path for clip in batch]
+            reasons = {path: f"{path}: no such file" for path in paths if not path.exists()}
+        else:
+            reasons = _fetch_clips(batch, cache, environment)
         problems += reasons.values()
         for clip in batch:
             if cache / clip.path in reasons:
@@ -166,9 +196,12 @@ def _fetch_clips(
 
 
 def _list_clips(config: Surreal, cache: Path, environment: Mapping[str, str]) -> list[ListedClip]:
-    """The clips of `data.surreal.clips`, or of the two lists that SURREAL's authors publish."""
+    """The clips of `data.surreal.clips`, else those of `data.surreal.folder`, else those of the two
+    lists that SURREAL's authors publish."""
     if config.clips:
         return read_list(Path(config.clips))
+    if config.folder:
+        return list_folder(Path(config.folder))
     base = environment.get("SURREAL_LISTS_URL", LISTS_URL)
     paths = [cache / f"files_cmu_{split}_info.mat.txt" for split in ("train", "test")]
     reasons = fetch(

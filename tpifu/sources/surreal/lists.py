@@ -1,7 +1,7 @@
 """Read lists of SURREAL's clips and choose clips from them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,19 +45,34 @@ def read_list(path: Path) -> list[ListedClip]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a readable list of clips ({error})") from error
+    named = ((f"{path}: line {number}", line) for number, line in enumerate(lines, 1))
+    if clips := _clips(named):
+        return clips
+    raise DataError(f"{path}: lists no clips")
+
+
+def list_folder(folder: Path) -> list[ListedClip]:
+    """The clips of a folder, sorted. Raises DataError if there are none or if a path is not
+    SURREAL's."""
+    paths = sorted(folder.glob("cmu/*/*/*/*_info.mat"))
+    if clips := _clips((str(folder), path.relative_to(folder).as_posix()) for path in paths):
+        return clips
+    raise DataError(f"{folder}: holds no cmu/{{train,test}}/run*/SEQUENCE/*_info.mat")
+
+
+def _clips(lines: Iterable[tuple[str, str]]) -> list[ListedClip]:
+    """The clips of lines, sorted. Each line has its location before it."""
     clips = set()
-    for number, line in enumerate(lines, 1):
+    for where, line in lines:
         if not line.strip() or line.startswith("#") or "cmu/val/" in line or "h36m" in line:
             continue  # validation clips repeat test clips; Human3.6M clips were never released
         match = _CLIP.search(line)
         if match is None:
             raise DataError(
-                f"{path}: line {number}: {line.strip()[:80]!r} is not a path "
+                f"{where}: {line.strip()[:80]!r} is not a path "
                 "cmu/SPLIT/RUN/SEQUENCE/SEQUENCE_c0001_info.mat"
             )
         clips.add(ListedClip(match["split"], match["run"], match["sequence"], int(match["number"])))
-    if not clips:
-        raise DataError(f"{path}: lists no clips")
     return sorted(clips)
 
 
