@@ -1,6 +1,6 @@
 # make repro   motion -> Table 2 (the profile that params.yaml names)
 # make test    ruff, mypy, import-linter, pytest
-# make release profile `evening`, then its models into the package (three hours; resumes)
+# make release the released models, from the profile `evening` (three hours; repeat to resume)
 # All create .venv on first use. PYTHON=python3.12 selects an interpreter;
 # TORCH_INDEX= (empty) installs torch from the default index, which on Linux is the CUDA build.
 PYTHON ?= python3
