@@ -1,13 +1,15 @@
-"""Mutated files through all readers: each must be read, or refused with one line.
+"""Feed mutated files to all readers: each file must be read, or refused in one line.
 
 python benchmarks/fuzz.py [--count 20000] [--minutes 20] [--seed 0] [--only FORMAT]
 
-Prints one line for each format and one JSON line. Exits with 1 after a failure and prints how to
-repeat it. Failures are: an exception other than TpifuError, a message of several lines, a printed
-line, a Python warning, 2 s of CPU time, 1.5 GB of memory, and the end of the process.
+Prints the options that repeat each failure, one line for each format, and one JSON line. Exits with
+1 after a failure. A failure is an exception other than TpifuError, an error message of several
+lines, printed output, a Python warning, more than 2 s of CPU time, no answer within 20 s, more than
+1.5 GB of memory, or a crash.
 
 Files are read in a child process, which is replaced if it crashes, hangs or grows too large. The
-limit is on resident memory: libraries map more than they use, builds of torch up to 30 GB.
+limit applies to resident memory, because libraries map more than they use; some builds of torch map
+up to 30 GB.
 """
 
 import argparse
@@ -34,7 +36,7 @@ from helpers.seed_files import Format, write_formats
 from tpifu.errors import TpifuError
 
 REFUSED = ("jpg", "net_G")
-"""Formats whose valid files are refused: JPEG has no mask, a whole net_G is large."""
+"""Formats whose seed files are refused: JPEG has no mask, and a complete net_G would be large."""
 CPU_SECONDS, WALL_SECONDS = 2.0, 20.0
 MEMORY_MB = 1500
 
@@ -47,7 +49,7 @@ class Attempt(NamedTuple):
 
 
 def attempt(read: Callable[[Path], Any], path: Path, printed: TextIO) -> Attempt:
-    """Read a file; `printed` receives what the process prints."""
+    """Read a file. `printed`: the file that receives the output of the process."""
     printed.seek(0)
     printed.truncate()
     outcome, message = "read", ""
@@ -74,7 +76,7 @@ def attempt(read: Callable[[Path], Any], path: Path, printed: TextIO) -> Attempt
 
 
 def _place(error: BaseException) -> str:
-    """The innermost line of tpifu/ in a traceback."""
+    """The innermost line of a traceback that lies in tpifu/."""
     place, step = "", error.__traceback__
     while step:
         if "/tpifu/" in (file := step.tb_frame.f_code.co_filename):
@@ -84,11 +86,11 @@ def _place(error: BaseException) -> str:
 
 
 def serve(pipe: Connection, formats: dict[str, Format], output: Path) -> None:
-    """Read the mutated file of each (format, seed) that arrives, and send the Attempt."""
+    """For each (format, seed) received, read the mutated file and send the Attempt."""
     printed = output.open("w+", errors="replace")
     os.dup2(printed.fileno(), 1)
     os.dup2(printed.fileno(), 2)
-    # The valid files first: they import all modules.
+    # Read the seed files first, which imports all modules.
     for name, form in formats.items():
         for seed in form.seeds:
             form.path.write_bytes(seed)
@@ -146,7 +148,7 @@ class Reader:
 
 
 def attempts(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, int, Attempt]]:
-    """Formats take turns."""
+    """Format, seed and outcome of each mutated file; the formats alternate."""
     end = time.monotonic() + 60 * options.minutes
     formats = write_formats(folder)
     reader = Reader(formats, folder / "printed.txt")

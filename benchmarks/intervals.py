@@ -2,13 +2,13 @@
 
 python benchmarks/intervals.py [STUDIES]
 
-Each study has 12 clips of 4 to 12 meshes. Differences are the sum of normal effects of the seed,
-the clip (standard deviation 1) and the pair of both (0.5); the true mean difference is 0. Columns:
-standard deviation between seeds; seeds; share of intervals that contain the truth, without and with
-the correction for few seeds; share of intervals that exclude 0 when the true difference is the
-detectable one; median estimate of the detectable difference over its true value. With one seed,
-the last two are blank: the detectable difference ignores the variation between seeds. An interval
-has 1,000 draws here. 2,000 studies of each kind take two minutes.
+Each study has 12 clips of 4 to 12 meshes. A difference is the sum of normally distributed effects
+of the seed, the clip (standard deviation 1) and the seed-clip pair (0.5). The true mean difference
+is 0. Columns: standard deviation between seeds; number of seeds; share of intervals that contain
+the truth, without and with the correction for few seeds; share of intervals that exclude 0 if the
+true difference equals the detectable difference; median ratio of the estimated to the true
+detectable difference. With one seed, the last two columns are blank, because the detectable difference ignores
+the variation between seeds. Each interval has 1,000 draws. 2,000 studies per row take two minutes.
 """
 
 import sys
@@ -26,14 +26,14 @@ BETWEEN_SEEDS, BETWEEN_PAIRS, CLIPS = (0.3, 0.7, 2.0), 0.5, 12
 def study(
     between_seeds: float, seeds: int, rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, "seeds clips"], Int[np.ndarray, " clips"]]:
-    """Value of each seed and clip; number of meshes of each clip."""
+    """The difference for each seed and clip; the number of meshes of each clip."""
     by_seed = rng.normal(0, between_seeds, (seeds, 1))
     pairs = rng.normal(0, BETWEEN_PAIRS, (seeds, CLIPS))
     return by_seed + rng.normal(0, 1, CLIPS) + pairs, rng.integers(4, 13, CLIPS)
 
 
 def true_detectable(between_seeds: float, seeds: int, sizes: Int[np.ndarray, " clips"]) -> float:
-    """The detectable difference that follows from the true variances."""
+    """The detectable difference computed from the true variances."""
     squares = float(((sizes / sizes.sum()) ** 2).sum())
     by_seed = (between_seeds**2 + BETWEEN_PAIRS**2 * squares) / seeds
     by_clip = (1 + BETWEEN_PAIRS**2 / seeds) * squares

@@ -1,5 +1,5 @@
-"""Random changes of files, for `fuzz.py`: bits, bytes, lengths, numbers, and missing or repeated
-chunks."""
+"""Random mutations of files, for `fuzz.py`: changed bits, bytes, lengths and numbers, and missing
+or repeated chunks."""
 
 import io
 import random
@@ -16,7 +16,7 @@ LENGTHS = [0, 1, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**64
 
 
 def mutated(data: bytes, rng: random.Random) -> bytes:
-    """`data` with one to three changes, half of them near the start or the end."""
+    """`data` with one to three random changes, half of them near the start or the end."""
     result = bytearray(data)
     for _ in range(rng.choice([1, 1, 1, 2, 3])):
         at = rng.randrange(len(result) + 1)
@@ -49,7 +49,7 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
 
 
 def mutated_file(data: bytes, rng: random.Random) -> bytes:
-    """A mutated file; every second one with checksums that suit the change."""
+    """`data` with random changes; in half of the cases, checksums are recomputed to match."""
     if rng.random() < 0.5:
         return mutated(data, rng)
     if data.startswith(b"PK"):
@@ -72,7 +72,7 @@ def _mutated_zip(data: bytes, rng: random.Random) -> bytes:
 
 
 def _mutated_parquet(data: bytes, rng: random.Random) -> bytes:
-    """A file with a change in the metadata of tpifu, or in one value."""
+    """A Parquet file with a change in tpifu's metadata or in one value."""
     table = pq.read_table(io.BytesIO(data))
     metadata = table.schema.metadata
     if rng.random() < 0.3:
