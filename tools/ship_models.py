@@ -1,9 +1,9 @@
-"""Put the models of a finished pipeline run into the package, with their card.
+"""Copy the models of a finished pipeline run into the package, and write their card.
 
 python tools/ship_models.py [RUN]      RUN: a checkout after `dvc repro`; default: this one
 
 `make release` runs the profile `evening` first. Writes tpifu/cli/released/: weights in float16,
-settings, and card.json with the measures of the run. Refuses data that must not be published.
+settings, and card.json with the measures of the run. Only models of synthetic data are accepted.
 """
 
 import argparse
@@ -42,13 +42,13 @@ ATTRIBUTION = (
 
 
 def test_set(row: dict[str, Any]) -> str:
-    """The name of a mesh's test set: its family, seen or not in training."""
+    """The test set of a mesh: its motion family, and whether training has such motion."""
     family = "broad family" if "_broad_" in row["sequence"] else "nine motions"
     return family if row["split"] == "test" else f"{family}, unseen"
 
 
 def measures(run: Path) -> dict[str, dict[str, Any]]:
-    """Means of each test set: the number of meshes and, for each model, the values of SHOWN."""
+    """The number of meshes in each test set, and each model's means of SHOWN."""
     sets: dict[str, dict[str, Any]] = {}
     for name in NAMES:
         rows = over_views(pq.read_table(run / "reports" / name / PER_MESH_NAME).to_pylist())
@@ -76,14 +76,14 @@ def described(run: Path, params: Params) -> str:
 
 
 def ship(run: Path, released: Path) -> None:
-    """Write the models of `run` and their card to `released`. Raises DataError if their data must
-    not be published."""
+    """Write the models of `run` and their card to `released`. Raises DataError unless their data is
+    synthetic."""
     trained = {name: load_model(run / "models" / name, torch.device("cpu")) for name in NAMES}
     for name, model in trained.items():
         if model.data.source != "synthetic":
             raise DataError(
-                f"{run}/models/{name}: trained on {model.data.source}; only models of synthetic "
-                "data may be published"
+                f"{run}/models/{name}: trained on {model.data.source}; only models trained on "
+                "synthetic data may be published"
             )
     models, params = {}, load(run / "params.yaml")
     for name, model in trained.items():

@@ -26,8 +26,9 @@ def evaluate_model(
         Path,
         typer.Argument(
             metavar="DATA",
-            help="A folder with meshes/, views/ and points/; or motion, which is prepared as the "
-            "model reads it: the test clips of a tree in SURREAL's layout, or .asf and .amc files.",
+            help="A folder with meshes/, views/ and points/; or motion, which is rendered like the "
+            "model's training images: a tree in SURREAL's layout (its test clips), or .asf and "
+            ".amc files.",
         ),
     ],
     out: Annotated[

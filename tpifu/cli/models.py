@@ -17,7 +17,7 @@ def print_models(as_json: options.AsJson = False) -> None:
     from rich.table import Table
 
     console = Console(highlight=False)
-    console.print("For tpifu reconstruct, tpifu eval and tpifu train --start:\n")
+    console.print("Released models, for tpifu reconstruct, tpifu eval and tpifu train --start:\n")
     models = Table("model", "frames", "fusion", "steps", "batch", "seed", "MB", box=None)
     for name, own in card["models"].items():
         values = (own[key] for key in ("frames", "fusion", "steps", "batch_size", "seed"))

@@ -18,7 +18,7 @@ ModelFile = Annotated[
         metavar="MODEL",
         parser=find_model,
         help="A model.pt, the folder that holds it, or a released model, such as "
-        "released/temporal; `tpifu models` lists these.",
+        "released/temporal; `tpifu models` lists the released models.",
     ),
 ]
 ShardFolder = Annotated[

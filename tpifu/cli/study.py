@@ -15,13 +15,13 @@ def run_study(
     stages: Annotated[
         bool,
         typer.Option(
-            "--stages", help="Print the stages that DVC would run, and run nothing: for a queue."
+            "--stages", help="Print the DVC stages of the study's runs, for a queue; run nothing."
         ),
     ] = False,
 ) -> None:
-    """Run a study in a checkout: DVC trains and measures the runs that are missing, one after the
-    other, and writes studies/NAME/README.md. Repeat the command to resume."""
+    """Run a study of this checkout: DVC trains and evaluates the missing runs, one after the other,
+    and writes studies/NAME/README.md. Repeat the command to resume."""
     if not Path("studies").is_dir():
-        raise ConfigError("no folder studies here: run this command at the root of a checkout")
+        raise ConfigError("no folder studies/ here: run this command in the root of a checkout")
     command = [sys.executable, "-m", "pipeline.studies", name]
     raise typer.Exit(subprocess.run([*command, *(["--stages"] if stages else [])]).returncode)

@@ -1,4 +1,4 @@
-"""The released models, NAME/model.pt and NAME/config.yaml, and card.json. `make release` makes all
+"""The released models, NAME/model.pt and NAME/config.yaml, and card.json. `make release` writes all
 files."""
 
 import json
@@ -11,17 +11,17 @@ RELEASED = Path(__file__).parent
 
 
 def find_model(name: str) -> Path:
-    """The path that an argument names: a released model for released/NAME, else the path itself.
+    """The path of a model argument: for released/NAME the released model, else the argument itself.
 
-    A local file or folder of that name has precedence, with a warning. Raises ConfigError if no
-    released model has the name.
+    A local file or folder released/NAME takes precedence, with a warning. Raises ConfigError if
+    there is no such model.
     """
     path = Path(name)
     if len(path.parts) != 2 or path.parts[0] != RELEASED.name:
         return path
     model = RELEASED / path.parts[1]
     if path.exists():
-        warn(f"{name}: this local model is used, not the released one of the same name")
+        warn(f"{name}: using this local model, not the released model of the same name")
         return path
     if not model.is_dir():
         names = ", ".join(f"{RELEASED.name}/{own}" for own in read_card()["models"])
@@ -30,6 +30,6 @@ def find_model(name: str) -> Path:
 
 
 def read_card() -> dict[str, Any]:
-    """The model card: licence, data, training, checksums, and means of the measures."""
+    """The model card: licence, data, training, checksums, and mean measures."""
     card: dict[str, Any] = json.loads((RELEASED / "card.json").read_text(encoding="utf-8"))
     return card
