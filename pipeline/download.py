@@ -28,8 +28,8 @@ def main() -> None:
 
 
 def check_watched(path: Path) -> None:
-    """Raise ConfigError if DVC would not notice changes of `path`. The stage depends on OWN, and
-    DVC does not follow links to folders."""
+    """Raise ConfigError if DVC would not notice changes to `path`. The stage depends only on OWN,
+    and DVC does not follow links to folders."""
     if not path.resolve().is_relative_to(OWN.resolve()):
         raise ConfigError(
             f"{path}: is outside {OWN}/, so DVC would not notice changes; copy it to {OWN}/"
@@ -37,7 +37,7 @@ def check_watched(path: Path) -> None:
     for below in path.rglob("*"):
         if below.is_symlink() and below.is_dir():
             raise ConfigError(
-                f"{below}: is a link to a folder, in which DVC would not notice changes; copy it"
+                f"{below}: is a link to a folder, so DVC would not notice changes; copy the folder"
             )
 
 

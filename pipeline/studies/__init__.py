@@ -1,1 +1,1 @@
-"""Studies: many runs of small models, compared with intervals (`studies/NAME.yaml`)."""
+"""Studies: many small training runs, compared with confidence intervals (`studies/NAME.yaml`)."""

@@ -1,9 +1,9 @@
-"""Studies as files: `studies/NAME.yaml` -> the data and the runs that they need.
+"""Plan studies: `studies/NAME.yaml` -> the data and the runs that they need.
 
-A study names variants, each with the parameters in which it differs from the profile `study`, and
-seeds. A run is a variant trained with one seed. Data and runs are identified by their effective
-parameters, so studies share them, and values at the top level of params.yaml change none. Seeds
-belong to training: all runs of a study have the data of seed 0.
+A study lists seeds and variants. A variant is the set of parameters that differ from the profile
+`study`. A run is a variant trained with one seed. Data and runs are identified by their effective
+parameters, so studies share them. Values at the top level of params.yaml are ignored. Seeds affect
+only training: the data of all runs has seed 0.
 """
 
 import hashlib
@@ -47,7 +47,7 @@ class Study(BaseModel):
 
     question: str
     expected: str
-    """What is expected and why, written before the runs."""
+    """The expected result and its reason, written before the runs."""
     found: str = ""
     """The result in one sentence, written after the runs."""
     seeds: Annotated[tuple[int, ...], Field(strict=False, min_length=1)]
@@ -65,27 +65,27 @@ class StudyRun:
 
     @cached_property
     def data(self) -> dict[str, Any]:
-        """Effective parameters of its data."""
+        """Effective parameters of the run's data."""
         values = self.params.model_dump(mode="json")
         return {"seed": 0, **{name: values[name] for name in DATA_SECTIONS}}
 
     @cached_property
     def training(self) -> dict[str, Any]:
-        """Effective parameters of its training and evaluation."""
+        """Effective parameters of training and evaluation."""
         values = self.params.model_dump(mode="json")
         chosen = {name: values[name] for name in RUN_SECTIONS}
         return {"data": identity(self.data), "seed": self.params.seed, **chosen}
 
     @property
     def folder(self) -> Path:
-        """Folder of its results."""
+        """Folder of the run's results."""
         return RUNS / identity(self.training)
 
 
 def identity(values: dict[str, Any]) -> str:
     """A name for parameters; equal parameters have equal names."""
     text = json.dumps(values, sort_keys=True)
-    return f"r{hashlib.sha256(text.encode()).hexdigest()[:10]}"  # r: never a number in YAML
+    return f"r{hashlib.sha256(text.encode()).hexdigest()[:10]}"  # r: YAML reads no key as a number
 
 
 def read_study(file: Path) -> Study:
@@ -107,19 +107,19 @@ def read_study(file: Path) -> Study:
 
 
 def runs_of(study: Study, where: str) -> dict[str, list[StudyRun]]:
-    """The runs of each variant, in the order of the seeds. `where`: start of error messages."""
+    """The runs of each variant, in the order of the seeds. `where`: prefix of error messages."""
     base = load(Path("params.yaml"), PROFILE, top_level=False)
     runs = {}
     for name, changes in study.variants.items():
         params = override(base, changes, f"{where}: {name}")
-        if params.model.neighborhood == 1:  # has neither stride nor fusion
+        if params.model.neighborhood == 1:  # stride and fusion have no effect
             params = params.model_copy(update={"model": params.model.with_window(1)})
         runs[name] = [StudyRun(params.model_copy(update={"seed": s})) for s in study.seeds]
     return runs
 
 
 def studies() -> Iterator[tuple[str, Study]]:
-    """Name and contents of each study of the checkout, in the order of the names."""
+    """Name and contents of each study of the checkout, sorted by name."""
     for file in sorted(STUDIES.glob("*.yaml")):
         if file.name not in (RUNS_FILE.name, "dvc.yaml"):
             yield file.stem, read_study(file)
@@ -156,7 +156,7 @@ def planned(kind: Literal["data", "runs"], key: str) -> dict[str, Any]:
     """The parameters of planned data or a planned run. Raises ConfigError for an unknown key."""
     plan: dict[str, dict[str, Any]] = json.loads(RUNS_FILE.read_text().removeprefix(_HEADER))[kind]
     if key not in plan:
-        raise ConfigError(f"{RUNS_FILE}: no {kind} {key}; tpifu study writes this file again")
+        raise ConfigError(f"{RUNS_FILE}: no {kind} {key}; `tpifu study` updates this file")
     return plan[key]
 
 
@@ -165,7 +165,7 @@ def data_folder(key: str) -> DataFolder:
 
 
 def _update(path: Path, text: str) -> None:
-    """Write a file unless it has this text already."""
+    """Write `text` to a file, unless the file already contains exactly this text."""
     if not path.exists() or path.read_text() != text:
         path.parent.mkdir(exist_ok=True)
         write_text(path, text)

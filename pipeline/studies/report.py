@@ -24,9 +24,9 @@ from tpifu.shards.schema import HELD_OUT
 matplotlib.use("Agg")  # draws without a display
 
 SHOWN = ("iou", "volumetric_iou", "chamfer_cm", "flicker")
-"""The measures of the page; table.csv has all measures."""
+"""Measures on the page; table.csv has all measures."""
 DRAWN = "iou"
-"""The measure of the figure."""
+"""Measure in the figure."""
 COLUMNS = (
     *("split", "measure", "first", "second", "mean", "low", "high", "seeds", "clips", "meshes"),
     *("seeds_error", "clips_error", "detectable"),
@@ -41,7 +41,7 @@ class Results:
     """The results of one split, by measure and by variant or pair of variants."""
 
     means: dict[tuple[str, str], Float[np.ndarray, " seeds"]]
-    """The mean over meshes for each seed; nan if no mesh has the measure."""
+    """Mean over meshes, for each seed; nan if no mesh has the measure."""
     differences: dict[tuple[str, tuple[str, str]], Interval]
 
 
@@ -80,7 +80,7 @@ def _mean_of(rows: Sequence[Row], measure: str) -> float:
 
 
 def write_table(found: dict[str, Results], path: Path) -> None:
-    """Write means (of `first`, for each seed of which `seeds_error` is the standard error) and
+    """Write the mean of each variant (`first`), with its standard error over seeds, and the
     differences (`second` minus `first`)."""
     with path.open("w") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
@@ -116,7 +116,7 @@ def page(name: str, study: Study, found: Results) -> str:
         f"- **Found**: {study.found or 'not yet known.'}",
         f"- **Run it again**: `tpifu study {name}`",
         "",
-        f"Means over the meshes of the {HELD_OUT[0]} split, and their standard error over the "
+        f"Means over the meshes of the {HELD_OUT[0]} split, with their standard error over the "
         f"{len(study.seeds)} seeds:",
         "",
     ]
@@ -133,8 +133,8 @@ def page(name: str, study: Study, found: Results) -> str:
         lines += [
             "",
             f"Differences with 95 % intervals over {every[0].seeds} seeds and {every[0].clips} "
-            f"clips ({every[0].meshes} meshes). After +-: the smallest difference that such a "
-            "study detects ([measures](../../docs/measures.md)).",
+            f"clips ({every[0].meshes} meshes). After +-: the smallest difference that a "
+            "study of this size detects ([measures](../../docs/measures.md)).",
             "",
             *_markdown(
                 ["difference", *map(words, SHOWN)],
@@ -167,7 +167,7 @@ def _difference(one: Interval) -> str:
 
 
 def draw(study: Study, found: Results, path: Path) -> None:
-    """Draw DRAWN: the mean of each variant for each seed, and each difference with its interval."""
+    """Draw the means of DRAWN, for each variant and seed, and the differences with intervals."""
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(11, 1.2 + 0.4 * len(study.variants)), dpi=120, width_ratios=[1, 1]
     )

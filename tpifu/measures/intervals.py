@@ -1,7 +1,7 @@
-"""Intervals of the mean difference between two variants that were trained with the same seeds.
+"""Confidence intervals of the mean difference between two variants trained with the same seeds.
 
-A difference is second minus first variant, for one seed and one mesh. Training runs (seeds) and
-clips are samples of all runs and clips, and every run is evaluated on the same clips. Meshes of one
+A difference is the second variant minus the first, for one seed and one mesh. Both training runs
+(seeds) and clips are random samples, and every run is evaluated on the same clips. Meshes of one
 clip are not independent. docs/measures.md explains the interval and its measured coverage.
 """
 
@@ -20,7 +20,7 @@ DRAWS = 10_000
 TAILS = (0.025, 0.975)
 """Quantiles of a 95 % interval."""
 POWER = 0.8
-"""The detectable difference is found in this share of repeated studies."""
+"""A study finds the detectable difference with this probability."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Interval:
     seeds: int
     clips: int
     meshes: int
-    """Meshes on which all runs of both variants have the measure. Only these count."""
+    """Number of meshes on which all runs of both variants have the measure. Only these count."""
     seeds_error: float
-    """Standard error of the mean that is due to the choice of seeds; 0 with one seed."""
+    """Standard error of the mean due to the choice of seeds; 0 with one seed."""
     clips_error: float
-    """Standard error of the mean that is due to the choice of clips; 0 with one clip."""
+    """Standard error of the mean due to the choice of clips; 0 with one clip."""
     detectable: float
     """The smallest true difference that 80 % of studies of this size find; nan if unknown."""
 
@@ -45,15 +45,15 @@ class Interval:
 def paired_differences(
     first: Mapping[int, Sequence[Row]], second: Mapping[int, Sequence[Row]], measure: str
 ) -> tuple[Float[np.ndarray, "seeds meshes"], Shaped[np.ndarray, " meshes"]]:
-    """Second minus first for each seed and mesh, nan where either is missing; clips of the meshes.
+    """Second minus first for each seed and mesh, nan if either is missing; the clip of each mesh.
 
-    `first` and `second` hold the runs of a variant: for each seed, one row per mesh of a split
-    (`over_views`). Raises DataError if their seeds or meshes differ.
+    `first` and `second` hold the runs of one variant each: for each seed, one row per mesh of a
+    split (`over_views`). Raises DataError if their seeds or meshes differ.
     """
     if first.keys() != second.keys():
         seeds = (", ".join(str(seed) for seed in sorted(runs)) for runs in (first, second))
         raise DataError(
-            "the variants have different seeds: {}; {}; train both with the same".format(*seeds)
+            "the variants have different seeds: {}; {}; use the same seeds for both".format(*seeds)
         )
     runs = [*first.values(), *second.values()]
     keys = [[(row["split"], row["clip"], row["frame"]) for row in rows] for rows in runs]
@@ -74,7 +74,7 @@ def interval(
 ) -> Interval:
     """95 % interval of the mean of `values`. `clips` names the clip of each mesh.
 
-    Meshes with a nan are left out of all seeds; all numbers are nan if no mesh remains. With one
+    A mesh with a nan in any seed is excluded. If no mesh remains, the interval is nan. With one
     seed, the interval does not cover the variation between training runs (see `caveats`).
     """
     seeds = len(values)
@@ -119,7 +119,7 @@ def bootstrap_means(
     sizes: Int[np.ndarray, " clips"],
     rng: np.random.Generator,
 ) -> Float[np.ndarray, " draws"]:
-    """Means over drawn seeds and drawn clips: both are drawn with replacement, independently.
+    """Means over resampled seeds and clips, both drawn independently and with replacement.
 
     `sums`: sum over the meshes of each clip; `sizes`: number of meshes of each clip. A clip is
     drawn or left out as a whole, in all seeds.
@@ -152,8 +152,8 @@ def degrees_of_freedom(seeds_error: float, seeds: int, clips_error: float, clips
 
 
 def caveats(intervals: Sequence[Interval]) -> list[str]:
-    """Sentences for below a table of these intervals: the variation that they do not cover, and the
-    effect of their number."""
+    """Notes to print below a table of these intervals: the variation that they do not cover, and
+    how many exclude 0 by chance."""
     lines = []
     if any(one.seeds == 1 for one in intervals):
         lines.append(
@@ -164,7 +164,7 @@ def caveats(intervals: Sequence[Interval]) -> list[str]:
     if (count := len(intervals)) > 1:
         lines.append(
             f"The table has {count} intervals. If no variant made a difference, about "
-            f"{0.05 * count:.2g} of them would still exclude 0. Confirm a difference that was "
-            "chosen from the table with new seeds."
+            f"{0.05 * count:.2g} of them would still exclude 0. If you choose a "
+            "difference from the table, confirm it with new seeds."
         )
     return lines
