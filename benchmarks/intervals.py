@@ -7,8 +7,9 @@ of the seed, the clip (standard deviation 1) and the seed-clip pair (0.5). The t
 is 0. Columns: standard deviation between seeds; number of seeds; share of intervals that contain
 the truth, without and with the correction for few seeds; share of intervals that exclude 0 if the
 true difference equals the detectable difference; median ratio of the estimated to the true
-detectable difference. With one seed, the last two columns are blank, because the detectable difference ignores
-the variation between seeds. Each interval has 1,000 draws. 2,000 studies per row take two minutes.
+detectable difference. With one seed, the last two columns are blank, because the detectable
+difference ignores the variation between seeds. Each interval has 1,000 draws. 2,000 studies per row
+take two minutes.
 """
 
 import sys
