@@ -4,7 +4,7 @@
     cmu         a short list of CMU motion capture takes on the embedded body; needs no account
     surreal     SURREAL's clips on SMPL's bodies, both behind licences
 
-`data.cmu.folder` and `data.surreal.folder` replace the download of motion by a user's own files.
+`data.cmu.folder` and `data.surreal.folder` select a user's own files instead of a download.
 Downloads are cached outside the tree. `source.json` in the tree names the source and its terms.
 """
 

@@ -1,4 +1,4 @@
-"""A user's own Acclaim files: SUBJECT_TAKE.amc next to SUBJECT.asf, in any folders."""
+"""A user's own Acclaim files: SUBJECT_TAKE.amc next to SUBJECT.asf, in subfolders of any depth."""
 
 import os
 import zlib
@@ -15,7 +15,8 @@ from tpifu.sources.cmu.tree import write_cmu
 def write_own(out: Path, folder: Path, data: Data, *, seed: int, jobs: int) -> list[str]:
     """Write the takes of `folder` as clips to the folder `out`.
 
-    Returns a line for each unusable take. Raises DataError if `data.max_skipped` allows fewer.
+    Returns a line for each unusable take. Raises DataError if their share is above
+    `data.max_skipped`.
     """
     takes, problems = find_takes(folder)
     count = len(takes) + len(problems)
@@ -31,8 +32,9 @@ def write_own(out: Path, folder: Path, data: Data, *, seed: int, jobs: int) -> l
 def find_takes(folder: Path) -> tuple[list[TakeFiles], list[str]]:
     """The takes of `folder`, and a line for each motion file without a skeleton.
 
-    The takes in `folder`/train are training data, all others are test data. Raises DataError if
-    there are no motion files, if two have the same name, or if a subject is in both splits.
+    Takes in `folder`/train are training data, all others are test data. Raises DataError if there
+    are no motion files or only training data, if two takes have the same name, or if a subject is
+    in both splits.
     """
     files = acclaim_files(folder)
     skeletons = {(path.parent, path.stem.lower()): path for path in files if _is(path, ".asf")}

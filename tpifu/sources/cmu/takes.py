@@ -21,7 +21,7 @@ class TakeFiles(NamedTuple):
     skeleton: Path
     motion: Path
     codes: tuple[int, int]
-    """Numbers of the subject and the take, part of the seeds of its body and headings."""
+    """Numbers of the subject and the take, for the seeds of the body and the headings."""
 
 
 class Take(NamedTuple):

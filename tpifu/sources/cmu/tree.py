@@ -41,7 +41,7 @@ CLIP_FRAMES = (10, 100)
 def write_cmu(
     out: Path, takes: Sequence[TakeFiles], *, frame_rate: int, seed: int, jobs: int
 ) -> list[str]:
-    """Write the takes, which have `frame_rate` frames per second, as clips to the folder `out`.
+    """Write takes with `frame_rate` frames per second as clips to the folder `out`.
 
     `seed` determines each subject's body and each clip's heading. Returns a line for each unusable
     take.

@@ -74,7 +74,7 @@ def write_smpl(folder: Path, cache: Path, environment: Mapping[str, str]) -> dic
 
 
 def copy_bodies(source: Path, folder: Path) -> None:
-    """Copy the two bodies of a tree's `smpl` to a new folder."""
+    """Copy the two body files of `source` to the new folder `folder`."""
     folder.mkdir(parents=True)
     for gender in GENDERS:
         body = source / f"{gender}.npz"
@@ -196,8 +196,8 @@ def _fetch_clips(
 
 
 def _list_clips(config: Surreal, cache: Path, environment: Mapping[str, str]) -> list[ListedClip]:
-    """The clips of `data.surreal.clips`, else those of `data.surreal.folder`, else those of the two
-    lists that SURREAL's authors publish."""
+    """The clips of `data.surreal.clips`; without it, those of `data.surreal.folder`; without both,
+    those of the two lists that SURREAL's authors publish."""
     if config.clips:
         return read_list(Path(config.clips))
     if config.folder:

@@ -61,7 +61,7 @@ def list_folder(folder: Path) -> list[ListedClip]:
 
 
 def _clips(lines: Iterable[tuple[str, str]]) -> list[ListedClip]:
-    """The clips of lines, sorted. Each line has its location before it."""
+    """The clips of (location, line) pairs, sorted. Errors name the location."""
     clips = set()
     for where, line in lines:
         if not line.strip() or line.startswith("#") or "cmu/val/" in line or "h36m" in line:
