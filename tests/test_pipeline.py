@@ -165,7 +165,7 @@ def test_switching_sources_runs_two_stages_and_reuses_cached_results(whole):
 
 
 @pytest.mark.slow
-def test_a_changed_file_of_ones_own_reruns_the_download(whole):
+def test_a_changed_file_in_motion_reruns_the_download(whole):
     before, run = whole.run.lock(), whole.run
     mine = whole.folder / "motion" / "mine"
     mine.mkdir()

@@ -1,4 +1,4 @@
-"""`tpifu study`: a tiny study is planned, run by DVC, killed, continued and reported."""
+"""`tpifu study`: a tiny study is planned, run by DVC, killed, resumed and reported."""
 
 import csv
 import os
@@ -33,7 +33,7 @@ def runs(output: str) -> int:
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
-    """A repository whose study was killed when its second run began."""
+    """A repository whose study was killed when the second run started."""
     run = copied(tmp_path_factory.mktemp("studies") / "tpifu", "study")
     for file in (run.folder / "studies").glob("*.yaml"):
         if file.name != "dvc.yaml":
@@ -51,14 +51,14 @@ def killed(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(killed):
-    """The repository, and the output of the command that continued the study."""
+    """The repository, and the output of the command that resumed the study."""
     output = killed(*COMMAND, "frames")
     killed.commit()
     return killed, output
 
 
 @pytest.mark.slow
-def test_a_killed_study_continues_with_the_runs_that_are_missing(whole):
+def test_a_killed_study_resumes_with_the_missing_runs(whole):
     run, output = whole
     assert runs(output) == 3
     folder = run.folder / "studies" / "frames"
@@ -78,7 +78,7 @@ def test_a_killed_study_continues_with_the_runs_that_are_missing(whole):
 
 
 @pytest.mark.slow
-def test_a_finished_study_runs_nothing_whatever_the_top_level_says(whole):
+def test_a_finished_study_runs_nothing_even_if_the_top_level_changes(whole):
     run, _ = whole
     with run.parameter("train.steps", 9):
         assert ran(run(*COMMAND, "frames")) == []
@@ -101,7 +101,7 @@ def test_a_new_variant_runs_alone(whole):
 
 
 @pytest.mark.slow
-def test_a_table_changed_by_hand_is_found(whole):
+def test_a_table_changed_by_hand_is_reported(whole):
     run, _ = whole
     table = next((run.folder / "studies" / "runs").glob("*/measures.csv"))
     before = table.read_bytes()
@@ -113,7 +113,7 @@ def test_a_table_changed_by_hand_is_found(whole):
 
 
 @pytest.mark.slow
-def test_a_run_that_fails_is_named_and_the_others_finish(whole):
+def test_the_other_runs_finish_if_one_fails(whole):
     run, _ = whole
     (run.folder / "studies" / "wrong.yaml").write_text(
         STUDY.replace("[0, 1]", "[5]").replace(
@@ -135,7 +135,7 @@ def test_the_stages_of_a_study_are_listed_for_a_queue(whole):
     assert "no such study; there are frames" in run(*COMMAND, "other", code=2)
 
 
-def test_runs_are_identified_by_what_they_compute(tmp_path, monkeypatch):
+def test_runs_are_identified_by_their_effective_parameters(tmp_path, monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     study = read_study(write(tmp_path, STUDY.replace("1, train", "1, model.stride: 2, train")))
     other = read_study(write(tmp_path, STUDY))

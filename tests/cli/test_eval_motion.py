@@ -17,7 +17,7 @@ OPTIONS = [*RENDER, *EVALUATE, *settings("sample.grid=16", "data.unseen_meshes=0
 
 @pytest.fixture(scope="module")
 def mocap(tmp_path_factory):
-    """Two walks that give clips of 15 and 10 frames, and so 3 + 2 meshes."""
+    """Two walks that become clips of 15 and 10 frames, with 3 and 2 meshes."""
     folder = tmp_path_factory.mktemp("mocap")
     (folder / "07.asf").write_text(asf_text())
     for name, frames in (("07_01", 60), ("07_02", 40)):
@@ -25,7 +25,7 @@ def mocap(tmp_path_factory):
     return folder
 
 
-def test_motion_capture_gives_the_measures_of_the_tree_it_becomes(trip, mocap, tmp_path):
+def test_motion_capture_and_its_tree_give_the_same_measures(trip, mocap, tmp_path):
     from tpifu.config import Cmu, Data
     from tpifu.sources.tree import write_tree
 
@@ -88,7 +88,7 @@ def test_surreals_clips_are_measured_on_smpls_bodies(trip, synthetic_tree, tmp_p
     assert f"the first: {data}/cmu/test/run0/" in line
 
 
-def test_folders_without_motion_are_named(trip, tmp_path):
+def test_the_error_names_a_folder_without_motion(trip, tmp_path):
     (tmp_path / "empty").mkdir()
     for folder in ("empty", "nowhere"):
         assert f"{tmp_path / folder}" in refused("eval", trip.model, tmp_path / folder, *OPTIONS)

@@ -51,7 +51,7 @@ class Repository:
         return done.stdout
 
     def options(self, **environment: str) -> dict[str, Any]:
-        """Options with which subprocess runs a command in the repository."""
+        """Options of subprocess for a command in the repository."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         settings = {"OMP_NUM_THREADS": "1", "TPIFU_JOBS": "1", "DVC_NO_ANALYTICS": "1"}
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("TPIFU_", "MLFLOW_"))}
@@ -84,7 +84,7 @@ class Repository:
 
 
 def copied(folder: Path, profile: str) -> Repository:
-    """A git repository in `folder` with the project's files, in which `profile` has TINY."""
+    """A git repository in `folder` with the project's files; `profile` has the values of TINY."""
     listed = ["git", "ls-files", "-co", "--exclude-standard", "-z"]
     names = subprocess.check_output(listed, cwd=REPOSITORY, text=True).split("\0")
     left_out = ("tests/", "docs/", "metrics/", "dvc.lock")

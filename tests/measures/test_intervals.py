@@ -17,8 +17,7 @@ def simulate(rng, seeds, clips, between_seeds, between_clips, between_pairs=0.0)
 
 
 def slow_bootstrap(values, clips, rng):
-    """Draw clips and seeds with replacement; average all values of the drawn clips in the drawn
-    seeds. 10,000 times."""
+    """10,000 means over all values of clips and seeds that are drawn with replacement."""
     names = sorted(set(clips.tolist()))
     seeds = len(values)
     drawn_clips = rng.multinomial(len(names), [1 / len(names)] * len(names), size=10_000)
@@ -90,7 +89,7 @@ def test_drawn_clips_and_seeds_are_independent_draws_with_replacement():
     assert fast == pytest.approx(slow, abs=0.05 * (slow[2] - slow[0]))
 
 
-def test_meshes_without_a_value_in_one_run_are_left_out_of_all_runs():
+def test_a_mesh_without_a_value_in_one_run_is_excluded_from_all_runs():
     values = np.random.default_rng(0).normal(size=(3, len(CLIPS)))
     known = np.arange(len(CLIPS)) % 5 != 0  # removes the whole first clip
     expected = interval(values[:, known], CLIPS[known], np.random.default_rng(0))
@@ -141,7 +140,7 @@ def test_one_clip_gives_the_variation_between_seeds():
 
 def test_standard_errors_follow_the_variance_components(monkeypatch):
     monkeypatch.setattr(intervals, "DRAWS", 1)
-    # The variance of pairs of seed and clip is a part of both errors.
+    # The variance of seed-clip pairs contributes to both errors.
     rng = np.random.default_rng(0)
     studies = [interval(*simulate(rng, 4, 10, 0.3, 1.0, 0.5), rng) for _ in range(200)]
     seeds = np.mean([one.seeds_error**2 for one in studies])

@@ -21,8 +21,8 @@ def error(predicted, truth, yaws=AROUND):
 
 
 def plane(tilt, turn=0.0):
-    """A plane that fills the front view. Its normal is `tilt` degrees from the viewing direction,
-    to the right, and then turned about the viewing direction by `turn` degrees."""
+    """A plane that fills the front view. Its normal is tilted to the right by `tilt` degrees from the
+    viewing direction, and then turned about the viewing direction by `turn` degrees."""
     a, b = np.radians([tilt, turn])
     corners = np.array([[-9, -9, 0], [9, -9, 0], [9, 9, 0], [-9, 9, 0]], np.float64)
     tilted = corners @ np.array([[np.cos(a), 0, -np.sin(a)], [0, 1, 0], [np.sin(a), 0, np.cos(a)]])
@@ -62,7 +62,7 @@ def test_two_planes_differ_by_half_the_chord_between_their_normals(angle):
 
 @pytest.mark.parametrize("turn", [30, 180])
 def test_a_plane_turned_about_the_viewing_direction(turn):
-    # The chord between the normals of a plane tilted by a, and turned by b, is 2 sin a sin(b / 2).
+    # If a plane tilted by a is turned by b, the chord between its normals is 2 sin a sin(b / 2).
     found = error(plane(tilt=40, turn=turn), plane(tilt=40), FRONT)
     expected = (np.sin(np.radians(40)) * np.sin(np.radians(turn / 2))) ** 2
     assert found == pytest.approx(expected, rel=1e-5)

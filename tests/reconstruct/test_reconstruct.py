@@ -192,7 +192,7 @@ def test_any_grid_gives_a_closed_outward_mesh(steps):
         assert len(np.unique(mesh.faces)) == len(mesh.vertices)
 
 
-def test_single_cells_beside_a_body_are_left_out():
+def test_isolated_cells_are_removed():
     grid = evaluate_dense(ball([0.2, 0, 0], 0.4), 32, HALF).copy()
     body = extract_surface(grid, HALF)
     grid[2, 3, 4] = 1

@@ -104,7 +104,7 @@ def test_upper_case_suffixes_links_and_hidden_files(tmp_path):
     assert problems == []
 
 
-def test_the_terms_are_the_users_own(tmp_path):
+def test_the_source_states_the_users_own_terms(tmp_path):
     write(tmp_path / "tree", own(mocap(tmp_path / "mocap", a_1=60)))
     source = read_source(tmp_path / "tree")
     assert source["source"] == "mocap"
@@ -145,7 +145,7 @@ def test_a_broken_take_among_good_ones_is_counted(tmp_path, name):
     assert set(found(tmp_path / "tree")) == {f"test/run0/{n}/{n}_c0001" for n in ("a_1", "a_2")}
 
 
-def test_a_wrong_folder_is_named(tmp_path):
+def test_the_error_names_an_unusable_folder(tmp_path):
     def refused(folder: Path, message: str) -> None:
         with one_line(DataError, message) as caught:
             write(tmp_path / "tree", own(folder))
@@ -173,14 +173,14 @@ def surreal(folder: Path, **changes) -> Data:
     )
 
 
-def test_a_tree_of_ones_own_needs_no_login(synthetic_tree, tmp_path):
+def test_a_users_own_tree_needs_no_login(synthetic_tree, tmp_path):
     data = surreal(synthetic_tree)
     assert write(tmp_path / "tree", data) == []
     copied = contents(tmp_path / "tree")
     whole = contents(synthetic_tree)
     clips = {name for name in copied if name.endswith("_info.mat")}
     assert all(copied[name] == whole[name] for name in [*clips, "smpl/male.npz"])
-    # No more clips than the splits need, and the terms of the tree.
+    # Only the clips that the splits need, with the terms of the tree.
     assert len(clips) < len([name for name in whole if name.endswith("_info.mat")])
     assert read_source(tmp_path / "tree") == {
         **read_source(synthetic_tree),
@@ -189,7 +189,7 @@ def test_a_tree_of_ones_own_needs_no_login(synthetic_tree, tmp_path):
     assert sizes(choose_clips(tmp_path / "tree", data, 0)) == SIZES
 
 
-def test_surreals_own_files_take_smpls_bodies(synthetic_tree, tmp_path):
+def test_surreals_own_files_get_smpls_bodies(synthetic_tree, tmp_path):
     folder = tmp_path / "SURREAL" / "data"
     shutil.copytree(synthetic_tree / "cmu", folder / "cmu")
     shutil.copytree(folder / "cmu" / "test", folder / "cmu" / "val")  # not used
@@ -220,7 +220,7 @@ def test_a_list_selects_clips_of_the_folder(synthetic_tree, tmp_path):
     assert write(tmp_path / "tree", data) == [f"{synthetic_tree / absent}: no such file"]
 
 
-def test_a_wrong_tree_is_named(synthetic_tree, tmp_path):
+def test_the_error_names_an_unusable_tree(synthetic_tree, tmp_path):
     tree = tmp_path / "mine"
     tree.mkdir()
     (tree / "smpl").mkdir()
@@ -242,7 +242,7 @@ def test_a_wrong_tree_is_named(synthetic_tree, tmp_path):
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
-    """An empty repository, in which a function checks a path that a parameter names."""
+    """The check of a path that a parameter names, in an empty repository."""
     monkeypatch.chdir(tmp_path)
     OWN.mkdir()
     return download.check_watched

@@ -23,7 +23,7 @@ SEQUENCES = {"01_walk": "nine motions", "01_broad_crawl_00": "broad family"}
 
 @pytest.fixture
 def run(tiny, tiny_model, tmp_path):
-    """The folder of a finished run; the measures of the baseline are .25, those of temporal .5."""
+    """The folder of a finished run. All measures are .25 for baseline and .5 for temporal."""
     folder = tmp_path / "run"
     shutil.copytree(tiny, folder / "data")
     shutil.copy(REPOSITORY / "params.yaml", folder)
