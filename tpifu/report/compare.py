@@ -1,8 +1,8 @@
 """Two evaluated models side by side: Table 2, Figures 4 and 5, tables, plots and one page.
 
-Writes `comparison/` (pictures), `animation/` (of a clip; empty without one), `tables/` (Table 2 as
-text, every number as CSV), `truth/` (true meshes of the frames shown) and `index.html` (everything
-in one file, with a 3D player of a clip).
+Writes `comparison/` (pictures), `animation/` (a clip; empty if none is shown), `tables/` (Table 2
+as text, every number as CSV), `truth/` (true meshes of the frames shown) and `index.html`
+(everything in one file, with a 3D player of a clip).
 """
 
 from collections.abc import Sequence

@@ -23,7 +23,7 @@ from tpifu.shards.reader import Shards, require_same_meshes
 FIGURE5_FRAMES = 6
 """Columns of Figure 5."""
 STEPS, STEP_MS = 3, 67
-"""Pictures of each frame in the animation, and milliseconds per picture."""
+"""Number of pictures of each frame in the animation; milliseconds per picture."""
 
 
 @dataclass(frozen=True)
