@@ -1,4 +1,4 @@
-"""Stage `data@KEY` of studies/dvc.yaml: motion, meshes, views and points of one set of parameters.
+"""Stage `data@KEY` of studies/dvc.yaml: motion, meshes, views and points for one set of parameters.
 
 python -m pipeline.studies.data KEY
 """

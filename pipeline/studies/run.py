@@ -1,9 +1,9 @@
-"""Stage `run@KEY` of studies/dvc.yaml: train one variant with one seed, and measure it.
+"""Stage `run@KEY` of studies/dvc.yaml: train and evaluate one variant with one seed.
 
 python -m pipeline.studies.run KEY
 
 Writes studies/runs/KEY/measures.csv, one row for each held-out mesh. Weights are not kept. A killed
-run resumes its training.
+run resumes from its last checkpoint.
 """
 
 import sys

@@ -15,7 +15,7 @@ _KEY = ("split", "clip", "frame")
 
 
 def write_rows(rows: Sequence[Row], folder: Path) -> None:
-    """Write the measures of MEASURED with five digits."""
+    """Write the measures in MEASURED, with five significant digits."""
     with (folder / TABLE_NAME).open("w") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*_KEY, *MEASURED])

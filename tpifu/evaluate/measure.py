@@ -41,7 +41,7 @@ from tpifu.shards.schema import item_seed
 Grid = Bool[np.ndarray, "r r r"]
 
 NORMAL_YAWS = (0.0, 90.0, 180.0, 270.0)
-"""Views of the normal images, degrees added to the input's view."""
+"""Yaws of the normal images relative to the input's view, degrees."""
 NORMAL_SIZE = 256
 """Side of the normal images, pixels: 1 cm each in a window of 2.56 m."""
 

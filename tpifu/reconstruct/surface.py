@@ -27,8 +27,8 @@ def reconstruct_mesh(field: Field, resolution: int, half: float, level: float, s
 def extract_surface(grid: Float[np.ndarray, "r r r"], half: float, level: float = LEVEL) -> Mesh:
     """The closed surface around all cells above `level`, in world metres; normals point outwards.
 
-    The surface is cut off at the walls of the box. Specks are left out (`_without_specks`). Raises
-    EmptyField if there is no surface.
+    The surface is cut off at the walls of the box. Isolated cells are removed (`_without_specks`).
+    Raises EmptyField if there is no surface.
     """
     inside = grid > level
     if inside.all() or not inside.any():
@@ -52,10 +52,11 @@ def extract_surface(grid: Float[np.ndarray, "r r r"], half: float, level: float 
 def _without_specks(
     grid: Float[np.ndarray, "r r r"], level: float, outside: float
 ) -> Float[np.ndarray, "r r r"]:
-    """The grid with `outside` in each cell above `level` whose 26 neighbours are not above it.
+    """The grid with `outside` in each isolated cell: above `level`, with no neighbour above it.
 
-    Such a cell is noise of the size of the grid's step; a surface around it would be one more part
-    of the body. Unchanged if there is nothing larger.
+    A cell has 26 neighbours. An isolated cell is noise at the resolution of the grid, and its
+    surface would count as a part of the body. The grid is unchanged if all cells above `level` are
+    isolated.
     """
     regions, _ = ndimage.label(grid > level, structure=np.ones((3, 3, 3)))
     specks = np.bincount(regions.ravel()) == 1

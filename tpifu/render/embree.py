@@ -36,7 +36,7 @@ def embree_views(
 
 @dataclass(frozen=True)
 class VisiblePoints:
-    """The nearest surface point at each pixel centre of one view that shows the mesh."""
+    """The nearest surface point at each pixel centre of one view that the mesh covers."""
 
     pixels: Int[np.ndarray, " n"]
     """Pixel numbers, row by row from the top left."""
@@ -47,7 +47,7 @@ class VisiblePoints:
     """Barycentric coordinates for the second and the third vertex."""
 
     def interpolate(self, values: Float64[np.ndarray, " v"]) -> Float64[np.ndarray, " n"]:
-        """Values of the vertices, interpolated at the points."""
+        """Interpolate values of the vertices at the points."""
         a, b, c = values.take(self.triangles)
         return a + self.u * (b - a) + self.v * (c - a)
 
