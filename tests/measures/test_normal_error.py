@@ -21,8 +21,8 @@ def error(predicted, truth, yaws=AROUND):
 
 
 def plane(tilt, turn=0.0):
-    """A plane that fills the front view. Its normal is tilted to the right by `tilt` degrees from the
-    viewing direction, and then turned about the viewing direction by `turn` degrees."""
+    """A plane that fills the front view. Its normal is tilted to the right by `tilt` degrees from
+    the viewing direction, and then turned about the viewing direction by `turn` degrees."""
     a, b = np.radians([tilt, turn])
     corners = np.array([[-9, -9, 0], [9, -9, 0], [9, 9, 0], [-9, 9, 0]], np.float64)
     tilted = corners @ np.array([[np.cos(a), 0, -np.sin(a)], [0, 1, 0], [np.sin(a), 0, np.cos(a)]])
