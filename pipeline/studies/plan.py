@@ -2,8 +2,8 @@
 
 A study lists seeds and variants. A variant is the set of parameters that differ from the profile
 `study`. A run is a variant trained with one seed. Data and runs are identified by their effective
-parameters, so studies share them. Values at the top level of params.yaml are ignored. Seeds affect
-only training: the data of all runs has seed 0.
+parameters, so studies share them. Values at the top level of params.yaml are ignored. The data of
+all runs has seed 0; the seed of a run determines its training and the points of its evaluation.
 """
 
 import hashlib
