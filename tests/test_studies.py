@@ -130,8 +130,8 @@ def test_the_other_runs_finish_if_one_fails(whole):
 def test_the_stages_of_a_study_are_listed_for_a_queue(whole):
     run, _ = whole
     stages = run(*COMMAND, "frames", "--stages").split()
-    assert len(stages) == 4
-    assert all(stage.startswith("studies/dvc.yaml:run@") for stage in stages)
+    kinds = [stage.partition("@")[0] for stage in stages]
+    assert kinds == ["studies/dvc.yaml:data"] + ["studies/dvc.yaml:run"] * 4
     assert "no such study; there are frames" in run(*COMMAND, "other", code=2)
 
 
@@ -139,7 +139,7 @@ def test_runs_are_identified_by_their_effective_parameters(tmp_path, monkeypatch
     monkeypatch.chdir(REPOSITORY)
     study = read_study(write(tmp_path, STUDY.replace("1, train", "1, model.stride: 2, train")))
     other = read_study(write(tmp_path, STUDY))
-    one, same = (runs_of(each, "x") for each in (study, other))
+    one, same = (runs_of("x", each) for each in (study, other))
     folders = {name: [run.folder for run in own] for name, own in one.items()}
     assert folders == {name: [run.folder for run in own] for name, own in same.items()}
     assert len({*folders["one frame"], *folders["three frames"]}) == 4
@@ -170,5 +170,5 @@ def test_a_wrong_study_is_refused_in_one_line(tmp_path, old, new, words):
 def test_an_unknown_parameter_of_a_variant_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     study = read_study(write(tmp_path, STUDY.replace("train.points", "train.point")))
-    with pytest.raises(ConfigError, match=r"x: one frame: train\.point: unknown parameter"):
-        runs_of(study, "x")
+    with pytest.raises(ConfigError, match=r"x\.yaml: one frame: train\.point: unknown parameter"):
+        runs_of("x", study)

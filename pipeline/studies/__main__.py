@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from pipeline.studies.plan import STUDIES, runs_of, studies, write_plan
+from pipeline.studies.plan import STUDIES, all_runs, studies, write_plan
 from tpifu.errors import ConfigError, exit_on_error
 
 
@@ -13,9 +13,10 @@ def main(name: str, *options: str) -> int:
         raise ConfigError(f"{STUDIES}/{name}.yaml: no such study; there are {', '.join(known)}")
     write_plan()
     if "--stages" in options:
-        runs = [run for own in runs_of(known[name], f"{name}.yaml").values() for run in own]
-        for key in dict.fromkeys(run.folder.name for run in runs):
-            print(f"{STUDIES}/dvc.yaml:run@{key}")
+        runs = all_runs(name, known[name])
+        data = dict.fromkeys(run.training["data"] for run in runs.values())
+        print("\n".join(f"{STUDIES}/dvc.yaml:data@{key}" for key in data))
+        print("\n".join(f"{STUDIES}/dvc.yaml:run@{key}" for key in runs))
         return 0
     report = f"{STUDIES}/{name}/dvc.yaml:report"
     return int(subprocess.run([sys.executable, "-m", "dvc", "repro", "-k", report]).returncode != 0)

@@ -3,7 +3,7 @@
 A study lists seeds and variants. A variant is the set of parameters that differ from the profile
 `study`. A run is a variant trained with one seed. Data and runs are identified by their effective
 parameters, so studies share them. Values at the top level of params.yaml are ignored. The data of
-all runs has seed 0; the seed of a run determines its training and the points of its evaluation.
+all runs, and the points of their evaluation, have seed 0; the seed of a run is that of its training.
 """
 
 import hashlib
@@ -28,8 +28,8 @@ STUDIES = Path("studies")
 RUNS = STUDIES / "runs"
 RUNS_FILE = STUDIES / "runs.yaml"
 PROFILE = "study"
-DATA_SECTIONS = ("data", "camera", "render", "sample")
-RUN_SECTIONS = ("model", "train", "evaluate")
+DATA_SECTIONS = {"data", "camera", "render", "sample"}
+RUN_SECTIONS = {"model", "train", "evaluate"}
 REPORT_CODE = (
     *("pipeline/studies/report.py", "pipeline/studies/table.py", "tpifu/body/skeleton.py"),
     *("tpifu/measures/intervals.py", "tpifu/measures/names.py", "tpifu/shards/schema.py"),
@@ -66,14 +66,12 @@ class StudyRun:
     @cached_property
     def data(self) -> dict[str, Any]:
         """Effective parameters of the run's data."""
-        values = self.params.model_dump(mode="json")
-        return {"seed": 0, **{name: values[name] for name in DATA_SECTIONS}}
+        return {"seed": 0, **self.params.model_dump(mode="json", include=DATA_SECTIONS)}
 
     @cached_property
     def training(self) -> dict[str, Any]:
         """Effective parameters of training and evaluation."""
-        values = self.params.model_dump(mode="json")
-        chosen = {name: values[name] for name in RUN_SECTIONS}
+        chosen = self.params.model_dump(mode="json", include=RUN_SECTIONS)
         return {"data": identity(self.data), "seed": self.params.seed, **chosen}
 
     @property
@@ -106,16 +104,22 @@ def read_study(file: Path) -> Study:
     return study
 
 
-def runs_of(study: Study, where: str) -> dict[str, list[StudyRun]]:
-    """The runs of each variant, in the order of the seeds. `where`: prefix of error messages."""
+def runs_of(name: str, study: Study) -> dict[str, list[StudyRun]]:
+    """The runs of each variant, in the order of the seeds. Raises ConfigError."""
     base = load(Path("params.yaml"), PROFILE, top_level=False)
     runs = {}
-    for name, changes in study.variants.items():
-        params = override(base, changes, f"{where}: {name}")
+    for variant, changes in study.variants.items():
+        params = override(base, changes, f"{name}.yaml: {variant}")
         if params.model.neighborhood == 1:  # stride and fusion have no effect
             params = params.model_copy(update={"model": params.model.with_window(1)})
-        runs[name] = [StudyRun(params.model_copy(update={"seed": s})) for s in study.seeds]
+        runs[variant] = [StudyRun(params.model_copy(update={"seed": s})) for s in study.seeds]
     return runs
+
+
+def all_runs(name: str, study: Study) -> dict[str, StudyRun]:
+    """The runs of all variants by the names of their folders."""
+    runs = (run for own in runs_of(name, study).values() for run in own)
+    return {run.folder.name: run for run in runs}
 
 
 def studies() -> Iterator[tuple[str, Study]]:
@@ -127,16 +131,16 @@ def studies() -> Iterator[tuple[str, Study]]:
 
 def write_plan() -> None:
     """Write `studies/runs.yaml`, for `studies/dvc.yaml`, and each `studies/NAME/dvc.yaml`."""
-    data, training = {}, {}
+    data: dict[str, Any] = {}
+    training: dict[str, Any] = {}
     for name, study in studies():
-        runs = [run for own in runs_of(study, f"{name}.yaml").values() for run in own]
-        for run in runs:
-            data[identity(run.data)] = run.data
-            training[run.folder.name] = run.training
-        folders = sorted({run.folder.as_posix() for run in runs})
-        _update(STUDIES / name / "dvc.yaml", report_stages(name, folders))
+        runs = all_runs(name, study)
+        data |= {identity(run.data): run.data for run in runs.values()}
+        training |= {key: run.training for key, run in runs.items()}
+        folders = [(RUNS / key).as_posix() for key in sorted(runs)]
+        write_text(STUDIES / name / "dvc.yaml", report_stages(name, folders))
     plan = {"data": dict(sorted(data.items())), "runs": dict(sorted(training.items()))}
-    _update(RUNS_FILE, _HEADER + json.dumps(plan, indent=1) + "\n")
+    write_text(RUNS_FILE, _HEADER + json.dumps(plan, indent=1) + "\n")
 
 
 def report_stages(name: str, runs: Sequence[str]) -> str:
@@ -162,10 +166,3 @@ def planned(kind: Literal["data", "runs"], key: str) -> dict[str, Any]:
 
 def data_folder(key: str) -> DataFolder:
     return DataFolder(Path("data/studies") / key)
-
-
-def _update(path: Path, text: str) -> None:
-    """Write `text` to a file, unless the file already contains exactly this text."""
-    if not path.exists() or path.read_text() != text:
-        path.parent.mkdir(exist_ok=True)
-        write_text(path, text)

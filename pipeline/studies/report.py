@@ -49,7 +49,7 @@ def read_runs(name: str, study: Study) -> dict[str, Runs]:
     """The tables of each variant's runs."""
     return {
         variant: {run.params.seed: read_rows(run.folder) for run in runs}
-        for variant, runs in runs_of(study, f"{name}.yaml").items()
+        for variant, runs in runs_of(name, study).items()
     }
 
 
@@ -196,7 +196,8 @@ def draw(study: Study, found: Results, path: Path) -> None:
 def main(name: str) -> None:
     study = read_study(STUDIES / f"{name}.yaml")
     runs = read_runs(name, study)
-    splits = dict.fromkeys(row["split"] for row in next(iter(next(iter(runs.values())).values())))
+    first_run = runs[next(iter(study.variants))][study.seeds[0]]
+    splits = dict.fromkeys(row["split"] for row in first_run)
     found = {split: results(study, runs, split) for split in splits}
     table, figure, readme = (STUDIES / name / out for out in OUTS)
     write_table(found, table)

@@ -33,9 +33,11 @@ def main(key: str) -> None:
     data = data_folder(plan.pop("data"))
     params = Params.model_validate(plan)
     run = Run(data=data, model=params.model, train=params.train, seed=params.seed)
-    with TemporaryDirectory() as folder, start_distributed(device_from(host.device)) as own:
+    with (
+        TemporaryDirectory() as folder,
+        start_distributed(device_from(host.device)) as (processes, device),
+    ):
         model, report = Path(folder) / "model", Path(folder) / "report"
-        processes, device = own
         with start_run(
             f"study run {key}",
             root=root(),
@@ -46,7 +48,7 @@ def main(key: str) -> None:
         ) as tracker:
             fit(run, model, scratch(), Machine.of(host, device, processes), tracker.log_metrics)
         trained = load_model(model, device)
-        evaluate(trained, data, params.evaluate, params.seed, report, jobs=host.jobs)
+        evaluate(trained, data, params.evaluate, 0, report, jobs=host.jobs)
         rows = over_views(pq.read_table(report / PER_MESH_NAME).to_pylist())
     with whole_folder(RUNS / key) as part:
         write_rows(rows, part)
