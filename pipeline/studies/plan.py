@@ -2,8 +2,8 @@
 
 A study lists seeds and variants. A variant is the set of parameters that differ from the profile
 `study`. A run is a variant trained with one seed. Data and runs are identified by their effective
-parameters, so studies share them. Values at the top level of params.yaml are ignored. The data of
-all runs, and the points of their evaluation, have seed 0; the seed of a run is that of its training.
+parameters, so studies share them. Values at the top level of params.yaml are ignored. The seed of a
+run is that of its training; data and evaluation always have seed 0.
 """
 
 import hashlib
