@@ -67,12 +67,6 @@ def test_clip_and_view_need_shards(trip, untouched):
         assert f"--clip and --view need a folder of shards, but {trip.images[0]} is not" in line
 
 
-def test_largest_keeps_one_part(trip, tmp_path):
-    out = tmp_path / "part.ply"
-    done("reconstruct", trip.model, trip.images[0], "-o", out, "--largest", *RECONSTRUCT)
-    assert trimesh.load_mesh(out).body_count == 1
-
-
 def test_frames_without_a_mesh_are_reported(trip, tmp_path, monkeypatch):
     from tpifu.reconstruct.surface import extract_surface
 

@@ -12,7 +12,7 @@ from tpifu.geometry.grid import cell_centres
 from tpifu.geometry.mesh import Mesh, largest_component, watertight_error
 from tpifu.geometry.mesh_files import save_mesh
 from tpifu.reconstruct.grid import evaluate_grid
-from tpifu.reconstruct.surface import EmptyField, extract_surface
+from tpifu.reconstruct.surface import EmptyField, extract_surface, reconstruct_mesh
 
 HALF = 1.28
 
@@ -192,15 +192,6 @@ def test_any_grid_gives_a_closed_outward_mesh(steps):
         assert len(np.unique(mesh.faces)) == len(mesh.vertices)
 
 
-def test_isolated_cells_are_removed():
-    grid = evaluate_dense(ball([0.2, 0, 0], 0.4), 32, HALF).copy()
-    body = extract_surface(grid, HALF)
-    grid[2, 3, 4] = 1
-    np.testing.assert_array_equal(extract_surface(grid, HALF).vertices, body.vertices)
-    grid[3, 4, 5] = 1  # two cells that touch at a corner
-    assert extract_surface(grid, HALF).trimesh().volume > body.trimesh().volume
-
-
 @pytest.mark.parametrize(("value", "word"), [(0.5, "nothing inside"), (0.7, "nothing outside")])
 def test_a_field_without_surface_says_so_in_one_line(value, word):
     with pytest.raises(EmptyField, match=word) as caught:
@@ -210,10 +201,9 @@ def test_a_field_without_surface_says_so_in_one_line(value, word):
     assert "\n" not in str(caught.value)
 
 
-def test_largest_component_is_the_largest_one_alone():
+def test_a_reconstruction_is_the_largest_part_alone():
     small, large = ball([-0.6, 0, 0], 0.3), ball([0.5, 0.1, 0], 0.5)
-    both = evaluate_dense(lambda p: torch.maximum(small(p), large(p)), 48, HALF)
-    kept = largest_component(extract_surface(both, HALF))
+    kept = reconstruct_mesh(lambda p: torch.maximum(small(p), large(p)), 48, HALF, 0.5, start=24)
     alone = extract_surface(evaluate_dense(large, 48, HALF), HALF)
     assert kept.trimesh().volume == pytest.approx(alone.trimesh().volume, rel=1e-4)
     assert len(kept.vertices) == len(alone.vertices)

@@ -41,9 +41,6 @@ def reconstruct(
     ] = None,
     params: options.ParamsFile = None,
     settings: options.Settings = None,
-    largest: Annotated[
-        bool, typer.Option("--largest", help="Keep only the largest connected part.")
-    ] = False,
     format: Annotated[
         Literal["glb", "obj", "ply", "stl"], typer.Option(help="Format of meshes in a folder.")
     ] = "glb",
@@ -59,7 +56,7 @@ def reconstruct(
     ] = True,
     device: options.Device = None,
 ) -> None:
-    """Reconstruct the meshes of a clip. To resume an interrupted run, repeat the command."""
+    """Reconstruct the meshes of a clip: the largest connected part of each frame. To resume an interrupted run, repeat the command."""
     chosen = options.read_params(params, settings)
 
     from tpifu.geometry.mesh_files import save_mesh
@@ -91,7 +88,6 @@ def reconstruct(
         resolution=chosen.evaluate.resolution,
         start=chosen.evaluate.start,
         level=trained.level,
-        largest=largest,
         suffix=out.suffix.lower() if single else f".{format}",
     )
     if single:

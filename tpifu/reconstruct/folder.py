@@ -22,7 +22,7 @@ from tpifu.dataset.windows import window_frames
 from tpifu.errors import DataError
 from tpifu.files import digest, locked, write_json
 from tpifu.geometry.camera import calibration
-from tpifu.geometry.mesh import Mesh, largest_component
+from tpifu.geometry.mesh import Mesh
 from tpifu.geometry.mesh_files import save_mesh
 from tpifu.model.field import Field, window_fields
 from tpifu.model.folder import TrainedModel
@@ -41,7 +41,6 @@ class Settings:
     resolution: int = 128
     start: int = 32
     level: float = LEVEL
-    largest: bool = False
     suffix: str = ".glb"
 
 
@@ -109,8 +108,7 @@ def _fields(model: TrainedModel, clip: InputFrames, frames: Sequence[int]) -> It
 
 
 def _mesh(field: Field, half: float, settings: Settings) -> Mesh:
-    mesh = reconstruct_mesh(field, settings.resolution, half, settings.level, settings.start)
-    return largest_component(mesh) if settings.largest else mesh
+    return reconstruct_mesh(field, settings.resolution, half, settings.level, settings.start)
 
 
 def _manifest(model: TrainedModel, clip: InputFrames, settings: Settings) -> dict[str, Any]:

@@ -2,11 +2,10 @@
 
 import numpy as np
 from jaxtyping import Float
-from scipy import ndimage
 from skimage.measure import marching_cubes
 
 from tpifu.errors import DataError
-from tpifu.geometry.mesh import Mesh
+from tpifu.geometry.mesh import Mesh, largest_component
 from tpifu.model.field import Field
 from tpifu.reconstruct.grid import LEVEL, evaluate_grid
 
@@ -16,19 +15,20 @@ class EmptyField(DataError):
 
 
 def reconstruct_mesh(field: Field, resolution: int, half: float, level: float, start: int) -> Mesh:
-    """The surface of a field in metres, from a grid of `resolution` cells per side.
+    """The largest connected part of a field's surface, in metres, from a grid of `resolution` cells
+    per side.
 
-    `start`: intervals per side of the lattice that is refined. Raises EmptyField.
+    A body has one part. ICON's evaluation keeps the largest part, too. `start`: intervals per side
+    of the lattice that is refined. Raises EmptyField.
     """
     grid = evaluate_grid(field, resolution, half, level=level, start=start)
-    return extract_surface(grid, half, level)
+    return largest_component(extract_surface(grid, half, level))
 
 
 def extract_surface(grid: Float[np.ndarray, "r r r"], half: float, level: float = LEVEL) -> Mesh:
     """The closed surface around all cells above `level`, in world metres; normals point outwards.
 
-    The surface is cut off at the walls of the box. Isolated cells are removed (`_without_specks`).
-    Raises EmptyField if there is no surface.
+    The surface is cut off at the walls of the box. Raises EmptyField if there is no surface.
     """
     inside = grid > level
     if inside.all() or not inside.any():
@@ -39,26 +39,10 @@ def extract_surface(grid: Float[np.ndarray, "r r r"], half: float, level: float 
             "and that the training loss fell well below 0.25"
         )
     # As far below the level as 1 is above it, so that full border cells end exactly at the wall.
-    outside = 2 * level - 1
-    padded = np.pad(_without_specks(grid, level, outside), 1, constant_values=outside)
+    padded = np.pad(grid, 1, constant_values=2 * level - 1)
     # Lorensen's cases stay watertight where values equal the level or each other; Lewiner's do not.
     corners, faces, _, _ = marching_cubes(
         padded, level, method="lorensen", gradient_direction="ascent"
     )
     vertices = ((corners - 0.5) * 2 / len(grid) - 1) * half
     return Mesh(vertices=vertices.astype(np.float32), faces=faces.astype(np.int32))
-
-
-def _without_specks(
-    grid: Float[np.ndarray, "r r r"], level: float, outside: float
-) -> Float[np.ndarray, "r r r"]:
-    """The grid with `outside` in each isolated cell: above `level`, with no neighbour above it.
-
-    A cell has 26 neighbours. An isolated cell is noise at the resolution of the grid, and its
-    surface would count as a part of the body. The grid is unchanged if all cells above `level` are
-    isolated.
-    """
-    regions, _ = ndimage.label(grid > level, structure=np.ones((3, 3, 3)))
-    specks = np.bincount(regions.ravel()) == 1
-    specks[0] = False  # the outside
-    return grid if specks[1:].all() else np.where(specks[regions], outside, grid)
