@@ -56,7 +56,8 @@ def reconstruct(
     ] = True,
     device: options.Device = None,
 ) -> None:
-    """Reconstruct the meshes of a clip: the largest connected part of each frame. To resume an interrupted run, repeat the command."""
+    """Reconstruct the meshes of a clip; of each, only the largest connected part is kept. To resume
+    an interrupted run, repeat the command."""
     chosen = options.read_params(params, settings)
 
     from tpifu.geometry.mesh_files import save_mesh
