@@ -182,13 +182,19 @@ def test_the_wheel_holds_the_params_file(tmp_path):
     pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
     subprocess.run([*pip, "-w", tmp_path, source], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.stat().st_size < 6e6
     with zipfile.ZipFile(wheel) as archive:
         assert archive.read("tpifu/params.yaml") == REPOSITORY.read_bytes()
         archive.extractall(tmp_path / "installed")
-    # The command runs outside the checkout. The wheel also contains the embedded body and the page.
+    # The command runs outside the checkout. The wheel also contains the embedded body, the page and
+    # the released models.
     trimesh.creation.icosphere(subdivisions=2, radius=0.5).export(tmp_path / "ball.ply")
     command = [sys.executable, "-c", "from tpifu.cli.app import main; main()"]
-    for arguments in (["params"], ["render", "ball.ply", "-o", "out", "--set", "render.size=32"]):
+    for arguments in (
+        ["params"],
+        ["render", "ball.ply", "-o", "out", "--set", "render.size=128", "--png"],
+        ["reconstruct", "released/temporal", "out/png/v0", "-o", "body.obj"],
+    ):
         installed = subprocess.run(
             [*command, *arguments],
             cwd=tmp_path,
