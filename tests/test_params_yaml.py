@@ -80,7 +80,7 @@ def test_the_top_level_has_every_parameter_and_sets_those_that_profiles_do_not()
     assert {key for key, value in values.items() if value is not None} == TOP_LEVEL_ONLY
 
 
-@pytest.mark.parametrize("name", PROFILES.keys() - {"paper"})
+@pytest.mark.parametrize("name", [name for name in PROFILES if name != "paper"])
 def test_a_profile_holds_only_values_that_differ_from_paper(name):
     paper = PROFILES["paper"]
     assert all(value != paper[key] for key, value in PROFILES[name].items())
