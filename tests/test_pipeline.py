@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shlex
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -66,7 +67,8 @@ def test_a_stage_depends_on_the_code_it_imports(module):
         if not (REPOSITORY / name.replace(".", "/")).is_dir()
     }
     definition = MODULES[module].get("do", MODULES[module])
-    code = [path for path in definition["deps"] if path.startswith(("tpifu/", "pipeline/"))]
+    deps = [path.lstrip("./") for path in definition["deps"]]
+    code = [path for path in deps if path.startswith(("tpifu/", "pipeline/"))]
     for path in expected:
         assert any(path == dep or path.startswith(f"{dep}/") for dep in code), path
     for dep in code:

@@ -1,12 +1,11 @@
 """`tpifu study`: a tiny study is planned, run by DVC, killed, resumed and reported."""
 
 import csv
-import os
-import signal
 import subprocess
 import sys
 
 import numpy as np
+import psutil
 import pytest
 from helpers.repository import REPOSITORY, copied, ran
 from PIL import Image
@@ -40,12 +39,14 @@ def killed(tmp_path_factory):
             file.unlink()
     (run.folder / "studies" / "frames.yaml").write_text(STUDY)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-    options = {**run.options(), **pipes, "start_new_session": True}
+    options = {**run.options(), **pipes}
     with subprocess.Popen([*COMMAND, "frames"], **options) as process:
         begun = 0
         while begun < 2:
-            begun += "Running stage 'studies/dvc.yaml:run@" in process.stdout.readline()
-        os.killpg(process.pid, signal.SIGKILL)
+            begun += "Running stage 'run@" in process.stdout.readline()
+        _, *children = psutil.Process(process.pid).children(recursive=True)
+        for child in children:  # DVC and the stage; their parent sees that they are gone
+            child.kill()
     return run
 
 
@@ -107,7 +108,7 @@ def test_a_table_changed_by_hand_is_reported(whole):
     before = table.read_bytes()
     table.write_bytes(before.replace(b"0.", b"0.9", 1))
     try:
-        assert "modified" in run("dvc", "status", f"studies/dvc.yaml:run@{table.parent.name}")
+        assert "modified" in run("dvc", "--cd", "studies", "status", f"run@{table.parent.name}")
     finally:
         table.write_bytes(before)
 
@@ -131,7 +132,7 @@ def test_the_stages_of_a_study_are_listed_for_a_queue(whole):
     run, _ = whole
     stages = run(*COMMAND, "frames", "--stages").split()
     kinds = [stage.partition("@")[0] for stage in stages]
-    assert kinds == ["studies/dvc.yaml:data"] + ["studies/dvc.yaml:run"] * 4
+    assert kinds == ["data"] + ["run"] * 4
     assert "no such study; there are frames" in run(*COMMAND, "other", code=2)
 
 

@@ -15,11 +15,10 @@ def main(name: str, *options: str) -> int:
     if "--stages" in options:
         runs = all_runs(name, known[name])
         data = dict.fromkeys(run.training["data"] for run in runs.values())
-        print("\n".join(f"{STUDIES}/dvc.yaml:data@{key}" for key in data))
-        print("\n".join(f"{STUDIES}/dvc.yaml:run@{key}" for key in runs))
+        print("\n".join([*(f"data@{key}" for key in data), *(f"run@{key}" for key in runs)]))
         return 0
-    report = f"{STUDIES}/{name}/dvc.yaml:report"
-    return int(subprocess.run([sys.executable, "-m", "dvc", "repro", "-k", report]).returncode != 0)
+    command = [sys.executable, "-m", "dvc", "repro", "-k", f"{name}/dvc.yaml:report"]
+    return int(subprocess.run(command, cwd=STUDIES).returncode != 0)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pipeline.layout import downloads
-from pipeline.studies.plan import data_folder, planned
+from pipeline.studies.plan import CACHE, data_folder, planned
 from tpifu.config import Params
 from tpifu.errors import exit_on_error
 from tpifu.parallel import cluster
@@ -28,7 +27,9 @@ def main(key: str) -> None:
     jobs = environment().jobs
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
-        write_tree(tree, params.data, seed, cache=downloads(), environment=os.environ, jobs=jobs)
+        write_tree(
+            tree, params.data, seed, cache=CACHE / "downloads", environment=os.environ, jobs=jobs
+        )
         export_meshes(tree, out.meshes, params.data, seed, jobs=jobs)
     write_views(
         out.meshes, out.views, params.render, window=window, seed=seed, backend=backend, jobs=jobs

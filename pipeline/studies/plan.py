@@ -26,6 +26,8 @@ from tpifu.shards.folder import DataFolder
 
 STUDIES = Path("studies")
 RUNS = STUDIES / "runs"
+CACHE = Path(".cache")
+"""Checkpoints and downloads, shared with the pipeline. DVC_ROOT is the folder of the studies."""
 RUNS_FILE = STUDIES / "runs.yaml"
 PROFILE = "study"
 DATA_SECTIONS = {"data", "camera", "render", "sample"}
@@ -137,21 +139,21 @@ def write_plan() -> None:
         runs = all_runs(name, study)
         data |= {identity(run.data): run.data for run in runs.values()}
         training |= {key: run.training for key, run in runs.items()}
-        folders = [(RUNS / key).as_posix() for key in sorted(runs)]
-        write_text(STUDIES / name / "dvc.yaml", report_stages(name, folders))
+        write_text(STUDIES / name / "dvc.yaml", report_stages(name, sorted(runs)))
     plan = {"data": dict(sorted(data.items())), "runs": dict(sorted(training.items()))}
     write_text(RUNS_FILE, _HEADER + json.dumps(plan, indent=1) + "\n")
 
 
 def report_stages(name: str, runs: Sequence[str]) -> str:
     """Contents of `studies/NAME/dvc.yaml`. `runs`: folders of the study's runs."""
-    outs = [{f"{STUDIES}/{name}/{out}": {"cache": False}} for out in OUTS]
     stage = {
-        "wdir": "../..",
-        "cmd": f"python -m pipeline.studies.report {name}",
-        "deps": [*REPORT_CODE, f"{STUDIES}/{name}.yaml", *runs],
-        "params": ["profiles.paper", f"profiles.{PROFILE}"],
-        "outs": outs,
+        "cmd": f"cd ../.. && python -m pipeline.studies.report {name}",
+        "deps": [
+            *(f"../../{path}" for path in REPORT_CODE),
+            f"../{name}.yaml",
+            *(f"../runs/{run}" for run in runs),
+        ],
+        "outs": [{out: {"cache": False}} for out in OUTS],
     }
     return _HEADER + json.dumps({"stages": {"report": stage}}, indent=1) + "\n"
 
@@ -165,4 +167,4 @@ def planned(kind: Literal["data", "runs"], key: str) -> dict[str, Any]:
 
 
 def data_folder(key: str) -> DataFolder:
-    return DataFolder(Path("data/studies") / key)
+    return DataFolder(STUDIES / "data" / key)

@@ -12,8 +12,7 @@ from tempfile import TemporaryDirectory
 
 import pyarrow.parquet as pq
 
-from pipeline.layout import root, scratch
-from pipeline.studies.plan import RUNS, data_folder, planned
+from pipeline.studies.plan import CACHE, RUNS, data_folder, planned
 from pipeline.studies.table import write_rows
 from tpifu.config import Params
 from tpifu.errors import exit_on_error
@@ -26,6 +25,8 @@ from tpifu.tracking import start_run
 from tpifu.train.distributed import start_distributed
 from tpifu.train.fit import fit
 from tpifu.train.run import Machine, Run
+
+SCRATCH = CACHE / "train"
 
 
 def main(key: str) -> None:
@@ -40,13 +41,13 @@ def main(key: str) -> None:
         model, report = Path(folder) / "model", Path(folder) / "report"
         with start_run(
             f"study run {key}",
-            root=root(),
+            root=Path(),
             params=run.settings(),
             tags={"study_run": key, "fingerprint": run.fingerprint},
-            memory=run.folder(scratch()),
+            memory=run.folder(SCRATCH),
             recorded=host.tracking,
         ) as tracker:
-            fit(run, model, scratch(), Machine.of(host, device, processes), tracker.log_metrics)
+            fit(run, model, SCRATCH, Machine.of(host, device, processes), tracker.log_metrics)
         trained = load_model(model, device)
         evaluate(trained, data, params.evaluate, 0, report, jobs=host.jobs)
         rows = over_views(pq.read_table(report / PER_MESH_NAME).to_pylist())
