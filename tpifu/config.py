@@ -58,8 +58,7 @@ class Cmu(Parameters):
     """Motion capture in Acclaim files. They are downloaded unless `folder` is set."""
 
     folder: str | None = None
-    """Folder of your own .asf and .amc files. The pipeline reads only folders in motion/. null:
-    download takes of CMU."""
+    """Folder of your own .asf and .amc files; in motion/ for the pipeline. null: CMU's takes."""
     frame_rate: Annotated[int, Field(ge=30, multiple_of=30)] = 120
     """Frames per second of the files in `folder`. Clips have 30."""
 
@@ -68,11 +67,9 @@ class Surreal(Parameters):
     """The clips of SURREAL. Only as many as the splits need are downloaded or copied."""
 
     folder: str | None = None
-    """Folder of your own *_info.mat files in SURREAL's layout. The pipeline reads only folders in
-    motion/. null: download."""
+    """Folder of your own clips in SURREAL's layout; in motion/ for the pipeline. null: download."""
     clips: str | None = None
-    """File that lists clips: paths of *_info.mat, one per line. The pipeline reads only files in
-    motion/. null: all clips of `folder`, or the lists of SURREAL's authors."""
+    """File with one path of *_info.mat per line; in motion/ for the pipeline. null: all clips."""
     runs: Annotated[
         tuple[Literal["run0", "run1", "run2"], ...], Field(strict=False, min_length=1)
     ] = ("run0",)
@@ -87,8 +84,7 @@ class Data(Parameters):
     """Source and amount of motion."""
 
     source: Literal["synthetic", "cmu", "surreal"] = "synthetic"
-    """Source of the motion. surreal needs two licences; the others need no account
-    (docs/data.md)."""
+    """Source of the motion. surreal needs two licences (docs/data.md), the others no account."""
     synthetic: Synthetic = Synthetic()
     cmu: Cmu = Cmu()
     surreal: Surreal = Surreal()
@@ -294,8 +290,7 @@ class Train(Parameters):
     checkpoint_every: Count = 500
     """Steps between checkpoints."""
     validate_every: Amount = 500
-    """Steps between validations. The weights with the best validation score become the model. 0: no
-    validation; the last weights become the model."""
+    """Steps between validations. The model has the best validated weights. 0: the last weights."""
 
 
 class Evaluate(Parameters):
@@ -310,8 +305,7 @@ class Evaluate(Parameters):
     resolution: Annotated[int, Field(ge=8)] = 128
     """Cells per side of the grid from which meshes are reconstructed."""
     start: Count = 32
-    """Cells per side of the coarse grid that is refined to `resolution`. Fewer are faster, but may
-    miss small detached parts."""
+    """Cells per side of the coarse grid. Fewer are faster, but may miss small detached parts."""
     surface_points: Count = 10000
     """Points on each surface for distances."""
 
@@ -333,10 +327,8 @@ class Params(Parameters):
 
 
 class Environment(BaseModel):
-    """Machine settings: the environment variables TPIFU_JOBS, TPIFU_DASK, and so on.
-
-    Only `precision`, `parts` and `compile` change results, by rounding. See docs/scaling.md.
-    """
+    """Machine settings: the environment variables TPIFU_JOBS and so on (docs/scaling.md). Only
+    `precision`, `parts` and `compile` change results, by rounding."""
 
     model_config = ConfigDict(frozen=True, alias_generator=lambda name: f"TPIFU_{name.upper()}")
 
