@@ -87,7 +87,7 @@ def copied(folder: Path, profile: str) -> Repository:
     """A git repository in `folder` with the project's files; `profile` has the values of TINY."""
     listed = ["git", "ls-files", "-co", "--exclude-standard", "-z"]
     names = subprocess.check_output(listed, cwd=REPOSITORY, text=True).split("\0")
-    left_out = ("tests/", "docs/", "metrics/", "dvc.lock")
+    left_out = ("tests/", "docs/", "metrics/", "studies/runs/", "studies/dvc.lock", "dvc.lock")
     for name in filter(None, names):
         source = REPOSITORY / name
         if source.is_file() and not name.startswith(left_out):
