@@ -15,15 +15,16 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import torch
+from ruamel.yaml import YAML
 
 from tpifu.cli.released import RELEASED
 from tpifu.clips.splits import subject_of
-from tpifu.config import Params
+from tpifu.config import DataRecord
 from tpifu.errors import DataError, exit_on_error
 from tpifu.evaluate.rows import PER_MESH_NAME, over_views
 from tpifu.files import write_json
 from tpifu.model.folder import MODEL_NAME, SETTINGS_NAME, load_model, save_model
-from tpifu.params_file import load
+from tpifu.shards.reader import Shards
 
 NAMES = ("baseline", "temporal")
 SHOWN = (
@@ -62,16 +63,16 @@ def measures(run: Path) -> dict[str, dict[str, Any]]:
     return sets
 
 
-def described(run: Path, params: Params) -> str:
+def described(run: Path, record: DataRecord) -> str:
     """The training data in one sentence."""
     files = sorted((run / "data" / "meshes").glob("train-*.parquet"))
     names = [name for file in files for name in pq.read_table(file)["sequence"].to_pylist()]
-    render, motions = params.render, params.data.synthetic.motions
+    views = Shards(run / "data" / "views", "views").metadata
     family = {"nine": "nine motions", "broad": "the broad family", "both": "nine motions, broad"}
     return (
-        f"procedural motion ({family[motions]}); {len(names):,} meshes of "
-        f"{len(set(map(subject_of, names)))} bodies, {render.views} views of {render.size} px "
-        f"each, light: {render.light}"
+        f"procedural motion ({family[str(record.motions)]}); {len(names):,} meshes of "
+        f"{len(set(map(subject_of, names)))} bodies, {views['views']} views of {views['size']} px "
+        f"each, light: {record.light}"
     )
 
 
@@ -85,18 +86,19 @@ def ship(run: Path, released: Path) -> None:
                 f"{run}/models/{name}: trained on {model.data.source}; only models trained on "
                 "synthetic data may be published"
             )
-    models, params = {}, load(run / "params.yaml")
+    models = {}
     for name, model in trained.items():
         model.network.half()
         save_model(released / name, model)
         shutil.copy(run / "models" / name / SETTINGS_NAME, released / name)
+        settings = YAML(typ="safe", pure=True).load((released / name / SETTINGS_NAME).read_text())
         weights = (released / name / MODEL_NAME).read_bytes()
         models[name] = {
             "frames": model.config.neighborhood,
             "fusion": model.config.fusion,
-            "steps": params.train.steps,
-            "batch_size": params.train.batch_size,
-            "seed": params.seed,
+            "steps": settings["train"]["steps"],
+            "batch_size": settings["train"]["batch_size"],
+            "seed": settings["seed"],
             "bytes": len(weights),
             "sha256": hashlib.sha256(weights).hexdigest(),
         }
@@ -106,7 +108,7 @@ def ship(run: Path, released: Path) -> None:
             "models": models,
             "measures": SHOWN,
             "test_sets": measures(run),
-            "data": described(run, params),
+            "data": described(run, trained["baseline"].data),
             "licence": LICENCE,
             "attribution": ATTRIBUTION,
             "made_with": f"tpifu {version('tpifu')}, torch {torch.__version__}",

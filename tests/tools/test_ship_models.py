@@ -9,7 +9,6 @@ import pytest
 import ship_models
 import torch
 from helpers.checks import one_line
-from helpers.repository import REPOSITORY
 
 from tpifu.config import DataRecord
 from tpifu.errors import DataError
@@ -19,6 +18,7 @@ from tpifu.model.folder import TrainedModel, load_model, save_model
 from tpifu.model.pifu import PIFu
 
 SEQUENCES = {"01_walk": "nine motions", "01_broad_crawl_00": "broad family"}
+SETTINGS = "seed: 7\ntrain: {steps: 40, batch_size: 4}\n"
 
 
 @pytest.fixture
@@ -26,9 +26,13 @@ def run(tiny, tiny_model, tmp_path):
     """The folder of a finished run. All measures are .25 for baseline and .5 for temporal."""
     folder = tmp_path / "run"
     shutil.copytree(tiny, folder / "data")
-    shutil.copy(REPOSITORY / "params.yaml", folder)
     for name, value, frames in (("baseline", 0.25, 1), ("temporal", 0.5, 3)):
-        write(folder, name, tiny_model.with_window(frames), DataRecord(source="synthetic"))
+        write(
+            folder,
+            name,
+            tiny_model.with_window(frames),
+            DataRecord(source="synthetic", motions="nine"),
+        )
         rows = [
             {"split": split, "sequence": sequence, "clip": sequence, "frame": 0, "view": view}
             | dict.fromkeys(MEASURES, value)
@@ -44,7 +48,7 @@ def run(tiny, tiny_model, tmp_path):
 def write(run, name, config, record):
     network = PIFu(config, 2.56)
     save_model(run / "models" / name, TrainedModel(network, config, 2.56, 32, 0.6, data=record))
-    (run / "models" / name / "config.yaml").write_text("seed: 0\n")
+    (run / "models" / name / "config.yaml").write_text(SETTINGS)
 
 
 def test_models_are_shipped_in_half_precision_with_their_card(run, tmp_path):
@@ -60,6 +64,7 @@ def test_models_are_shipped_in_half_precision_with_their_card(run, tmp_path):
         for one, other in zip(ours.network.parameters(), theirs.network.parameters(), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-6)
             assert one.dtype == torch.float32
+        assert (own["seed"], own["steps"], own["batch_size"]) == (7, 40, 4)
     assert [own["frames"] for own in card["models"].values()] == [1, 3]
     sets = card["test_sets"]
     unseen = [f"{family}, unseen" for family in SEQUENCES.values()]
