@@ -173,3 +173,11 @@ def test_an_unknown_parameter_of_a_variant_is_named(tmp_path, monkeypatch):
     study = read_study(write(tmp_path, STUDY.replace("train.points", "train.point")))
     with pytest.raises(ConfigError, match=r"x\.yaml: one frame: train\.point: unknown parameter"):
         runs_of("x", study)
+
+
+@pytest.mark.parametrize("key", ["seed", "profile"])
+def test_a_variant_that_would_be_ignored_is_refused(tmp_path, monkeypatch, key):
+    monkeypatch.chdir(REPOSITORY)
+    study = read_study(write(tmp_path, STUDY.replace("train.points", key, 1)))
+    with pytest.raises(ConfigError, match=f"one frame: a variant cannot set {key}"):
+        runs_of("x", study)

@@ -21,7 +21,7 @@ from ruamel.yaml.error import YAMLError
 from tpifu.config import Params
 from tpifu.errors import ConfigError
 from tpifu.files import write_text
-from tpifu.params_file import load, override
+from tpifu.params_file import TOP_LEVEL_ONLY, load, override
 from tpifu.shards.folder import DataFolder
 
 STUDIES = Path("studies")
@@ -111,6 +111,8 @@ def runs_of(name: str, study: Study) -> dict[str, list[StudyRun]]:
     base = load(Path("params.yaml"), PROFILE, top_level=False)
     runs = {}
     for variant, changes in study.variants.items():
+        for key in TOP_LEVEL_ONLY & changes.keys():
+            raise ConfigError(f"{name}.yaml: {variant}: a variant cannot set {key}")
         params = override(base, changes, f"{name}.yaml: {variant}")
         if params.model.neighborhood == 1:  # stride and fusion have no effect
             params = params.model_copy(update={"model": params.model.with_window(1)})
